@@ -1,0 +1,348 @@
+"""The words this project is written in.
+
+Everything that flows through an evaluation is one of the values below.  They are frozen:
+no stage edits what an earlier stage made, it makes the next value.
+
+    Row -> Sample -> Prompt -> Request -> Answer -> Score -> Summary
+
+This module imports only the standard library, and every other module may import it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+Row: TypeAlias = Mapping[str, Any]
+"""One raw row of a dataset, in the columns its authors published; pictures are ``Image``s."""
+
+Style: TypeAlias = Literal["completion", "instruct"]
+"""Base models continue a text (``completion``); chat models follow a request (``instruct``)."""
+
+
+class Image(ABC):
+    """A picture by reference: cheap to pass on, to pickle and to compare; pixels are read late."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What a person calls it: a path inside the dataset, not on this machine."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """A cheap identity that changes when the picture is replaced (name and size, say)."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The encoded file (JPEG, PNG, ...).  Raises ``OSError`` where it cannot be read."""
+
+    def digest(self) -> str:
+        """SHA-256 of the encoded file: equal digests, equal pictures.  Reads the file."""
+        return hashlib.sha256(self.read()).hexdigest()
+
+
+Content: TypeAlias = tuple[str | Image, ...]
+"""Text and pictures in reading order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One item of a benchmark: what is asked, and what would answer it."""
+
+    id: str
+    """Unique within the split; the official id as text."""
+    images: tuple[Image, ...] = ()
+    """Pictures that stand before the question (those inside it are part of ``question``)."""
+    question: Content = ()
+    target: str = ""
+    """The answer a shot shows."""
+    references: tuple[str, ...] = ()
+    """Every answer a ruler may compare with."""
+    options: tuple[Content, ...] = ()
+    """The choices, in order; option 0 is ``A``."""
+    hint: str = ""
+    group: str = ""
+    """What makes samples dependent: the picture they share.  Resampled together by statistics;
+    a shot never comes from the query's group.  Empty: the sample stands alone."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What results are broken down by (subject, category), and what a ruler or a submission
+    needs of the row (the answer's letter, the file name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    role: Literal["user", "assistant"]
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation that ends where the model is to speak.
+
+    A prompt says what is asked.  How it becomes tokens (``<image>`` and ``<|endofchunk|>``
+    marks, a chat template) is the model's business: in ``completion`` style a user turn and the
+    assistant turn after it are one example of an interleaved document.
+    """
+
+    style: Style
+    turns: tuple[Turn, ...]
+    system: str = ""
+    """Text before everything: a system turn, or the head line of a completion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How the answer is searched for.  Part of a benchmark's definition."""
+
+    max_new_tokens: int
+    min_new_tokens: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    """Generation may end as soon as one of these appears; the answer text keeps it."""
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt for a model, and what is wanted: an answer, or the ranking of ``options``."""
+
+    id: str
+    """Comes back in the answer; says nothing to the model."""
+    prompt: Prompt
+    decoding: Decoding
+    options: tuple[str, ...] = ()
+    """``rank`` only: the continuations whose log-likelihoods are wanted, as they would be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, untouched."""
+
+    id: str
+    text: str
+    """The new text alone; for a ranking, the best option."""
+    finish: Literal["stop", "length", "error"] = "stop"
+    logliks: tuple[float, ...] = ()
+    """For a ranking: the summed log-likelihood (nats) of each option, in order."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What a reader of the log should know: shots dropped, tokens used, seconds, the error."""
+
+
+class Model(Protocol):
+    """Anything that answers prompts.  Never learns which benchmark it serves."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def style(self) -> Style:
+        """The wording it was trained on; ``--prompt-style`` overrides."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything about it that can move a number, for the log and for telling runs apart:
+        ``fingerprint`` (of the weights, not of the path), dtype, image processor, ..."""
+        ...
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Answer every request once, in any order, as soon as each is ready."""
+        ...
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Score ``request.options`` by log-likelihood, once each, in any order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A sample and what came back.  ``text`` is the answer as its wording reads it."""
+
+    sample: Sample
+    answer: Answer
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How good one answer is, and how the ruler read it."""
+
+    value: float | None
+    """Usually 0 to 1 (CIDEr 0 to 10).  ``None``: could not be judged.  Never counted as zero."""
+    read_as: str = ""
+    parsed: bool = True
+    """False where the ruler found no answer in the text (and the rules count that as wrong)."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The same answer under further rulers (``Bleu_4``, an expected value under guessing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """One score per record, in order, and the figures that only a whole corpus has."""
+
+    scores: Sequence[Score]
+    corpus: Mapping[str, float] = field(default_factory=dict)
+    """Corpus-level figures in published units (BLEU, METEOR)."""
+
+
+Scorer: TypeAlias = Callable[[Iterable[Record], Callable[[], Iterable[Sample]]], Scoring]
+"""Scores a run's records.  The second argument iterates over *every* sample of the split, also
+those outside ``--limit``: CIDEr's document frequency is that of the full reference set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rubric:
+    """A ruler that is itself a model: what to ask the judge, how to read its verdict."""
+
+    ask: Callable[[Record, int], Prompt]
+    """The prompt for the n-th try (0 first)."""
+    read: Callable[[Record, str], Score]
+    """``Score(None)`` where the verdict cannot be read: it is asked again while tries are left."""
+    decoding: Decoding
+    tries: int = 1
+    heat: float = 0.0
+    """Added to the temperature with every further try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What metrics see of one sample: what it is, and how it did."""
+
+    id: str
+    group: str
+    tags: Mapping[str, str]
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One piece of the evidence behind a headline.
+
+    headline = scale x sum over strata of (sum of weight x value / sum of weight)
+
+    Every headline here has this shape: an accuracy is one stratum with a unit a question, MME's
+    score two strata a sub-task (questions; pictures with both right), MMBench's circular accuracy
+    a unit a question with all its rotations.  Intervals and comparisons need nothing else.
+    """
+
+    id: str
+    """Pairs with the unit of the same id and stratum in another run."""
+    cluster: str
+    """Units of one cluster (a picture) are resampled together."""
+    value: float
+    weight: float = 1.0
+    stratum: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run in figures, all in the units of the published tables."""
+
+    metrics: Mapping[str, float]
+    breakdown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """``{"answer_type": {"yes/no": 81.2, ...}}``"""
+    units: Sequence[Unit] = ()
+    scale: float = 100.0
+
+
+Metrics: TypeAlias = Callable[[Sequence[Outcome], Mapping[str, float]], Summary]
+"""Outcomes and the scorer's corpus figures to a summary.  Unscored outcomes are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """How one style puts a question, and how it is answered.
+
+    ``ask`` and ``answer`` are Jinja templates over ``images`` (the pictures before the question),
+    ``question``, ``options`` (a list), ``letters``, ``hint``, ``target`` and ``tags``; pictures
+    are values that templates place like text.
+    """
+
+    ask: str
+    decoding: Decoding
+    answer: str = "{{ target }}"
+    system: str = ""
+    read: Callable[[str], str] = str.strip
+    """From the raw answer to the text that is scored (cut a run-on, drop quotes)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """A dataset of Parquet files on the hub."""
+
+    repos: tuple[str, ...]
+    """Ids that hold the same data, the first that exists is read."""
+    split: str
+    config: str | None = None
+    revision: str | None = None
+    """A commit to pin; ``None``: the newest, resolved and recorded when a run starts."""
+
+
+class Reader(Protocol):
+    """Rows of one split from a person's folder, in the layout the authors distribute."""
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, one line each, for the message when it does not."""
+        ...
+
+    def rows(self, root: Path) -> Iterator[Row]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where one split lies, in every form it is distributed in.  All yield the same columns."""
+
+    demo: Callable[[], Iterable[Row]]
+    """Small rows of the same shape, made by code."""
+    files: tuple[Reader, ...] = ()
+    """Official layouts, the first whose files are there is read."""
+    hub: Hub | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A benchmark: its data, its question, its ruler.  Pure description; runs nothing."""
+
+    name: str
+    title: str
+    version: int
+    """Raise it whenever old and new results stop being comparable."""
+    source: Source
+    sample: Callable[[Row], Sample]
+    wordings: Mapping[Style, Wording]
+    variants: Mapping[str, Scorer | Rubric]
+    """The rulers by name, the default first."""
+    metrics: Metrics
+    headline: str
+    """The metric that stands in the results table."""
+    shots: Source | None = None
+    """Where few-shot examples come from.  ``None``: the benchmark is zero-shot only."""
+    rankable: bool = False
+    """``--choice rank`` may ask it by log-likelihood of ``options``."""
+    column: str = ""
+    """The column of the published tables that shows ``headline``."""
+    submission: Submission | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A leaderboard's file: how it is written from a run, how it is read for ``score``."""
+
+    filename: str
+    write: Callable[[Sequence[Record], Path], None]
+    """Every record of the full id set, in the split's order, to a file or folder."""
+    read: Callable[[Path], Mapping[str, str]]
+    """Anybody's results file to ``{sample id: answer}``."""
+    source: Source | None = None
+    """The split the server wants answers for, where it is not the evaluated one (test2015)."""
