@@ -1,0 +1,144 @@
+"""Values of a log to text and back, and the key that names an answer.  Knows no database."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from hashlib import sha256
+from typing import Any, Literal
+
+from infimm_eval.log.values import Cell, Entry, Named, Place
+from infimm_eval.types import Answer, Content, Prompt, Request, Sample, Score, Unit
+
+
+def request_key(
+    model: Mapping[str, Any], kind: Literal["generate", "rank"], request: Request
+) -> str:
+    """Names an answer by all that can change it: model, prompt, pictures, decoding, sample id."""
+    asked = [
+        kind,
+        model,
+        request.id,
+        request.prompt.style,
+        request.prompt.system,
+        [[turn.role, *_parts(turn.content)] for turn in request.prompt.turns],
+        [str(v) for v in _decoding(request)],
+        request.options,
+    ]
+    return sha256(json.dumps(asked, ensure_ascii=False, default=str).encode()).hexdigest()[:32]
+
+
+def dump_sample(sample: Sample) -> str:
+    body = {
+        "id": sample.id,
+        "images": [[i.key, i.name] for i in sample.images],
+        "question": _parts(sample.question),
+        "target": sample.target,
+        "references": sample.references,
+        "options": [_parts(option) for option in sample.options],
+        "hint": sample.hint,
+        "group": sample.group,
+        "tags": dict(sample.tags),
+    }
+    return json.dumps({k: v for k, v in body.items() if v}, ensure_ascii=False)
+
+
+def load_sample(text: str) -> Sample:
+    body: dict[str, Any] = json.loads(text)
+    return Sample(
+        id=body["id"],
+        images=tuple(Named(name, key) for key, name in body.get("images", ())),
+        question=_content(body.get("question", ())),
+        target=body.get("target", ""),
+        references=tuple(body.get("references", ())),
+        options=tuple(_content(option) for option in body.get("options", ())),
+        hint=body.get("hint", ""),
+        group=body.get("group", ""),
+        tags=body.get("tags", {}),
+    )
+
+
+def dump_prompt(prompt: Prompt) -> str:
+    turns = [[turn.role, *_parts(turn.content)] for turn in prompt.turns]
+    return json.dumps([prompt.style, prompt.system, turns], ensure_ascii=False)
+
+
+def _parts(content: Content) -> list[str | list[str]]:
+    return [part if isinstance(part, str) else [part.key, part.name] for part in content]
+
+
+def _content(parts: Iterable[str | list[str]]) -> Content:
+    return tuple(part if isinstance(part, str) else Named(part[1], part[0]) for part in parts)
+
+
+def _decoding(request: Request) -> tuple[object, ...]:
+    d = request.decoding
+    return (
+        d.max_new_tokens,
+        d.min_new_tokens,
+        d.num_beams,
+        d.length_penalty,
+        d.stop,
+        d.temperature,
+    )
+
+
+def load_answer(row: Sequence[Any]) -> Answer:
+    _, text, finish, logliks, notes = row
+    return Answer("", text, finish, tuple(json.loads(logliks or "[]")), json.loads(notes or "{}"))
+
+
+def load_entry(place: Place, row: Sequence[Any]) -> Entry:
+    position, sample, prompt, shot_ids, said, value, read_as, parsed, parts, *answer = row
+    asked, pictures = _readable(prompt)
+    scored = read_as is not None
+    return Entry(
+        place=place,
+        position=position,
+        sample=load_sample(sample),
+        prompt=asked,
+        pictures=pictures,
+        shot_ids=tuple(json.loads(shot_ids)),
+        answer=load_answer(answer) if answer[0] is not None else None,
+        said=said,
+        score=Score(value, read_as, bool(parsed), json.loads(parts)) if scored else None,
+    )
+
+
+def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    style, system, turns = json.loads(prompt)
+    pictures = tuple(
+        (part[0], part[1]) for _, *parts in turns for part in parts if not isinstance(part, str)
+    )
+    lines = (
+        [f"[system] {system}\n"] if system and style == "instruct" else [system] if system else []
+    )
+    for role, *parts in turns:
+        text = "".join(p if isinstance(p, str) else f"[picture: {p[1]}]" for p in parts)
+        if style == "instruct":
+            lines.append(f"[{role}] {text}\n")
+        else:
+            lines.append(f"{text}\n" if role == "assistant" else text)
+    return "".join(lines), pictures
+
+
+def dump_cell(cell: Cell) -> tuple[str, bytes]:
+    """The cell's fields as JSON, and the evidence behind it, compressed."""
+    body = {f.name: getattr(cell, f.name) for f in fields(cell) if f.name != "units"}
+    units = zlib.compress(json.dumps([_unit(u) for u in cell.units]).encode(), 1)
+    return json.dumps(body, ensure_ascii=False), units
+
+
+def _unit(unit: Unit) -> list[Any]:
+    return [unit.id, unit.cluster, unit.value, unit.weight, unit.stratum]
+
+
+def load_cell(body: str, units: bytes) -> Cell:
+    """Raises ``ValueError`` (also ``TypeError``, ``KeyError``, ``zlib.error``) on a damaged row."""
+    values = json.loads(body)
+    evidence = [Unit(*row) for row in json.loads(zlib.decompress(units))]
+    if values["ci95"] is not None:
+        values["ci95"] = tuple(values["ci95"])
+    return Cell(**values, units=evidence)

@@ -1,0 +1,278 @@
+"""The log in its SQLite file: one writer, durable answers, readers at any time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from threading import RLock
+from typing import TextIO
+
+from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.log import codec
+from infimm_eval.log.values import Cell, Entry, Place
+from infimm_eval.types import Answer, Prompt, Sample, Score
+
+SCHEMA = 1
+FILE = "run.db"
+
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answer (
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, logliks TEXT, notes TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cell (
+    task TEXT, shots INTEGER, seed INTEGER, body TEXT NOT NULL, units BLOB,
+    PRIMARY KEY (task, shots, seed)
+);
+CREATE TABLE IF NOT EXISTS entry (
+    task TEXT, shots INTEGER, seed INTEGER, position INTEGER,
+    id TEXT NOT NULL, sample TEXT NOT NULL, prompt TEXT NOT NULL, shot_ids TEXT NOT NULL,
+    answer TEXT NOT NULL, said TEXT, value REAL, read_as TEXT, parsed INTEGER, parts TEXT,
+    PRIMARY KEY (task, shots, seed, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
+"""
+
+_SECONDS_UNSAVED = 0.1
+_ANSWERS_UNSAVED = 256
+
+
+class Log:
+    """A run folder open for reading, or, with ``writing=True``, for this process alone to write."""
+
+    def __init__(self, folder: Path, *, writing: bool = False) -> None:
+        self.folder = folder
+        self._lock = RLock()
+        self._unsaved = 0
+        self._saved_at = time.monotonic()
+        self._guard = _claim(folder) if writing else None
+        self._db = _connect(folder / FILE, writing)
+
+    def close(self) -> None:
+        self.save()
+        self._db.close()
+        if self._guard is not None:
+            self._guard.close()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what was said ---------------------------------------------------------------------------
+
+    def known(self, key: str) -> bool:
+        with self._lock:
+            return (
+                self._db.execute("SELECT 1 FROM answer WHERE key=?", (key,)).fetchone() is not None
+            )
+
+    def answer(self, key: str) -> Answer | None:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT key, text, finish, logliks, notes FROM answer WHERE key=?", (key,)
+            ).fetchone()
+        return codec.load_answer(row) if row else None
+
+    def add_answer(self, key: str, answer: Answer) -> None:
+        """Keep an answer; on disk within a tenth of a second, and before it is scored."""
+        logliks = json.dumps(answer.logliks) if answer.logliks else None
+        notes = json.dumps(dict(answer.notes), ensure_ascii=False) if answer.notes else None
+        with self._lock, _writing(self.folder):
+            self._db.execute(
+                "INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?)",
+                (key, answer.text, answer.finish, logliks, notes),
+            )
+            self._unsaved += 1
+            waited = time.monotonic() - self._saved_at
+            if waited > _SECONDS_UNSAVED or self._unsaved >= _ANSWERS_UNSAVED:
+                self.save()
+
+    def save(self) -> None:
+        with self._lock, _writing(self.folder):
+            self._db.commit()
+            self._unsaved = 0
+            self._saved_at = time.monotonic()
+
+    # -- what was asked --------------------------------------------------------------------------
+
+    def begin(self, place: Place) -> None:
+        """Forget the entries of a cell (not its answers) before they are written anew."""
+        with self._lock, _writing(self.folder):
+            self._db.execute("DELETE FROM entry WHERE task=? AND shots=? AND seed=?", _key(place))
+            self._db.execute("DELETE FROM cell WHERE task=? AND shots=? AND seed=?", _key(place))
+
+    def add_entry(
+        self,
+        place: Place,
+        position: int,
+        sample: Sample,
+        prompt: Prompt,
+        shot_ids: Sequence[str],
+        key: str,
+    ) -> None:
+        row = (
+            *_key(place),
+            position,
+            sample.id,
+            codec.dump_sample(sample),
+            codec.dump_prompt(prompt),
+            json.dumps(list(shot_ids), ensure_ascii=False),
+            key,
+        )
+        with self._lock, _writing(self.folder):
+            self._db.execute(
+                "INSERT INTO entry (task, shots, seed, position, id, sample, prompt, shot_ids,"
+                " answer) VALUES (?,?,?,?,?,?,?,?,?)",
+                row,
+            )
+
+    def entries(self, place: Place) -> Iterator[Entry]:
+        """The samples of a cell in the order of the split."""
+        return self._entries("", place)
+
+    def find(self, place: Place, ids: Iterable[str]) -> Iterator[Entry]:
+        """The entries of the named samples, in the order of the split."""
+        wanted = sorted(set(ids))
+        marks = ",".join("?" * len(wanted))
+        return self._entries(f" AND id IN ({marks})", place, *wanted)
+
+    def _entries(self, condition: str, place: Place, *more: str) -> Iterator[Entry]:
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT position, sample, prompt, shot_ids, said, value, read_as, parsed, parts,"
+                " a.key, text, finish, logliks, notes FROM entry LEFT JOIN answer a"
+                f" ON a.key = entry.answer WHERE task=? AND shots=? AND seed=?{condition}"
+                " ORDER BY position",
+                (*_key(place), *more),
+            )
+        while chunk := list(islice(rows, 512)):
+            for row in chunk:
+                yield codec.load_entry(place, row)
+
+    # -- what came of it -------------------------------------------------------------------------
+
+    def finish(self, cell: Cell, said: Iterable[str], scores: Sequence[Score]) -> None:
+        """Write scores and the cell together: a cell is there only when all of it is."""
+        with self._lock, _writing(self.folder):
+            self._db.executemany(
+                "UPDATE entry SET said=?, value=?, read_as=?, parsed=?, parts=?"
+                " WHERE task=? AND shots=? AND seed=? AND position=?",
+                (
+                    (
+                        text,
+                        s.value,
+                        s.read_as,
+                        s.parsed,
+                        json.dumps(dict(s.parts)),
+                        *_key(cell.place),
+                        i,
+                    )
+                    for i, (text, s) in enumerate(zip(said, scores, strict=True))
+                ),
+            )
+            body, units = codec.dump_cell(cell)
+            self._db.execute(
+                "INSERT OR REPLACE INTO cell VALUES (?,?,?,?,?)",
+                (*_key(cell.place), body, units),
+            )
+            self.save()
+
+    def cells(self) -> list[Cell]:
+        """The finished cells by task, shots, seed."""
+        rows = self._db.execute(
+            "SELECT body, units FROM cell ORDER BY task, shots, seed"
+        ).fetchall()
+        try:
+            return [codec.load_cell(body, units) for body, units in rows]
+        except (ValueError, TypeError, KeyError, zlib.error) as error:
+            where = self.folder / FILE
+            raise UsageError(f"{where}: a cell cannot be read ({error}); run it again") from error
+
+    def unfinished(self) -> list[tuple[Place, int, int]]:
+        """Cells that were begun and have no figure yet: place, samples asked, samples answered."""
+        rows = self._db.execute(
+            "SELECT e.task, e.shots, e.seed, COUNT(*), COUNT(a.key) FROM entry e"
+            " LEFT JOIN answer a ON a.key = e.answer LEFT JOIN cell c"
+            " ON c.task = e.task AND c.shots = e.shots AND c.seed = e.seed"
+            " WHERE c.task IS NULL GROUP BY e.task, e.shots, e.seed"
+        ).fetchall()
+        return [(Place(task, shots, seed), asked, said) for task, shots, seed, asked, said in rows]
+
+    def add_picture(self, key: str, webp: bytes) -> None:
+        with self._lock, _writing(self.folder):
+            self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?)", (key, webp))
+
+    def picture(self, key: str) -> bytes | None:
+        """The WEBP thumbnail of a picture, or ``None`` where the log has none."""
+        row = self._db.execute("SELECT webp FROM picture WHERE key=?", (key,)).fetchone()
+        return bytes(row[0]) if row else None
+
+
+def read(folder: Path) -> list[Cell]:
+    """The finished cells of a run folder.  ``UsageError`` where there is no readable run."""
+    with Log(folder) as log:
+        return log.cells()
+
+
+def _key(place: Place) -> tuple[str, int, int]:
+    return (place.task, place.shots, place.seed)
+
+
+def _connect(path: Path, writing: bool) -> sqlite3.Connection:
+    if not writing and not path.is_file():
+        raise UsageError(f"{path.parent} is not a run folder: it has no {FILE}")
+    try:
+        db = sqlite3.connect(path, check_same_thread=False)
+        if writing:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+        schema: int = db.execute("PRAGMA user_version").fetchone()[0]
+        if writing and schema == 0:
+            db.executescript(f"{_TABLES}PRAGMA user_version={SCHEMA};")
+            schema = SCHEMA
+        known = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        }
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{path} is not a readable run log ({error})") from error
+    if schema != SCHEMA or not {"answer", "cell", "entry"} <= known:
+        have = f"schema {schema}" if schema else "no schema"
+        raise UsageError(f"{path} has {have}, this version reads {SCHEMA}; use another --output")
+    return db
+
+
+def _claim(folder: Path) -> TextIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        guard = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder}: {error.strerror}; choose another --output"
+        ) from error
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        guard.close()
+        raise UsageError(
+            f"{folder} is being written by another run; wait for it, or choose another --output"
+        ) from error
+    return guard
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise MachineryError(
+            f"{folder / FILE}: {error}; what was answered before is kept"
+        ) from error
