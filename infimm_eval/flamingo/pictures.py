@@ -1,0 +1,194 @@
+"""A picture becomes the tensor that the vision tower was trained on, bit for bit.
+
+It knows nothing of prompts, models or benchmarks, and never guesses at a picture that it cannot
+read.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+
+from infimm_eval.errors import UsageError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""The colour statistics of OpenAI's CLIP (Radford et al. 2021), which EVA-CLIP keeps."""
+
+MAX_PIXELS = 89_478_485
+"""The largest picture that is decoded or made by resizing: 256 MiB of RGB, Pillow's own bound."""
+
+Source: TypeAlias = Image.Image | bytes | str | PathLike[str]
+"""A picture in memory, an encoded file in memory, or the path of one."""
+
+
+class PictureError(UsageError):
+    """A picture that cannot be shown to the model.  The message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """How one checkpoint wants its pictures: ``size`` pixels a side, ``(x/255 - mean) / std``."""
+
+    size: int = 336
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+    def __call__(self, source: Source, name: str = "") -> torch.Tensor:
+        """``preprocess`` with this checkpoint's numbers: float32, (3, size, size)."""
+        return preprocess(source, self.size, self.mean, self.std, name=name)
+
+    @classmethod
+    def load(cls, folder: Path) -> Pictures:
+        """Read ``preprocessor_config.json``; what it leaves out is InfiMM-Zephyr's.
+
+        InfiMM's own file holds ``image_size`` alone.  ``image_mean`` and ``image_std`` are the
+        names that transformers gives the other two.
+        """
+        path = folder / "preprocessor_config.json"
+        if not path.is_file():
+            raise UsageError(f"{folder} has no preprocessor_config.json: is it a checkpoint?")
+        try:
+            written = json.loads(path.read_text(encoding="utf-8"))
+            size, mean, std = (
+                int(written.get("image_size", cls().size)),
+                tuple(map(float, written.get("image_mean", CLIP_MEAN))),
+                tuple(map(float, written.get("image_std", CLIP_STD))),
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        if size < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UsageError(f"{path}: image_size must be positive; mean and std, three numbers")
+        return cls(size, mean, std)
+
+    def black(self) -> torch.Tensor:
+        """What a black picture becomes, which is not zeros: the original's stand-in for none."""
+        return self(Image.new("RGB", (self.size, self.size)))
+
+
+def preprocess(
+    source: Source,
+    size: int = 336,
+    mean: Sequence[float] = CLIP_MEAN,
+    std: Sequence[float] = CLIP_STD,
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+) -> torch.Tensor:
+    """The float32 tensor (3, ``size``, ``size``) of a picture, as InfiMM's processor makes it.
+
+    The shorter side becomes ``size`` (bicubic), the centre is cut out, and only then does the
+    picture become RGB.  That order is the original's, and it shows: palette and one-bit pictures
+    are resized without smoothing, what is transparent turns black, 16-bit grey is clipped at 255.
+    EXIF orientation is ignored and an animation shows its first frame.
+
+    Safe in many threads, as long as two of them do not share one undecoded ``Image``.
+
+    Raises ``PictureError`` for what is missing, unreadable, truncated or beyond ``max_pixels``
+    before or after resizing (a larger bound than the default is still subject to Pillow's own);
+    ``name`` is what the message calls a picture that has no path.
+    """
+    name = name or _name(source)
+    square = _square(_opened(source, name, max_pixels), size, name, max_pixels)
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+    middle, spread = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
+    return pixels.to(torch.float32).div_(255).sub_(middle).div_(spread)
+
+
+def stack(rows: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    """Rows of (3, H, W) pictures as one (B, I, 3, H, W); short rows end in pictures of zeros."""
+    pictures = [picture for row in rows for picture in row]
+    if not pictures:
+        return torch.zeros(len(rows), 0, 3, 0, 0)
+    most = max(len(row) for row in rows)
+    together = pictures[0].new_zeros((len(rows), most, *pictures[0].shape))
+    for row, slots in zip(rows, together, strict=True):
+        for picture, slot in zip(row, slots, strict=False):
+            slot.copy_(picture)
+    return together
+
+
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's decoders raise at damaged files."""
+
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, bytes):
+        return f"a picture of {len(source)} bytes"
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "")) or "a picture in memory"
+    return str(source)
+
+
+def _opened(source: Source, name: str, max_pixels: int) -> Image.Image:
+    """The picture with its pixels decoded, having looked at its size first."""
+    try:
+        if isinstance(source, Image.Image):
+            picture = source
+        else:
+            file = source if isinstance(source, bytes) else Path(source).read_bytes()
+            picture = Image.open(BytesIO(file))
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise PictureError(f"{name}: {width} x {height} is beyond {max_pixels} pixels")
+        if width * height == 0:
+            raise PictureError(f"{name}: {width} x {height} has no pixels")
+        picture.load()
+    except FileNotFoundError as error:
+        raise PictureError(f"{name}: there is no such file") from error
+    except _BOMB as error:
+        raise PictureError(f"{name}: beyond {max_pixels} pixels ({error})") from error
+    except _BROKEN as error:
+        raise PictureError(f"{name}: not a readable picture ({error})") from error
+    return picture
+
+
+def _square(picture: Image.Image, size: int, name: str, max_pixels: int) -> Image.Image:
+    """Shorter side to ``size``, centre cut out, RGB last.
+
+    The longer side is rounded down, the cut's offset to the nearest even number at .5, both as
+    torchvision has them.
+    """
+    width, height = picture.size
+    short, long = min(width, height), size * max(width, height) // min(width, height)
+    if size * long > max_pixels:
+        raise PictureError(
+            f"{name}: {width} x {height} is too narrow; with {size} pixels across, "
+            f"it would be {long} long"
+        )
+    try:
+        if short != size:
+            resized = (size, long) if width <= height else (long, size)
+            picture = picture.resize(resized, Image.Resampling.BICUBIC)
+        left, top = (round((side - size) / 2) for side in picture.size)
+        picture = picture.crop((left, top, left + size, top + size))
+        # Pillow warns that a palette's transparency is lost.  It is, on purpose.
+        picture.info.pop("transparency", None)
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise PictureError(f"{name}: a {picture.mode} picture cannot become RGB") from error
