@@ -330,8 +330,8 @@ class Task:
     """Where few-shot examples come from.  ``None``: the benchmark is zero-shot only."""
     rankable: bool = False
     """``--choice rank`` may ask it by log-likelihood of ``options``."""
-    column: str = ""
-    """The column of the published tables that shows ``headline``."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the published tables, each with the metric that it shows."""
     submission: Submission | None = None
 
 

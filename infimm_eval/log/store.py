@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS entry (
     answer TEXT NOT NULL, said TEXT, value REAL, read_as TEXT, parsed INTEGER, parts TEXT,
     PRIMARY KEY (task, shots, seed, position)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS entry_id ON entry (task, shots, seed, id);
 CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
 """
 

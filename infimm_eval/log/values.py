@@ -39,8 +39,9 @@ class Cell:
     seed: int
     model: str
     headline: str
-    column: str
-    """The column of the published tables; empty where no paper has it."""
+    columns: Mapping[str, str]
+    """Columns of the published tables, each with the metric (of ``metrics``) that it shows; empty
+    where no paper has the benchmark."""
     value: float | None
     """In the units of the published tables; ``None`` where nothing could be scored."""
     ci95: tuple[float, float] | None
