@@ -1,0 +1,124 @@
+"""What a decoding sequence remembers: keys and values of its text and of the picture it sees.
+
+Knows nothing of layers' mathematics or of search; rows may come, go and be copied at any time.
+
+Shapes: R rows, C capacity in tokens, G key heads, d head width, h heads and V latents of the gated
+blocks.  A row's tokens fill places 0, 1, 2, ... without padding, whatever its batch-mates do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.config import FlamingoConfig
+from infimm_eval.flamingo.gated import Seen
+
+
+class Cache:
+    """Preallocated memory for R sequences.
+
+    `lengths[r]` counts the places row r has filled; a row of length 0 is free, and a step computes
+    it and discards the result, so that shapes stay fixed while rows leave and join.  `flags_R` is
+    1 for rows with a picture tag.  Per layer `keys` and `values` are (R, G, C, d); per gated block
+    `pictures` holds (R, h, V, d): only the picture that coming text sees, because attention is to
+    the latest picture alone.
+    """
+
+    def __init__(
+        self,
+        config: FlamingoConfig,
+        rows: int,
+        capacity: int,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        language, gated, V = config.language, config.gated, config.resampler.latents
+        if capacity > language.max_position_embeddings:
+            raise UsageError(
+                f"{capacity} tokens, prompt and answer together, exceed the model's "
+                f"{language.max_position_embeddings} positions; shorten either"
+            )
+        place = (rows, language.kv_heads, capacity, language.head_width)
+        layers = range(language.num_hidden_layers)
+        self.keys = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]
+        self.values = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]
+        picture = (rows, gated.heads, V, gated.dim_head)
+        self.pictures = [
+            Seen(*(torch.zeros(picture, device=device, dtype=dtype) for _ in range(2)))
+            for _ in config.gated_layers
+        ]
+        self.flags_R = torch.zeros(rows, device=device, dtype=dtype)
+        self.lengths = [0] * rows
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def capacity(self) -> int:
+        return self.keys[0].shape[2]
+
+    def write(
+        self, layer: int, rows: Tensor | None, at_BT: Tensor, k_BGTd: Tensor, v_BGTd: Tensor
+    ) -> None:
+        """Puts T new keys and values of each row at its places `at_BT`."""
+        if rows is None:
+            rows = torch.arange(len(self), device=at_BT.device)
+        self.keys[layer][rows[:, None], :, at_BT] = k_BGTd.transpose(1, 2)
+        self.values[layer][rows[:, None], :, at_BT] = v_BGTd.transpose(1, 2)
+
+    def read(self, layer: int, rows: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of places 0..length-1: a view of all rows, a copy of some."""
+        k, v = self.keys[layer][:, :, :length], self.values[layer][:, :, :length]
+        return (k, v) if rows is None else (k[rows], v[rows])
+
+    def seen(self, gate: int, rows: Tensor | None) -> Seen:
+        k, v = self.pictures[gate]
+        return Seen(k, v) if rows is None else Seen(k[rows], v[rows])
+
+    def see(self, gate: int, rows: Tensor | None, seen: Seen) -> None:
+        where = slice(None) if rows is None else rows
+        k, v = self.pictures[gate]
+        k[where], v[where] = seen
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps these rows in this order; a row named twice is copied."""
+        index = torch.tensor(rows, device=self.flags_R.device)
+        self.keys = [t[index] for t in self.keys]
+        self.values = [t[index] for t in self.values]
+        self.pictures = [Seen(k[index], v[index]) for k, v in self.pictures]
+        self.flags_R = self.flags_R[index]
+        self.lengths = [self.lengths[r] for r in rows]
+
+    def free(self, rows: Sequence[int]) -> None:
+        """Empties these rows for other sequences."""
+        for r in rows:
+            self.lengths[r] = 0
+        index = torch.tensor(rows, device=self.flags_R.device)
+        self.flags_R[index] = 0
+        for k, v in self.pictures:
+            k[index] = 0
+            v[index] = 0
+
+    def adopt(self, rows: Sequence[int], other: Cache, source: Sequence[int]) -> None:
+        """Copies rows `source` of another cache (or this one) into these rows.
+
+        How a sequence joins a running batch, and how one prompt's beginning is shared by several.
+        ValueError if they do not fit.
+        """
+        length = max(other.lengths[s] for s in source)
+        if length > self.capacity:
+            raise ValueError(f"{length} tokens do not fit into a cache of {self.capacity}")
+        to = torch.tensor(rows, device=self.flags_R.device)
+        of = torch.tensor(source, device=self.flags_R.device)
+        for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
+            mine[to, :, :length] = theirs[of, :, :length]
+        for (k, v), (new_k, new_v) in zip(self.pictures, other.pictures, strict=True):
+            k[to], v[to] = new_k[of], new_v[of]
+        self.flags_R[to] = other.flags_R[of]
+        for r, s in zip(rows, source, strict=True):
+            self.lengths[r] = other.lengths[s]

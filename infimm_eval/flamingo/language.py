@@ -1,0 +1,204 @@
+"""The causal language model with gated blocks between its layers: Mistral (Jiang et al. 2023,
+arXiv:2310.06825) and LLaMA (Touvron et al. 2023, arXiv:2302.13971), which differ by numbers only.
+
+Knows nothing of pixels, padding or search: a `Chunk` says where each token stands and what it sees.
+
+Shapes: B rows, T tokens, M width, H query heads, G key heads, d head width, S keys, Y vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.cache import Cache
+from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
+from infimm_eval.flamingo.gated import GatedBlock, Media, Seen
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One call's worth of text.
+
+    `positions_BT` count real tokens from 0.  `visible` (B, 1, T, S) is over keys; None is plain
+    causal attention among the chunk's own tokens.  `flag_B11` and `media` are for the gated
+    blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and read back
+    from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read.
+    """
+
+    positions_BT: Tensor
+    flag_B11: Tensor
+    visible: Tensor | None = None
+    media: Media | None = None
+    cache: Cache | None = None
+    rows: Tensor | None = None
+    at_BT: Tensor | None = None
+    keys: int = 0
+
+    def remember(self, layer: int, k_BGTd: Tensor, v_BGTd: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores the layer's new keys and values; returns those to attend to."""
+        if self.cache is None or self.at_BT is None:
+            return k_BGTd, v_BGTd
+        self.cache.write(layer, self.rows, self.at_BT, k_BGTd, v_BGTd)
+        return self.cache.read(layer, self.rows, self.keys) if self.keys else (k_BGTd, v_BGTd)
+
+
+class Decoder(nn.Module):
+    """Token ids in, final hidden states out; `logits` turns those into scores."""
+
+    def __init__(self, config: FlamingoConfig) -> None:
+        super().__init__()
+        language = config.language
+        self.config = language
+        self.model = _Body(config)
+        self.lm_head = (
+            None
+            if language.tie_word_embeddings
+            else nn.Linear(language.hidden_size, language.vocab_size, bias=False)
+        )
+        for table in (self.model.embed_tokens, self.lm_head):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
+        """(B, T) -> (B, T, M), after the final norm."""
+        x_BTM: Tensor = self.model(ids_BT, chunk)
+        return x_BTM
+
+    def logits(self, x_BTM: Tensor) -> Tensor:
+        """(..., M) -> (..., Y), float32."""
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        return F.linear(x_BTM, head.weight).float()
+
+
+class _Body(nn.Module):
+    def __init__(self, config: FlamingoConfig) -> None:
+        super().__init__()
+        language = config.language
+        self.embed_tokens = nn.Embedding(language.vocab_size, language.hidden_size)
+        self.layers = nn.ModuleList(
+            _Layer(config, gated=i in config.gated_layers)
+            for i in range(language.num_hidden_layers)
+        )
+        self.norm = _RMSNorm(language)
+        self.head_width, self.theta = language.head_width, language.rope_theta
+        self.unseen = (config.gated.heads, config.resampler.latents, config.gated.dim_head)
+
+    def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
+        x_BTM = self.embed_tokens(ids_BT)
+        rope = rotary_angles(chunk.positions_BT, self.head_width, self.theta)
+        nothing = x_BTM.new_zeros(()).expand(len(x_BTM), *self.unseen)
+        gates = 0
+        layer: Any
+        for i, layer in enumerate(self.layers):
+            if layer.gated_cross_attn_layer is not None:
+                cache = chunk.cache
+                seen = Seen(nothing, nothing) if cache is None else cache.seen(gates, chunk.rows)
+                x_BTM, seen = layer.gated_cross_attn_layer(x_BTM, chunk.flag_B11, seen, chunk.media)
+                if cache is not None and chunk.media is not None:
+                    cache.see(gates, chunk.rows, seen)
+                gates += 1
+            x_BTM = layer.decoder_layer(x_BTM, rope, chunk, i)
+        x_BTM = self.norm(x_BTM)
+        return x_BTM
+
+
+class _Layer(nn.Module):
+    """A decoder layer and, before some, a gated block; named as in the original checkpoints."""
+
+    def __init__(self, config: FlamingoConfig, *, gated: bool) -> None:
+        super().__init__()
+        self.gated_cross_attn_layer = (
+            GatedBlock(config.language.hidden_size, config.visual.width, config.gated)
+            if gated
+            else None
+        )
+        self.decoder_layer = _DecoderLayer(config.language)
+
+
+class _DecoderLayer(nn.Module):
+    """x += attn(norm(x));  x += down(silu(gate(norm(x))) * up(norm(x)))."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.self_attn = _SelfAttention(config)
+        self.mlp = _MLP(config)
+        self.input_layernorm = _RMSNorm(config)
+        self.post_attention_layernorm = _RMSNorm(config)
+
+    def forward(
+        self, x_BTM: Tensor, rope: tuple[Tensor, Tensor], chunk: Chunk, index: int
+    ) -> Tensor:
+        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), rope, chunk, index)
+        x_BTM = x_BTM + self.mlp(self.post_attention_layernorm(x_BTM))
+        return x_BTM
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        M, d = config.hidden_size, config.head_width
+        self.head_width = d
+        self.q_proj = nn.Linear(M, config.num_attention_heads * d, bias=False)
+        self.k_proj = nn.Linear(M, config.kv_heads * d, bias=False)
+        self.v_proj = nn.Linear(M, config.kv_heads * d, bias=False)
+        self.o_proj = nn.Linear(config.num_attention_heads * d, M, bias=False)
+
+    def forward(
+        self, x_BTM: Tensor, rope: tuple[Tensor, Tensor], chunk: Chunk, index: int
+    ) -> Tensor:
+        d = self.head_width
+        q_BHTd = rotate(split_heads(self.q_proj(x_BTM), d), rope)
+        k_BGTd = rotate(split_heads(self.k_proj(x_BTM), d), rope)
+        k_BGSd, v_BGSd = chunk.remember(index, k_BGTd, split_heads(self.v_proj(x_BTM), d))
+        causal = chunk.visible is None
+        out_BHTd = attend(q_BHTd, k_BGSd, v_BGSd, visible=chunk.visible, causal=causal)
+        x_BTM = self.o_proj(join_heads(out_BHTd))
+        return x_BTM
+
+
+class _MLP(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        M, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Linear(M, inner, bias=False)
+        self.up_proj = nn.Linear(M, inner, bias=False)
+        self.down_proj = nn.Linear(inner, M, bias=False)
+
+    def forward(self, x_BTM: Tensor) -> Tensor:
+        x_BTM = self.down_proj(F.silu(self.gate_proj(x_BTM)) * self.up_proj(x_BTM))
+        return x_BTM
+
+
+class _RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight, the mean in float32 (Zhang & Sennrich 2019)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.eps = config.rms_norm_eps
+
+    def forward(self, x_BTM: Tensor) -> Tensor:
+        x = x_BTM.float()
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * x.to(x_BTM.dtype)
+
+
+def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (B, 1, T, d), float32: angle p theta^(-2i / d), once for each half of d
+    (Su et al. 2021, arXiv:2104.09864, in LLaMA's half-split order)."""
+    exponent = torch.arange(0, width, 2, device=positions_BT.device).float() / width
+    angle_BT = positions_BT[:, None, :, None].float() / theta**exponent
+    angle_B1Td = torch.cat([angle_BT, angle_BT], dim=-1)
+    return angle_B1Td.cos(), angle_B1Td.sin()
+
+
+def rotate(x_BHTd: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = (t.to(x_BHTd.dtype) for t in rope)
+    low, high = x_BHTd.chunk(2, dim=-1)
+    return x_BHTd * cos + torch.cat([-high, low], dim=-1) * sin

@@ -1,0 +1,234 @@
+"""The whole model: pictures and token ids in, scores of the next token out.
+
+Knows nothing of tokenizers, files or search.
+
+Shapes: I pictures, B rows, T tokens, V latents of a picture, D their width, M text width,
+R cache rows, S keys, Y vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.cache import Cache
+from infimm_eval.flamingo.config import FlamingoConfig
+from infimm_eval.flamingo.gated import Media, slots_of
+from infimm_eval.flamingo.language import Chunk, Decoder
+from infimm_eval.flamingo.resampler import PerceiverResampler
+from infimm_eval.flamingo.vision import EvaTower
+
+
+class Flamingo(nn.Module):
+    """InfiMM: EVA-CLIP tower, perceiver resampler, language model with gated cross-attention.
+
+    Parameter names are the original's without their leading "model.".
+
+    Three things belong to a row alone, whatever stands beside it in the batch: which pictures it
+    has (`n_images_B`), whether its gated blocks act (it has a tag), and its positions, which count
+    real tokens, so that left and right padding give the same numbers.
+    """
+
+    def __init__(self, config: FlamingoConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_encoder = EvaTower(config.visual)
+        self.perceiver = PerceiverResampler(config.visual.width, config.resampler)
+        self.lang_encoder = Decoder(config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.perceiver.latents.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.perceiver.latents.dtype
+
+    def encode_images(self, pixels_I3HW: Tensor) -> Tensor:
+        """(I, 3, H, W) -> latents (I, V, D): once for each distinct picture."""
+        latents: Tensor = self.perceiver(self.vision_encoder(pixels_I3HW))
+        return latents
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor | None = None,
+        latents_BIVD: Tensor | None = None,
+        n_images_B: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, Y), float32, for training and for checking; those of padding mean nothing.
+
+        `mask_BT` is 1 for real tokens, on whichever side the padding is.  `n_images_B` says how
+        many slots of `latents_BIVD` belong to each row, from the first; None means all of them.
+        UsageError for more tokens than the model has positions.
+        """
+        return self.logits(self.hidden(ids_BT, mask_BT, latents_BIVD, n_images_B))
+
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor | None = None,
+        latents_BIVD: Tensor | None = None,
+        n_images_B: Tensor | None = None,
+    ) -> Tensor:
+        """As `forward`, but the final hidden states (B, T, M): `logits` of a few save the rest."""
+        B, T = ids_BT.shape
+        if mask_BT is None:
+            lengths_B = torch.full((B,), T, device=ids_BT.device)
+            return self._run(ids_BT, lengths_B, latents_BIVD, n_images_B)
+        order_BT = pack_left(mask_BT)
+        lengths_B = mask_BT.bool().sum(dim=1)
+        x_BTM = self._run(ids_BT.gather(1, order_BT), lengths_B, latents_BIVD, n_images_B)
+        back_BT = order_BT.argsort(dim=1)
+        return x_BTM.gather(1, back_BT[..., None].expand_as(x_BTM))
+
+    def logits(self, x_BTM: Tensor) -> Tensor:
+        """Hidden states (..., M) -> (..., Y), float32."""
+        return self.lang_encoder.logits(x_BTM)
+
+    def new_cache(self, rows: int, capacity: int) -> Cache:
+        """Room for `rows` sequences of `capacity` tokens, prompt and answer together."""
+        return Cache(self.config, rows, capacity, device=self.device, dtype=self.dtype)
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        cache: Cache,
+        ids_BT: Tensor,
+        lengths: Sequence[int],
+        latents_BIVD: Tensor | None = None,
+        n_images_B: Tensor | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Reads text with its pictures into `rows` of the cache (None: all); returns the logits
+        after each row's last token, (B, Y).
+
+        `ids_BT` is padded on the right, row b holding `lengths[b]` >= 1 real tokens.  A row that
+        already holds text is continued, and until its first new tag sees the picture it saw last;
+        the row's gated blocks then act on the new text if either part has a tag.
+        """
+        if min(lengths) < 1:
+            raise ValueError("an empty sequence has no next token; begin it with one")
+        to = list(range(len(cache))) if rows is None else list(rows)
+        lengths_B = torch.tensor(lengths, device=ids_BT.device)
+        x_BTM = self._run(ids_BT, lengths_B, latents_BIVD, n_images_B, cache, to)
+        for r, n in zip(to, lengths, strict=True):
+            cache.lengths[r] += n
+        last = torch.arange(len(to), device=ids_BT.device)
+        return self.logits(x_BTM[last, lengths_B - 1])
+
+    @torch.inference_mode()
+    def step(
+        self,
+        cache: Cache,
+        ids_RT: Tensor,
+        positions_RT: Tensor | None = None,
+        visible_RTS: Tensor | None = None,
+    ) -> Tensor:
+        """Adds T text tokens to every row of the cache; returns their logits (R, T, Y).
+
+        Tokens fill the next T places of their row.  By default they continue its text in order.
+        For a tree of continuations (beams, candidates) `positions_RT` says where in the text each
+        token stands and `visible_RTS` which of the row's places it sees, itself included, S being
+        the longest row with the new tokens.  Picture tags have no meaning here: use `prefill`.
+        """
+        T = ids_RT.shape[1]
+        start_R1 = torch.tensor(cache.lengths, device=ids_RT.device)[:, None]
+        at_RT = start_R1 + torch.arange(T, device=ids_RT.device)
+        longest = max(cache.lengths) + T
+        if positions_RT is None:
+            positions_RT = at_RT
+        if visible_RTS is None:
+            visible_RTS = self._earlier(at_RT, longest)
+        chunk = Chunk(
+            positions_BT=positions_RT,
+            flag_B11=cache.flags_R[:, None, None],
+            visible=visible_RTS[:, None],
+            cache=cache,
+            at_BT=at_RT,
+            keys=longest,
+        )
+        x_RTM = self.lang_encoder(ids_RT, chunk)
+        cache.lengths = [n + T if n else 0 for n in cache.lengths]
+        return self.logits(x_RTM)
+
+    def _run(
+        self,
+        ids_BT: Tensor,
+        lengths_B: Tensor,
+        latents_BIVD: Tensor | None,
+        n_images_B: Tensor | None,
+        cache: Cache | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Right-padded text with its pictures -> hidden states (B, T, M)."""
+        B, T = ids_BT.shape
+        place_BT = torch.arange(T, device=ids_BT.device).expand(B, T)
+        tags_BT = (ids_BT == self.config.image_token_id) & (place_BT < lengths_B[:, None])
+        flag_B = tags_BT.any(dim=1).to(self.dtype)
+        media = self._media(tags_BT, lengths_B, latents_BIVD, n_images_B)
+        if cache is None or rows is None:
+            self._check_positions(T)
+            chunk = Chunk(place_BT, flag_B[:, None, None], self._window(place_BT), media)
+        else:
+            chunk = self._cached_chunk(cache, rows, place_BT, flag_B, media)
+        x_BTM: Tensor = self.lang_encoder(ids_BT, chunk)
+        return x_BTM
+
+    def _cached_chunk(
+        self, cache: Cache, rows: Sequence[int], place_BT: Tensor, flag_B: Tensor, media: Media
+    ) -> Chunk:
+        before = [cache.lengths[r] for r in rows]
+        end = max(before) + place_BT.shape[1]
+        if end > cache.capacity:
+            raise ValueError(f"{end} tokens do not fit into a cache of {cache.capacity}")
+        index = torch.tensor(rows, device=place_BT.device)
+        flag_B = torch.maximum(flag_B, cache.flags_R[index])
+        cache.flags_R[index] = flag_B
+        place_BT = place_BT + torch.tensor(before, device=place_BT.device)[:, None]
+        keys = end if any(before) else 0
+        visible = self._earlier(place_BT, keys)[:, None] if keys else self._window(place_BT)
+        return Chunk(place_BT, flag_B[:, None, None], visible, media, cache, index, place_BT, keys)
+
+    def _media(
+        self,
+        tags_BT: Tensor,
+        lengths_B: Tensor,
+        latents_BIVD: Tensor | None,
+        n_images_B: Tensor | None,
+    ) -> Media:
+        B = len(tags_BT)
+        if latents_BIVD is None:
+            latents_BIVD = self.perceiver.latents.expand(B, 0, -1, -1)
+        I = latents_BIVD.shape[1]  # noqa: E741
+        if n_images_B is None:
+            n_images_B = torch.full((B,), I, device=tags_BT.device)
+        slot_BT = slots_of(tags_BT, n_images_B, I)
+        last_B = slot_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
+        return Media(latents_BIVD, n_images_B, slot_BT, last_B)
+
+    def _earlier(self, place_BT: Tensor, keys: int) -> Tensor:
+        """(B, T, S): a token sees itself and what stands before it, within the window."""
+        back_BTS = place_BT[..., None] - torch.arange(keys, device=place_BT.device)
+        window = self.config.language.sliding_window
+        visible_BTS = back_BTS >= 0
+        return visible_BTS if window is None else visible_BTS & (back_BTS < window)
+
+    def _window(self, place_BT: Tensor) -> Tensor | None:
+        """None, plain causal attention, unless the text is longer than the sliding window."""
+        T, window = place_BT.shape[1], self.config.language.sliding_window
+        return None if window is None or window >= T else self._earlier(place_BT[:1], T)[:, None]
+
+    def _check_positions(self, tokens: int) -> None:
+        limit = self.config.language.max_position_embeddings
+        if tokens > limit:
+            raise UsageError(f"{tokens} tokens exceed the model's {limit} positions; shorten them")
+
+
+def pack_left(mask_BT: Tensor) -> Tensor:
+    """The order that brings each row's real tokens to its front, (B, T)."""
+    return mask_BT.bool().logical_not().int().argsort(dim=1, stable=True)

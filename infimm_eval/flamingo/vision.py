@@ -1,0 +1,181 @@
+"""EVA-CLIP vision towers (Sun et al. 2023, arXiv:2303.15389; EVA-02, arXiv:2303.11331).
+
+Knows nothing of text or of the resampler: pixels in, the raw tokens of the last block out.
+
+Shapes: I pictures, N tokens (CLS first, then patches row by row), W width, H heads, d head width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.config import EvaConfig
+
+EPS = 1e-6
+
+
+class EvaTower(nn.Module):
+    """Returns what InfiMM's resampler is fed: the last block's output, CLS kept, no final norm.
+
+    `norm` and `head` belong to CLIP's embedding; checkpoints hold them, nothing here uses them.
+    """
+
+    def __init__(self, config: EvaConfig) -> None:
+        super().__init__()
+        self.config = config
+        W = config.width
+        self.patch_embed = _PatchEmbed(W, config.patch_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, W))
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.grid**2, W) * 0.02)
+        self.rope = RotaryTable(config) if config.rope else None
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(W, eps=EPS)
+        self.head = nn.Linear(W, config.embed_dim) if config.embed_dim else nn.Identity()
+
+    def forward(self, pixels_I3HW: Tensor) -> Tensor:
+        """(I, 3, image_size, image_size) -> (I, N, W).  ValueError for pictures of another size."""
+        size = self.config.image_size
+        if pixels_I3HW.shape[1:] != (3, size, size):
+            raise ValueError(f"pictures of {tuple(pixels_I3HW.shape[1:])}, not (3, {size}, {size})")
+        patches_IPW = self.patch_embed.proj(pixels_I3HW).flatten(2).transpose(1, 2)
+        x_INW = torch.cat([self.cls_token.expand(len(patches_IPW), -1, -1), patches_IPW], dim=1)
+        x_INW = x_INW + self.pos_embed
+        for block in self.blocks:
+            x_INW = block(x_INW, self.rope)
+        return x_INW
+
+
+class RotaryTable(nn.Module):
+    """Two-dimensional rotary angles of the patches: half of the head turns with the row index,
+    half with the column.  Kept as buffers because checkpoints store them, possibly rounded.
+    """
+
+    freqs_cos: Tensor
+    freqs_sin: Tensor
+
+    def __init__(self, config: EvaConfig) -> None:
+        super().__init__()
+        cos_Pd, sin_Pd = rotary_tables(config)
+        self.register_buffer("freqs_cos", cos_Pd)
+        self.register_buffer("freqs_sin", sin_Pd)
+
+    def forward(self, x_IHNd: Tensor) -> Tensor:
+        """Rotates pairs (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin); CLS stays as it is."""
+        cls, x = x_IHNd[:, :, :1], x_IHNd[:, :, 1:]
+        turned = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)
+        rotated = x * self.freqs_cos + turned * self.freqs_sin
+        return torch.cat([cls, rotated.to(x_IHNd.dtype)], dim=2)
+
+
+def rotary_tables(config: EvaConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (grid^2, head_width), float32.
+
+    Frequencies 10000^(-2i / half), each used for one pair; positions are stretched so that the
+    grid spans `pt_hw_seq_len` steps, the grid of pretraining.
+    """
+    half, grid = config.head_width // 2, config.grid
+    frequency_f = 1.0 / 10000 ** (torch.arange(0, half, 2)[: half // 2].float() / half)
+    position_G = torch.arange(grid) / grid * config.pt_hw_seq_len
+    angle_Gh = torch.outer(position_G, frequency_f).repeat_interleave(2, dim=-1)
+    rows = angle_Gh[:, None].expand(-1, grid, -1)
+    columns = angle_Gh[None].expand(grid, -1, -1)
+    angle_Pd = torch.cat([rows, columns], dim=-1).flatten(0, 1)
+    return angle_Pd.cos(), angle_Pd.sin()
+
+
+class _PatchEmbed(nn.Module):
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+
+
+class _Block(nn.Module):
+    """Pre-norm: x + f(norm(x)).  With `postnorm`, on the branch instead: x + norm(f(x))."""
+
+    def __init__(self, config: EvaConfig) -> None:
+        super().__init__()
+        self.postnorm = config.postnorm
+        self.norm1 = nn.LayerNorm(config.width, eps=EPS)
+        self.attn = _Attention(config)
+        self.norm2 = nn.LayerNorm(config.width, eps=EPS)
+        self.mlp = _SwiGLU(config) if config.naiveswiglu else _GeluMLP(config)
+
+    def forward(self, x_INW: Tensor, rope: RotaryTable | None) -> Tensor:
+        if self.postnorm:
+            x_INW = x_INW + self.norm1(self.attn(x_INW, rope))
+            x_INW = x_INW + self.norm2(self.mlp(x_INW))
+        else:
+            x_INW = x_INW + self.attn(self.norm1(x_INW), rope)
+            x_INW = x_INW + self.mlp(self.norm2(x_INW))
+        return x_INW
+
+
+class _Attention(nn.Module):
+    """Biases on queries and values, none on keys.  With `subln` three separate projections and
+    a LayerNorm over the joined heads, otherwise one fused projection.
+    """
+
+    def __init__(self, config: EvaConfig) -> None:
+        super().__init__()
+        W = config.width
+        self.head_width = config.head_width
+        self.subln = config.subln
+        if config.subln:
+            self.q_proj = nn.Linear(W, W, bias=False)
+            self.k_proj = nn.Linear(W, W, bias=False)
+            self.v_proj = nn.Linear(W, W, bias=False)
+        else:
+            self.qkv = nn.Linear(W, 3 * W, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(W))
+        self.v_bias = nn.Parameter(torch.zeros(W))
+        self.inner_attn_ln = nn.LayerNorm(W, eps=EPS) if config.subln else nn.Identity()
+        self.proj = nn.Linear(W, W)
+
+    def forward(self, x_INW: Tensor, rope: RotaryTable | None) -> Tensor:
+        q_IHNd, k_IHNd, v_IHNd = (split_heads(y, self.head_width) for y in self._project(x_INW))
+        if rope is not None:
+            q_IHNd, k_IHNd = rope(q_IHNd), rope(k_IHNd)
+        x_INW = join_heads(attend(q_IHNd, k_IHNd, v_IHNd))
+        x_INW = self.proj(self.inner_attn_ln(x_INW))
+        return x_INW
+
+    def _project(self, x_INW: Tensor) -> tuple[Tensor, ...]:
+        if self.subln:
+            q_INW = F.linear(x_INW, self.q_proj.weight, self.q_bias)
+            v_INW = F.linear(x_INW, self.v_proj.weight, self.v_bias)
+            return q_INW, self.k_proj(x_INW), v_INW
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        return F.linear(x_INW, self.qkv.weight, bias).chunk(3, dim=-1)
+
+
+class _SwiGLU(nn.Module):
+    """w3 norm(silu(w1 x) * w2 x)."""
+
+    def __init__(self, config: EvaConfig) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(config.width, config.hidden)
+        self.w2 = nn.Linear(config.width, config.hidden)
+        self.ffn_ln = nn.LayerNorm(config.hidden, eps=EPS) if config.subln else nn.Identity()
+        self.w3 = nn.Linear(config.hidden, config.width)
+
+    def forward(self, x_INW: Tensor) -> Tensor:
+        x_INW = self.w3(self.ffn_ln(F.silu(self.w1(x_INW)) * self.w2(x_INW)))
+        return x_INW
+
+
+class _GeluMLP(nn.Module):
+    """fc2 norm(gelu(fc1 x)), the exact (erf) GELU."""
+
+    def __init__(self, config: EvaConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.width, config.hidden)
+        # The original leaves this one norm at LayerNorm's own eps; no published tower has it.
+        self.ffn_ln = nn.LayerNorm(config.hidden, eps=1e-5) if config.subln else nn.Identity()
+        self.fc2 = nn.Linear(config.hidden, config.width)
+
+    def forward(self, x_INW: Tensor) -> Tensor:
+        x_INW = self.fc2(self.ffn_ln(F.gelu(self.fc1(x_INW))))
+        return x_INW
