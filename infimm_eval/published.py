@@ -1,0 +1,122 @@
+"""The papers' own numbers, each with where it was printed and what is known of how it came about.
+
+Reads ``results/published.csv``.  It refuses to know our runs: joining the two is the report's work.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from infimm_eval.errors import UsageError
+
+PRETRAINING = ("COCO CIDEr", "Flickr30k CIDEr", "VQAv2 acc", "TextVQA acc", "OK-VQA acc")
+INSTRUCTION = (
+    "ScienceQA-Img",
+    "MME perception",
+    "MME cognition",
+    "MM-Vet",
+    "InfiMM-Eval",
+    "MMBench",
+    "MMMU val",
+    "MMMU test",
+)
+DISCIPLINES = (
+    "Art & Design",
+    "Business",
+    "Science",
+    "Health & Medicine",
+    "Humanities & Social Science",
+    "Tech & Engineering",
+)
+
+_FIELDS = ("model", "stage", "task", "split", "shots", "metric", "value", "source", "note")
+
+_ALSO_CALLED = {
+    "infimmzephyr": "infimmzephyr7b",
+    "infimmllama13b": "infimmllama213b",
+    "infimmvicuna": "infimmvicuna13b",
+    "infimmllama": "infimmllama213b",
+    "otter": "otter9b",
+}
+"""Names of one model under which papers, the hub and leaderboards file it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One printed figure, in the units it was printed in (CIDEr 129.3, accuracy 61.3)."""
+
+    model: str
+    stage: str
+    """``pretraining``, ``multi-task``, ``instruction``, or ``leaderboard`` (MMMU by discipline)."""
+    task: str
+    """The column of the published tables."""
+    split: str
+    """``not stated`` where the source does not say."""
+    shots: int
+    metric: str
+    value: float
+    source: str
+    note: str
+
+
+@cache
+def numbers() -> tuple[Number, ...]:
+    """Every published number, in the order of the file.  ``UsageError`` names a bad line."""
+    return read(_file())
+
+
+def read(path: Path) -> tuple[Number, ...]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file)
+        if tuple(lines.fieldnames or ()) != _FIELDS:
+            raise UsageError(f"{path}: the first line has to be {','.join(_FIELDS)}")
+        return tuple(_number(path, lines.line_num, line) for line in lines)
+
+
+def find(model: str, task: str, shots: int) -> tuple[Number, ...]:
+    """What was published for a model in one column at one shot count, of whichever stage."""
+    return tuple(
+        number
+        for number in numbers()
+        if number.stage != "leaderboard"
+        and (number.task, number.shots) == (task, shots)
+        and same_model(number.model, model)
+    )
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean one model: ``Infi-MM/infimm-zephyr`` is ``InfiMM-Zephyr-7B``."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    letters = re.sub(r"[^a-z0-9]", "", name.rstrip("/").rpartition("/")[2].lower())
+    return _ALSO_CALLED.get(letters, letters)
+
+
+def _number(path: Path, line: int, row: dict[str, str]) -> Number:
+    try:
+        return Number(
+            model=row["model"],
+            stage=row["stage"],
+            task=row["task"],
+            split=row["split"],
+            shots=int(row["shots"]),
+            metric=row["metric"],
+            value=float(row["value"]),
+            source=row["source"],
+            note=row["note"] or "",
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}:{line}: not a published number ({error})") from error
+
+
+def _file() -> Path:
+    """Beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent
+    places = (here / "published.csv", here.parent / "results" / "published.csv")
+    return next((place for place in places if place.is_file()), places[-1])
