@@ -1,0 +1,188 @@
+"""CIDEr-D (Vedantam et al. 2015) as COCO's evaluation computes it, with BLEU, ROUGE-L and METEOR.
+
+Knows captions and references as texts; which pictures they belong to is only an id to it.
+
+The weight of an n-gram is its rarity in the references of the *whole* split, also when only some
+of its pictures were captioned.  BLEU and ROUGE-L are pycocoevalcap's own; CIDEr-D is written out
+here because pycocoevalcap's takes rarity from the scored pictures alone and three times as long.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, isfinite, log, sqrt
+from statistics import fmean
+from typing import TypeAlias
+
+from infimm_eval.scorers import java
+from infimm_eval.types import Record, Sample, Score, Scoring
+
+
+def cider(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
+    """CIDEr-D of each caption (0 to 10; the published figure is 100 times the mean), its BLEU-1
+    to 4 and ROUGE-L (0 to 1) as parts, and corpus figures (times 100).
+
+    A picture without references stays unscored and does not count for rarity.
+    """
+    return _score(records, split, [_bleu, _rouge])
+
+
+def cider_and_meteor(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
+    """The same with METEOR, which takes some ten seconds to start."""
+    return _score(records, split, [_bleu, _rouge, _meteor])
+
+
+Company: TypeAlias = Callable[
+    [Sequence[str], Sequence[Sequence[str]]], tuple[dict[str, float], list[dict[str, float]]]
+]
+"""A further figure: captions and their references to corpus values and each caption's, 0 to 1."""
+
+
+def _score(
+    records: Iterable[Record], split: Callable[[], Iterable[Sample]], company: Sequence[Company]
+) -> Scoring:
+    records = list(records)
+    people = _tokenised_references(split())
+    judged = [record for record in records if record.sample.id in people]
+    said = java.tokenise([record.text for record in judged])
+    heard = [people[record.sample.id] for record in judged]
+
+    rarity = Rarity.of(people.values())
+    values = [
+        similarity(caption, others, rarity) for caption, others in zip(said, heard, strict=True)
+    ]
+    parts: list[dict[str, float]] = [{} for _ in judged]
+    corpus: dict[str, float] = {}
+    for figure in company if judged else []:
+        whole, each = figure(said, heard)
+        corpus |= {name: 100 * value for name, value in whole.items() if isfinite(value)}
+        for mine, more in zip(parts, each, strict=True):
+            mine |= {name: value for name, value in more.items() if isfinite(value)}
+
+    scores = {
+        record.sample.id: Score(value, caption, parts=more)
+        for record, value, caption, more in zip(judged, values, said, parts, strict=True)
+    }
+    return Scoring([scores.get(record.sample.id, Score(None)) for record in records], corpus)
+
+
+def _tokenised_references(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """Every picture's references by its id; all of them in one call of the tokenizer."""
+    owners = [(sample.id, caption) for sample in samples for caption in sample.references]
+    references: dict[str, list[str]] = {}
+    tokens = java.tokenise([caption for _, caption in owners])
+    for (owner, _), caption in zip(owners, tokens, strict=True):
+        references.setdefault(owner, []).append(caption)
+    return references
+
+
+# ---- CIDEr-D
+
+Gram: TypeAlias = tuple[str, ...]
+
+_LONGEST = 4
+_LENGTH_SPREAD = 6.0
+"""Sigma of the Gaussian that punishes captions longer or shorter than the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rarity:
+    """How much an n-gram says: ln(pictures / pictures with it in any reference)."""
+
+    weights: Mapping[Gram, float]
+    unheard: float
+
+    @classmethod
+    def of(cls, pictures: Iterable[Sequence[str]]) -> Rarity:
+        seen: Counter[Gram] = Counter()
+        total = 0
+        for references in pictures:
+            counts = (grams for reference in references for grams in _ngrams(reference))
+            seen.update({gram for grams in counts for gram in grams})
+            total += 1
+        most = log(max(total, 1))
+        return cls({gram: most - log(count) for gram, count in seen.items()}, most)
+
+
+def similarity(caption: str, references: Sequence[str], rarity: Rarity) -> float:
+    """CIDEr-D of one tokenised caption, 0 to 10."""
+    mine = _Vector.of(caption, rarity)
+    return 10 * fmean(_cosine(mine, _Vector.of(other, rarity)) for other in references)
+
+
+@dataclass(frozen=True, slots=True)
+class _Vector:
+    """A caption as rarity-weighted counts, for n = 1 to 4."""
+
+    weights: Sequence[Mapping[Gram, float]]
+    norms: Sequence[float]
+    length: int
+    """In bigrams: words - 1."""
+
+    @classmethod
+    def of(cls, caption: str, rarity: Rarity) -> _Vector:
+        counts = _ngrams(caption)
+        rare, unheard = rarity.weights, rarity.unheard
+        weights = [{g: n * rare.get(g, unheard) for g, n in grams.items()} for grams in counts]
+        norms = [sqrt(sum([weight * weight for weight in w.values()])) for w in weights]
+        return cls(weights, norms, counts[1].total())
+
+
+def _cosine(mine: _Vector, other: _Vector) -> float:
+    """The mean over n of clipped cosines, less for a different length."""
+    total = 0.0
+    for n in range(_LONGEST):
+        theirs = other.weights[n]
+        shared = [(w, theirs[gram]) for gram, w in mine.weights[n].items() if gram in theirs]
+        dot = sum([min(here, there) * there for here, there in shared])
+        if norm := mine.norms[n] * other.norms[n]:
+            total += dot / norm
+    apart = mine.length - other.length
+    return total / _LONGEST * exp(-(apart**2) / (2 * _LENGTH_SPREAD**2))
+
+
+def _ngrams(caption: str) -> list[Counter[Gram]]:
+    words = caption.split()
+    starts = [words[at:] for at in range(_LONGEST)]
+    return [Counter(zip(*starts[:n], strict=False)) for n in range(1, _LONGEST + 1)]
+
+
+# ---- the figures that keep it company
+
+
+def _bleu(
+    said: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+    ruler = BleuScorer(n=_LONGEST)
+    for caption, people in zip(said, references, strict=True):
+        ruler += (caption, people)
+    corpus, each = ruler.compute_score(option="closest")
+    return _named(corpus), [_named(one) for one in zip(*each, strict=True)]
+
+
+def _named(bleu: Iterable[float]) -> dict[str, float]:
+    return {f"Bleu_{n}": value for n, value in enumerate(bleu, 1)}
+
+
+def _rouge(
+    said: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    ruler = Rouge()
+    each = [
+        float(ruler.calc_score([caption], people))
+        for caption, people in zip(said, references, strict=True)
+    ]
+    return {"ROUGE_L": fmean(each)}, [{"ROUGE_L": value} for value in each]
+
+
+def _meteor(
+    said: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    corpus, each = java.meteor(said, references)
+    return {"METEOR": corpus}, [{"METEOR": value} for value in each]
