@@ -286,6 +286,9 @@ class Hub:
     config: str | None = None
     revision: str | None = None
     """A commit to pin; ``None``: the newest, resolved and recorded when a run starts."""
+    convert: Callable[[Row], Row | None] = dict
+    """From the published columns to those that official files yield; ``None``: leave the row
+    out (a dataset that holds more than the split)."""
 
 
 class Reader(Protocol):
@@ -294,6 +297,11 @@ class Reader(Protocol):
     @property
     def expects(self) -> tuple[str, ...]:
         """What has to lie in the folder, one line each, for the message when it does not."""
+        ...
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from (not the pictures), for the record of a run.
+        Raises ``FileNotFoundError`` that names the one that is missing."""
         ...
 
     def rows(self, root: Path) -> Iterator[Row]: ...

@@ -1,0 +1,103 @@
+"""Caption sets as their authors publish them: Karpathy's split files and COCO's caption files.
+
+Columns: ``image``, ``image_id``, ``filename``, ``captions`` (every reference, as written).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infimm_eval.data.pictures import Folder, folder
+from infimm_eval.data.reading import Unique, column, require, stream
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Karpathy:
+    """One split of ``dataset_coco.json`` or ``dataset_flickr30k.json``.
+
+    Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments", CVPR 2015.  Membership of the test
+    split stands in this file and nowhere else.
+    """
+
+    file: str
+    split: str
+    images: str | None = None
+    """The picture folder; ``None``: each entry names its own (``filepath``)."""
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        pictures = self.images or "val2014 and train2014"
+        return (self.file, f"the pictures in {pictures} (folder or .zip)")
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, self.file),)
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        (path,) = self.files(root)
+        unique = Unique(path, "image id")
+        places: dict[str, Folder] = {}
+        for number, entry in enumerate(stream(path, "images")):
+            if column(entry, "split", path, number) != self.split:
+                continue
+            filename = column(entry, "filename", path, number)
+            captions = [s["raw"] for s in column(entry, "sentences", path, number)]
+            if not captions:
+                raise UsageError(f"{path}: {filename} has no caption")
+            # Flickr30k's entries have no cocoid: there a picture is known by its file's number.
+            image_id = entry.get("cocoid", Path(filename).stem)
+            unique(image_id)
+            place = self.images or column(entry, "filepath", path, number)
+            if place not in places:
+                places[place] = folder(root, place, near=path)
+            yield {
+                "image": places[place].image(filename),
+                "image_id": image_id,
+                "filename": filename,
+                "captions": captions,
+            }
+        if not places:
+            raise UsageError(f"{path} has no picture in the split {self.split!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoCaptions:
+    """All of ``captions_train2014.json`` or ``captions_val2014.json``, in the order of its images.
+
+    Chen et al., "Microsoft COCO Captions", arXiv:1504.00325.  Not the Karpathy split.
+    """
+
+    file: str
+    images: str
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (self.file, f"the pictures in {self.images} (folder or .zip)")
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, self.file),)
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        (path,) = self.files(root)
+        pictures = folder(root, self.images, near=path)
+        names: dict[int, str] = {}
+        unique = Unique(path, "image id")
+        for number, entry in enumerate(stream(path, "images")):
+            unique(column(entry, "id", path, number))
+            names[entry["id"]] = column(entry, "file_name", path, number)
+        captions: dict[int, list[str]] = {}
+        for number, entry in enumerate(stream(path, "annotations")):
+            image_id = column(entry, "image_id", path, number)
+            captions.setdefault(image_id, []).append(column(entry, "caption", path, number))
+        for image_id, filename in names.items():
+            if image_id not in captions:
+                raise UsageError(f"{path}: image {image_id} has no caption")
+            yield {
+                "image": pictures.image(filename),
+                "image_id": image_id,
+                "filename": filename,
+                "captions": captions[image_id],
+            }

@@ -1,0 +1,179 @@
+"""Pictures by reference: in a folder, in an archive beside it, or in a cell of a TSV.
+
+Knows nothing of benchmarks and never decodes a pixel.  Every handle is a small value: it pickles,
+compares and hashes by where the picture lies, and reads only when asked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Image
+
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage(Image):
+    """A file under the data folder."""
+
+    root: str
+    relative: str
+
+    @property
+    def name(self) -> str:
+        return self.relative
+
+    @property
+    def key(self) -> str:
+        return f"{self.relative}:{os.stat(os.path.join(self.root, self.relative)).st_size}"
+
+    def read(self) -> bytes:
+        with open(os.path.join(self.root, self.relative), "rb") as file:
+            return file.read()
+
+
+@dataclass(frozen=True, slots=True)
+class ZipImage(Image):
+    """A member of an archive that was left packed (``val2014.zip``)."""
+
+    archive: str
+    member: str
+
+    @property
+    def name(self) -> str:
+        return f"{os.path.basename(self.archive)}/{self.member}"
+
+    @property
+    def key(self) -> str:
+        info = self._info()
+        return f"{self.name}:{info.file_size}:{info.CRC:08x}"
+
+    def read(self) -> bytes:
+        try:
+            return _archive(self.archive, os.getpid()).read(self._info())
+        except zipfile.BadZipFile as broken:
+            raise OSError(f"{self.name}: {broken}") from broken
+
+    def _info(self) -> zipfile.ZipInfo:
+        try:
+            return _archive(self.archive, os.getpid()).getinfo(self.member)
+        except KeyError:
+            raise FileNotFoundError(f"no {self.member} in {self.archive}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class TsvImage(Image):
+    """A base64 cell of a TSV.  The record is found again by its place in the file."""
+
+    path: str
+    label: str
+    """What the row calls it: its index, with the number of the picture where there are several."""
+    offset: int
+    length: int
+    column: int
+    item: int | None = None
+    """Which element, where the cell is a list of pictures."""
+
+    @property
+    def name(self) -> str:
+        return f"{os.path.basename(self.path)}#{self.label}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}:{self.offset}+{self.length}:{os.stat(self.path).st_size}"
+
+    def read(self) -> bytes:
+        from infimm_eval.data.tsv import cell
+
+        try:
+            text = cell(self.path, self.offset, self.length, self.column, self.item)
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, IndexError, ValueError) as broken:
+            raise OSError(f"{self.name} is not a base64 picture: {broken}") from broken
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A place pictures come from: ``base/top/...`` unpacked, or ``base/top.zip``."""
+
+    root: str
+    """The data folder; what names are relative to."""
+    directory: str | None
+    archive: str | None
+    top: str
+
+    def image(self, relative: str) -> Image:
+        """The picture ``relative`` to the folder; whether it is there is seen when it is used."""
+        if self.directory is not None:
+            return FileImage(self.root, f"{self.directory}/{relative}")
+        assert self.archive is not None
+        return ZipImage(self.archive, _member(self.archive, self.top, relative))
+
+
+def folder(root: Path, top: str, near: Path | None = None) -> Folder:
+    """Find the picture folder ``top`` (or its ``.zip``), beside the file ``near`` or above it.
+
+    Where neither is there the folder is named all the same: text-only prompts need no picture,
+    and ``require_pictures`` says what is missing before any other run.
+    """
+    places = _upwards(root, near.parent if near else root)
+    for place in places:
+        if (place / top).is_dir():
+            return Folder(str(root), (place / top).relative_to(root).as_posix(), None, top)
+        for archive in (place / f"{top}.zip", place / f"{Path(top).name}.zip"):
+            if archive.is_file():
+                return Folder(str(root), None, str(archive), top)
+    return Folder(str(root), (places[0] / top).relative_to(root).as_posix(), None, top)
+
+
+def require_pictures(images: Iterable[Image], title: str) -> None:
+    """Raise one ``UsageError`` that names a few of the pictures that cannot be found."""
+    missing: dict[str, None] = {}
+    for image in images:
+        try:
+            image.key  # noqa: B018 - looks the picture up without reading it
+        except OSError:
+            missing[image.name] = None
+    if missing:
+        few = ", ".join(islice(missing, _LISTED)) + (", ..." if len(missing) > _LISTED else "")
+        raise UsageError(
+            f"{title}: {len(missing)} pictures are not in the data folder ({few}); "
+            "unpack the picture archive there or put the .zip beside the annotations"
+        )
+
+
+def _upwards(root: Path, start: Path) -> list[Path]:
+    """``start`` and the folders above it up to ``root``, each with its ``images`` folder."""
+    inside = [start, *(p for p in start.parents if p == root or root in p.parents)]
+    return [place for folder in inside for place in (folder, folder / "images")]
+
+
+@lru_cache(maxsize=16)
+def _archive(path: str, _process: int) -> zipfile.ZipFile:
+    # One handle a process: a forked child must not move its parent's file position.
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as broken:
+        raise OSError(f"{path} is not a readable zip archive: {broken}") from broken
+
+
+@lru_cache(maxsize=16)
+def _prefix(archive: str, top: str) -> str:
+    """COCO's archives hold ``val2014/x.jpg``; others hold ``x.jpg`` at their top."""
+    names = _archive(archive, os.getpid()).namelist()
+    tops = (f"{top}/", f"{Path(top).name}/", "")
+    return next(prefix for prefix in tops if any(name.startswith(prefix) for name in names))
+
+
+def _member(archive: str, top: str, relative: str) -> str:
+    return _prefix(archive, top) + relative

@@ -1,0 +1,217 @@
+"""Files as authors publish them: found in a person's folder, read as a stream, refused clearly.
+
+Knows nothing of benchmarks or pictures.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Hashable, Iterator
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from infimm_eval.errors import UsageError
+
+_CHUNK = 1 << 20
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_SPACE = " \t\n\r"
+
+
+def find(root: Path, *names: str) -> Path | None:
+    """The first of ``names`` that lies in the folder, in one of its subfolders or in an
+    ``annotations`` folder of either; ``None`` where none does."""
+    places = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
+    for name in names:
+        for place in places:
+            for candidate in (place / name, place / "annotations" / name):
+                if candidate.exists():
+                    return candidate
+    return None
+
+
+def require(root: Path, *names: str) -> Path:
+    """``find``, or ``FileNotFoundError`` that names the file."""
+    path = find(root, *names)
+    if path is None:
+        raise FileNotFoundError(" or ".join(names))
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """A whole (small) JSON file; a byte order mark is no matter."""
+    with open_data(path) as file:
+        data = file.read()
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (JSONDecodeError, UnicodeDecodeError) as broken:
+        raise UsageError(f"{path} is not JSON ({broken}); download it again") from broken
+
+
+def stream(path: Path, key: str | None = None) -> Iterator[Any]:
+    """The elements of a JSON array, one at a time: that under ``key`` of the file's object, or
+    the file itself (``None``).  Memory is that of the largest element."""
+    with open_data(path) as file:
+        scan = _Scanner(file, path)
+        if key is None:
+            yield from scan.array()
+            return
+        for name in scan.members():
+            if name == key:
+                yield from scan.array()
+                return
+            scan.skip()
+    raise UsageError(f"{path} has no {key!r} array; is it the right file?")
+
+
+def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
+    """The members of a JSON file's object, one at a time."""
+    with open_data(path) as file:
+        scan = _Scanner(file, path)
+        for name in scan.members():
+            yield name, scan.value()
+
+
+def json_lines(path: Path) -> Iterator[Any]:
+    """One JSON value a line.  Only LF ends a line: U+2028 may stand inside a string."""
+    with open_data(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if text:
+                    yield json.loads(text)
+            except (JSONDecodeError, UnicodeDecodeError) as broken:
+                raise UsageError(f"{path} line {number} is not JSON ({broken})") from broken
+
+
+def open_data(path: Path) -> BinaryIO:
+    """Open a data file, refusing the stand-ins that lie where one should be."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder where a file is expected")
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise UsageError(f"{path} is a link to nothing; download the file itself") from None
+    start = file.read(len(_POINTER))
+    file.seek(0)
+    if start == _POINTER:
+        file.close()
+        raise UsageError(f"{path} is a Git LFS pointer; run `git lfs pull` or download the file")
+    if not start:
+        file.close()
+        raise UsageError(f"{path} is empty; download it again")
+    return file
+
+
+class Unique:
+    """Refuses the second row of the same id."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path, self._what = path, what
+        self._seen: set[Hashable] = set()
+
+    def __call__(self, id: Hashable) -> None:
+        if id in self._seen:
+            raise UsageError(f"{self._path}: {self._what} {id} occurs twice")
+        self._seen.add(id)
+
+
+def column(record: Any, name: str, path: Path, number: int) -> Any:
+    """``record[name]``, or a ``UsageError`` that says which record of which file lacks it."""
+    try:
+        return record[name]
+    except (KeyError, TypeError):
+        raise UsageError(f"{path} record {number} has no {name!r}; is it the right file?") from None
+
+
+class _Scanner:
+    """Walks a JSON text that is never in memory as a whole."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._text, self._at, self._read, self._ended = "", 0, 0, False
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")()
+        self._scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
+
+    def members(self) -> Iterator[str]:
+        """The names of an object's members; the caller takes each value before the next."""
+        self._expect("{")
+        if self._peek() == "}":
+            return
+        while True:
+            name = self.value()
+            self._expect(":")
+            yield name
+            if self._expect(",}") == "}":
+                return
+
+    def array(self) -> Iterator[Any]:
+        self._expect("[")
+        if self._peek() == "]":
+            self._at += 1
+            return
+        while True:
+            yield self.value()
+            if self._expect(",]") == "]":
+                return
+
+    def skip(self) -> None:
+        if self._peek() == "[":
+            for _ in self.array():
+                pass
+        else:
+            self.value()
+
+    def value(self) -> Any:
+        self._peek()
+        while True:
+            try:
+                value, end = self._scan(self._text, self._at)
+            except (JSONDecodeError, StopIteration) as broken:
+                if self._more():
+                    continue
+                raise self._refuse("a value") from broken
+            # A number that touches the end of what was read may go on behind it.
+            if end < len(self._text) or not self._more():
+                self._at = end
+                return value
+
+    def _peek(self) -> str:
+        while True:
+            text, at = self._text, self._at
+            while at < len(text) and text[at] in _SPACE:
+                at += 1
+            self._at = at
+            if at < len(text):
+                return text[at]
+            if not self._more():
+                raise self._refuse("more")
+
+    def _expect(self, marks: str) -> str:
+        mark = self._peek()
+        if mark not in marks:
+            raise self._refuse(" or ".join(marks))
+        self._at += 1
+        return mark
+
+    def _more(self) -> bool:
+        """Read on; at least as much as is waiting, so that a long value is not scanned often."""
+        if self._ended:
+            return False
+        waiting = self._text[self._at :]
+        try:
+            data = self._file.read(max(_CHUNK, len(waiting)))
+            text = self._decode.decode(data, final=not data)
+        except UnicodeDecodeError as broken:
+            raise UsageError(f"{self._path} is not UTF-8 text: {broken}") from broken
+        self._read += self._at
+        self._text, self._at, self._ended = waiting + text, 0, not data
+        return True
+
+    def _refuse(self, wanted: str) -> UsageError:
+        place = self._read + self._at
+        return UsageError(
+            f"{self._path} is not valid JSON: expected {wanted} at character {place}; "
+            "download it again"
+        )

@@ -1,0 +1,151 @@
+"""TSVs with pictures inside, as VLMEvalKit distributes benchmarks; every cell stays text.
+
+"None", "nan", "NA" and "1" are answers.  An empty cell is an absent one and is left out of the
+row.  Knows nothing of benchmarks; pictures are decoded when they are read.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from infimm_eval.data.pictures import TsvImage, folder
+from infimm_eval.data.reading import Unique, open_data
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Image
+
+_REFERENCE = 64
+"""No picture is this short: the cell is the index of the row that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    offset: int
+    length: int
+    cells: list[str]
+
+
+def rows(path: Path, root: Path, pictures: str = "images") -> Iterator[dict[str, Any]]:
+    """Rows as ``{column: text}``, with ``images``: a list of ``Image``s.
+
+    A picture is base64 in the column ``image`` (or a Python list of several), a reference there
+    to the row with that index, or a file named by ``image_path`` in the folder ``pictures``.
+    Yields after one pass over the file, since a reference may point ahead.
+    """
+    header: list[str] | None = None
+    kept: list[dict[str, Any]] = []
+    holders: dict[str, list[Image]] = {}
+    unique = Unique(path, "index")
+    for record in records(path):
+        if header is None:
+            header = record.cells
+            if "index" not in header:
+                raise UsageError(f"{path} has no column 'index'; is it a VLMEvalKit TSV?")
+            continue
+        if len(record.cells) != len(header):
+            raise UsageError(
+                f"{path} row {len(kept) + 1} has {len(record.cells)} cells, the head {len(header)}"
+            )
+        row: dict[str, Any] = {n: c for n, c in zip(header, record.cells, strict=True) if c != ""}
+        index = row.get("index", "")
+        unique(index)
+        cell = row.pop("image", "")
+        if len(cell) > _REFERENCE:
+            holders[index] = _pictures(path, index, record, header.index("image"), cell)
+        elif cell:
+            row["image"] = cell
+        kept.append(row)
+    for row in kept:
+        row["images"] = _images(row, holders, path, root, pictures)
+        yield row
+
+
+def cell(path: str, offset: int, length: int, column: int, item: int | None) -> str:
+    """One cell of the record that starts ``offset`` bytes into the file."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        record = file.read(length).decode("utf-8")
+    _allow_long_cells()
+    text = next(csv.reader([record], delimiter="\t"))[column]
+    return text if item is None else str(ast.literal_eval(text)[item])
+
+
+def records(path: Path) -> Iterator[_Record]:
+    """The records of a TSV with where each lies, head first."""
+    with open_data(path) as file:
+        yield from _records(file, path)
+
+
+def _records(file: BinaryIO, path: Path) -> Iterator[_Record]:
+    position = 0
+
+    def lines() -> Iterator[str]:
+        # Only LF ends a line: U+2028 and the like may stand inside a cell.
+        nonlocal position
+        for line in file:
+            text = line.decode("utf-8-sig" if position == 0 else "utf-8")
+            position += len(line)
+            yield text
+
+    _allow_long_cells()
+    parsed = csv.reader(lines(), delimiter="\t")
+    number = 0
+    while True:
+        start = position
+        try:
+            cells = next(parsed)
+        except StopIteration:
+            return
+        except (csv.Error, UnicodeDecodeError) as broken:
+            raise UsageError(f"{path} row {number} is not tab-separated text: {broken}") from broken
+        if cells:
+            yield _Record(start, position - start, cells)
+            number += 1
+
+
+def _pictures(path: Path, index: str, record: _Record, column: int, text: str) -> list[Image]:
+    place = (record.offset, record.length, column)
+    if not text.startswith("["):
+        return [TsvImage(str(path), index, *place)]
+    count = len(_literal(text, path, index))
+    return [TsvImage(str(path), f"{index}[{item}]", *place, item) for item in range(count)]
+
+
+def _images(
+    row: dict[str, Any], holders: dict[str, list[Image]], path: Path, root: Path, pictures: str
+) -> list[Image]:
+    index = row["index"]
+    reference = row.pop("image", None)
+    if index in holders:
+        return holders[index]
+    if reference is not None:
+        try:
+            return holders[reference]
+        except KeyError:
+            raise UsageError(
+                f"{path}: row {index} refers to the picture of row {reference}, which has none"
+            ) from None
+    if "image_path" in row:
+        named = row["image_path"]
+        names = _literal(named, path, index) if named.startswith("[") else [named]
+        place = folder(root, pictures, near=path)
+        return [place.image(name) for name in names]
+    return []
+
+
+def _literal(text: str, path: Path, index: str) -> Sequence[str]:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError) as odd:
+        raise UsageError(f"{path}: the pictures of row {index} are not a list: {odd}") from odd
+    return [str(item) for item in value]
+
+
+def _allow_long_cells() -> None:
+    if csv.field_size_limit() < sys.maxsize:
+        csv.field_size_limit(sys.maxsize)
