@@ -90,7 +90,7 @@ class _Body(nn.Module):
         self.unseen = (config.gated.heads, config.resampler.latents, config.gated.dim_head)
 
     def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
-        x_BTM = self.embed_tokens(ids_BT)
+        x_BTM: Tensor = self.embed_tokens(ids_BT)
         rope = rotary_angles(chunk.positions_BT, self.head_width, self.theta)
         nothing = x_BTM.new_zeros(()).expand(len(x_BTM), *self.unseen)
         gates = 0

@@ -31,7 +31,7 @@ class PerceiverResampler(nn.Module):
 
     def forward(self, x_IND: Tensor) -> Tensor:
         """(I, N, D) -> (I, V, D)."""
-        latents_IVD = self.latents.expand(len(x_IND), -1, -1)
+        latents_IVD: Tensor = self.latents.expand(len(x_IND), -1, -1)
         layer: Any
         for layer in self.layers:
             attention, ff = layer

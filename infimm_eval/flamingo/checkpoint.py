@@ -1,0 +1,195 @@
+"""From a published checkpoint to a model, and back, in the original layout and names.
+
+Knows nothing of the computation: it matches names and shapes, all of them or none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.config import FlamingoConfig
+from infimm_eval.flamingo.model import Flamingo
+from infimm_eval.flamingo.shards import read_json, shapes, tensors, weight_files
+from infimm_eval.flamingo.vision import rotary_tables
+
+# One parameter under several names: what the original registers twice, and what we call it.
+_ALIASES = (
+    (r"^model\.", ""),
+    (r"^lang_encoder\.old_decoder_blocks\.(\d+)\.", r"lang_encoder.model.layers.\1.decoder_layer."),
+    (
+        r"^lang_encoder\.gated_cross_attn_layers\.(\d+)\.",
+        r"lang_encoder.model.layers.\1.gated_cross_attn_layer.",
+    ),
+    (r"^vision_encoder\.blocks\.\d+\.attn\.rope\.", "vision_encoder.rope."),
+)
+_IGNORED = re.compile(r"\.rotary_emb\.inv_freq$")  # older saves hold it; it is recomputed
+_LISTED = 40  # keys named in one message
+_EMBEDDING, _HEAD = "lang_encoder.model.embed_tokens.weight", "lang_encoder.lm_head.weight"
+_ROPE = ("vision_encoder.rope.freqs_cos", "vision_encoder.rope.freqs_sin")
+_RESAMPLER_Q = "perceiver.layers.0.0.to_q.weight"
+_GATED_Q = "lang_encoder.model.layers.{}.gated_cross_attn_layer.attn.to_q.weight"
+# The original's default and the model card's figure; the head count itself is not in the weights.
+_HEADS_OF_INNER_WIDTH = {512: 8, 1536: 16}
+
+
+def load(
+    folder_or_hub_id: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    resampler_heads: int | None = None,
+) -> Flamingo:
+    """A checkpoint in the original layout: `config.json` beside safetensors or `.bin` files.
+
+    Weights go one by one to `device` and `dtype`; stored rope tables are used as stored (a bf16
+    save rounded them, which shows in the features), absent ones are computed.  `resampler_heads`
+    is needed only where neither the config nor an inner width of 512 (8 heads) or 1536 (16) tells.
+
+    UsageError, naming the file, for a folder that is not such a checkpoint, files cut off or
+    missing, keys missing, unexpected, misshaped or contradicting each other, and NaN weights.
+    """
+    folder = _local(folder_or_hub_id, revision)
+    files = weight_files(folder) if (folder / "config.json").is_file() else []
+    try:
+        config = FlamingoConfig.from_dict(read_json(folder / "config.json"))
+        found = {path: shapes(path) for path in files}
+        merged = {canonical(k): s for table in found.values() for k, s in table.items()}
+        config = _with_heads(config, merged, resampler_heads)
+        with torch.device("meta"):
+            model = Flamingo(config)
+        _check_keys(model, found)
+    except UsageError as error:
+        message = str(error)
+        raise UsageError(message if str(folder) in message else f"{folder}: {message}") from None
+    tied = config.language.tie_word_embeddings
+    state = _read(files, torch.device(device), dtype, tied=tied)
+    if config.visual.rope and _ROPE[0] not in state:
+        for key, table in zip(_ROPE, rotary_tables(config.visual), strict=True):
+            state[key] = table.to(device, dtype)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def save_pretrained(model: Flamingo, folder: str | Path) -> None:
+    """Writes `config.json` and `model.safetensors` under the original names and layout."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(config + "\n", encoding="utf-8")
+    state = {f"model.{key}": t.detach().contiguous() for key, t in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def canonical(key: str, *, tied: bool = False) -> str:
+    """Our name of a parameter that a checkpoint holds under any of the original's names.
+
+    `tied`: the output table is the embedding table.
+    """
+    for pattern, name in _ALIASES:
+        key = re.sub(pattern, name, key)
+    return _EMBEDDING if tied and key == _HEAD else key
+
+
+def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
+    folder = Path(folder_or_hub_id)
+    if folder.is_dir():
+        return folder
+    name = str(folder_or_hub_id)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UsageError(f"{name} is neither a folder nor a hub id of the form owner/name")
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors", "pytorch_model*.bin", "tokenizer*", "*.model"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(
+            f"no folder {name} here, and the hub did not give it ({reason}); "
+            "pass a folder that holds the checkpoint"
+        ) from error
+
+
+def _with_heads(
+    config: FlamingoConfig, found: Mapping[str, tuple[int, ...]], resampler_heads: int | None
+) -> FlamingoConfig:
+    """Attention widths, which the original's config does not state, from the weights' shapes."""
+    inner = found.get(_RESAMPLER_Q, (0,))[0]
+    given = config.resampler
+    if inner and (resampler_heads or "resampler" not in config.extra):
+        heads = resampler_heads or _HEADS_OF_INNER_WIDTH.get(inner)
+        if heads is None or inner % heads:
+            raise UsageError(
+                f"the resampler's inner width is {inner}, which {heads or 'no known number of'} "
+                "heads share; pass resampler_heads"
+            )
+        config = replace(config, resampler=replace(given, heads=heads, dim_head=inner // heads))
+    inner = found.get(_GATED_Q.format(config.gated_layers[0]), (0,))[0]
+    if (
+        inner
+        and "gated" not in config.extra
+        and inner != config.gated.heads * config.gated.dim_head
+    ):
+        raise UsageError(
+            f"the gated blocks' inner width is {inner}, not 8 heads of 64; say so in config.json: "
+            '"gated": {"heads": ..., "dim_head": ...}'
+        )
+    return config
+
+
+def _check_keys(model: Flamingo, found: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> None:
+    """One UsageError that lists every key without a place, every place without a key, and every
+    key of another shape."""
+    wanted = {key: tuple(t.shape) for key, t in model.state_dict().items()}
+    missing = set(wanted) - set(_ROPE)
+    tied = model.config.language.tie_word_embeddings
+    problems = []
+    for path, table in found.items():
+        for key, shape in table.items():
+            if _IGNORED.search(key):
+                continue
+            name = canonical(key, tied=tied)
+            missing.discard(name)
+            if name not in wanted:
+                problems.append(f"unexpected {key} in {path.name}")
+            elif shape != wanted[name]:
+                problems.append(f"{key} in {path.name} is {shape}, not {wanted[name]}")
+    problems += [f"missing model.{key}" for key in sorted(missing)]
+    if problems:
+        names = ", ".join(path.name for path in found)
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        listed = "; ".join(problems[:_LISTED] + more)
+        raise UsageError(f"{names} and config.json do not belong together: {listed}")
+
+
+def _read(
+    files: list[Path], device: torch.device, dtype: torch.dtype, *, tied: bool
+) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    first: dict[str, str] = {}
+    for path in files:
+        for key, stored in tensors(path):
+            if _IGNORED.search(key):
+                continue
+            name = canonical(key, tied=tied)
+            if not all(bound.isfinite() for bound in stored.aminmax()):
+                raise UsageError(f"{path}: {key} holds NaN or infinite numbers; download it again")
+            tensor = stored.to(device, dtype)
+            if name in state and not torch.equal(state[name], tensor):
+                raise UsageError(
+                    f"{path}: {key} and {first[name]} name one parameter and hold different numbers"
+                )
+            state.setdefault(name, tensor)
+            first.setdefault(name, key)
+    return state
