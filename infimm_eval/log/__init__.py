@@ -12,7 +12,22 @@ the dataset and without the model.
 """
 
 from infimm_eval.log.codec import request_key
+from infimm_eval.log.export import results, write_jsonl, write_parquet, write_results
 from infimm_eval.log.store import FILE, SCHEMA, Log, read
 from infimm_eval.log.values import Cell, Entry, Named, Place
 
-__all__ = ["FILE", "SCHEMA", "Cell", "Entry", "Log", "Named", "Place", "read", "request_key"]
+__all__ = [
+    "FILE",
+    "SCHEMA",
+    "Cell",
+    "Entry",
+    "Log",
+    "Named",
+    "Place",
+    "read",
+    "request_key",
+    "results",
+    "write_jsonl",
+    "write_parquet",
+    "write_results",
+]

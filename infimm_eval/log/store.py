@@ -212,6 +212,10 @@ class Log:
         with self._lock, _writing(self.folder):
             self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?)", (key, webp))
 
+    def has_picture(self, key: str) -> bool:
+        found = self._db.execute("SELECT 1 FROM picture WHERE key=?", (key,)).fetchone()
+        return found is not None
+
     def picture(self, key: str) -> bytes | None:
         """The WEBP thumbnail of a picture, or ``None`` where the log has none."""
         row = self._db.execute("SELECT webp FROM picture WHERE key=?", (key,)).fetchone()

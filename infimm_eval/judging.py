@@ -1,0 +1,106 @@
+"""Score answers with another model: ask the judge, keep every verdict, ask again where it says so.
+
+Verdicts lie in the log like answers, so scoring again asks nothing.  Knows rubrics; knows neither
+benchmarks nor endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from infimm_eval import log
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Model, Record, Request, Rubric, Score
+
+_CHARACTERS_A_TOKEN = 4
+
+
+def needed(judge: Model | None, title: str) -> Model:
+    if judge is None:
+        raise UsageError(
+            f"{title} is graded by a judge; name one with --judge (openai:NAME with --base-url, "
+            "or any local model)"
+        )
+    return judge
+
+
+def score(
+    rubric: Rubric,
+    records: Callable[[], Iterable[Record]],
+    judge: Model,
+    runs: int,
+    kept: log.Log,
+    say: Callable[[str], None],
+) -> list[Score]:
+    """One score a record: the mean over ``runs`` verdicts, each also under ``parts["run k"]``.
+
+    A verdict that cannot be read is asked again, hotter each time, up to ``rubric.tries``.  A call
+    that failed for good, or a last verdict that cannot be read, leaves the record unscored.
+    """
+    panel = [(record, run) for record in records() for run in range(runs)]
+    found: dict[int, Score] = {}
+    for attempt in range(rubric.tries):
+        open_ = [place for place in range(len(panel)) if place not in found]
+        asked = {place: _request(rubric, *panel[place], attempt) for place in open_}
+        verdicts = _verdicts(asked, judge, kept, say)
+        for place in open_:
+            if place in verdicts:
+                read = rubric.read(panel[place][0], verdicts[place])
+                if read.value is not None or attempt == rubric.tries - 1:
+                    found[place] = read
+    return [_mean([found.get(place) for place in places]) for places in _rows(len(panel), runs)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    place: int
+    key: str
+    request: Request
+
+
+def _verdicts(
+    asked: dict[int, Request], judge: Model, kept: log.Log, say: Callable[[str], None]
+) -> dict[int, str]:
+    """What the judge says, from the log where it has said it before."""
+    settings = {"name": judge.name, **judge.settings}
+    calls = [_Call(p, log.request_key(settings, "generate", r), r) for p, r in asked.items()]
+    new = {call.request.id: call for call in calls if not kept.known(call.key)}
+    if new:
+        tokens = sum(_characters(call.request) for call in new.values()) // _CHARACTERS_A_TOKEN
+        say(f"asking {judge.name} {len(new)} times, about {tokens:,} tokens")
+    for answer in judge.generate(call.request for call in list(new.values())):
+        if answer.finish != "error":
+            kept.add_answer(new[answer.id].key, answer)
+    kept.save()
+    said = {call.place: kept.answer(call.key) for call in calls}
+    return {place: answer.text for place, answer in said.items() if answer is not None}
+
+
+def _request(rubric: Rubric, record: Record, run: int, attempt: int) -> Request:
+    decoding = replace(
+        rubric.decoding, temperature=rubric.decoding.temperature + attempt * rubric.heat
+    )
+    name = f"{record.sample.id}/run{run + 1}/try{attempt + 1}"
+    return Request(name, rubric.ask(record, attempt), decoding)
+
+
+def _characters(request: Request) -> int:
+    turns = request.prompt.turns
+    return sum(len(part) for turn in turns for part in turn.content if isinstance(part, str))
+
+
+def _rows(length: int, runs: int) -> Iterator[range]:
+    return (range(start, start + runs) for start in range(0, length, runs))
+
+
+def _mean(verdicts: list[Score | None]) -> Score:
+    values = [v.value for v in verdicts if v is not None and v.value is not None]
+    first = next((v for v in verdicts if v is not None), Score(None, "no verdict"))
+    if len(values) < len(verdicts):
+        return replace(first, value=None)
+    if len(verdicts) == 1:
+        return first
+    runs = {f"run {number}": value for number, value in enumerate(values, 1)}
+    return replace(first, value=fmean(values), parts={**first.parts, **runs})

@@ -1,0 +1,205 @@
+"""Turn samples into prompts: a wording's templates filled in, examples before the question.
+
+Knows the field's wordings (OpenFlamingo's few-shot text, the instruction suffixes of multi-task
+training); knows no benchmark and no model, and leaves ``<image>`` marks to the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from string import ascii_uppercase
+from typing import TYPE_CHECKING
+
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Content, Decoding, Image, Prompt, Sample, Style, Turn, Wording
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+SHORT_ANSWER = "Answer the question using a single word or phrase."
+LETTER = "Answer with the option's letter from the given choices directly."
+DESCRIBE = "Please describe the image."
+
+
+# -- wordings that several benchmarks share ------------------------------------------------------
+
+
+def flamingo_caption() -> Wording:
+    """OpenFlamingo's caption prompt, search (beam 3, 20 tokens, no length penalty) and reading."""
+    return Wording(
+        ask="{{ images }}Output:",
+        decoding=Decoding(max_new_tokens=20, num_beams=3, length_penalty=0.0),
+        read=flamingo_caption_text,
+    )
+
+
+def flamingo_vqa(max_new_tokens: int = 5) -> Wording:
+    """OpenFlamingo's question prompt, search (beam 3, no length penalty) and reading.
+
+    A shot shows the first of its people's answers, as OpenFlamingo does (not the majority's).
+    """
+    return Wording(
+        ask="{{ images }}Question:{{ question }} Short answer:",
+        decoding=Decoding(max_new_tokens=max_new_tokens, num_beams=3, length_penalty=0.0),
+        read=flamingo_vqa_text,
+    )
+
+
+def flamingo_choice(max_new_tokens: int = 5) -> Wording:
+    """The same document style for lettered choices: options listed, the letter as short answer."""
+    return Wording(
+        ask="{{ images }}{% if hint %}Context: {{ hint }}\n{% endif %}Question:{{ question }}\n"
+        "{% for letter in letters %}{{ letter }}. {{ options[loop.index0] }}\n{% endfor %}"
+        "Short answer:",
+        decoding=Decoding(max_new_tokens=max_new_tokens, num_beams=3, length_penalty=0.0),
+        read=flamingo_vqa_text,
+    )
+
+
+def describe(max_new_tokens: int = 64) -> Wording:
+    """The request InfiMM saw before captions in multi-task training; greedy."""
+    return Wording(ask="{{ images }}" + DESCRIBE, decoding=Decoding(max_new_tokens=max_new_tokens))
+
+
+def short_answer(max_new_tokens: int = 16, suffix: str = SHORT_ANSWER) -> Wording:
+    """The question, and on a new line the request for a word or phrase; greedy."""
+    return Wording(
+        ask="{{ images }}{{ question }}\n" + suffix,
+        decoding=Decoding(max_new_tokens=max_new_tokens),
+    )
+
+
+def letter_choice(max_new_tokens: int = 16) -> Wording:
+    """LLaVA's CQM-A wording: context if there is any, question, lettered lines, the letter."""
+    return Wording(
+        ask="{{ images }}{% if hint %}Context: {{ hint }}\n{% endif %}{{ question }}\n"
+        "{% for letter in letters %}{{ letter }}. {{ options[loop.index0] }}\n{% endfor %}"
+        + LETTER,
+        decoding=Decoding(max_new_tokens=max_new_tokens),
+    )
+
+
+def free_answer(max_new_tokens: int = 1024) -> Wording:
+    """The question as it stands; greedy, long."""
+    return Wording(
+        ask="{{ images }}{{ question }}", decoding=Decoding(max_new_tokens=max_new_tokens)
+    )
+
+
+# -- how answers are read before they are scored -------------------------------------------------
+
+
+def flamingo_caption_text(raw: str) -> str:
+    """OpenFlamingo: cut where the model starts the next example, drop double quotes."""
+    return raw.split("Output", 1)[0].replace('"', "").strip()
+
+
+def flamingo_vqa_text(raw: str) -> str:
+    """OpenFlamingo: cut where the model starts the next question, then at the first comma."""
+    return re.split("Question|Answer|Short", raw, maxsplit=1)[0].split(", ", 1)[0].strip()
+
+
+# -- filling them in -----------------------------------------------------------------------------
+
+
+class Prompter:
+    """Builds the prompts of one run in one wording.  Examples are rendered once and kept."""
+
+    def __init__(self, style: Style, wording: Wording) -> None:
+        self.style = style
+        self.wording = wording
+        self._shown: dict[tuple[str, bool], tuple[Turn, Turn]] = {}
+
+    def __call__(
+        self, sample: Sample, shots: Sequence[Sample] = (), *, text_only: bool = False
+    ) -> Prompt:
+        """The question after its examples; ``text_only`` takes the pictures out of the examples
+        (the family's zero-shot prompt) and leaves everything else as it is."""
+        turns = [turn for shot in shots for turn in self._example(shot, text_only)]
+        turns.append(Turn("user", fill(self.wording.ask, sample)))
+        return Prompt(self.style, tuple(turns), self.wording.system)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the wording by its templates, search and reading."""
+        w = self.wording
+        said = (self.style, w.system, w.ask, w.answer, repr(w.decoding), w.read.__qualname__)
+        return sha256("\0".join(said).encode()).hexdigest()[:12]
+
+    def _example(self, shot: Sample, text_only: bool) -> tuple[Turn, Turn]:
+        key = (shot.id, text_only)
+        if key not in self._shown:
+            asked = fill(self.wording.ask, shot, pictures=not text_only)
+            answered = fill(self.wording.answer, shot, pictures=not text_only)
+            self._shown[key] = (Turn("user", asked), Turn("assistant", answered))
+        return self._shown[key]
+
+
+def fill(template: str, sample: Sample, *, pictures: bool = True) -> Content:
+    """Render a template; pictures come out as pictures, wherever the template put them.
+
+    Inside the template a picture is a mark that no text can contain, so nothing a dataset says
+    can turn into one.
+    """
+    placed: list[Image] = []
+
+    def mark(image: Image) -> str:
+        if not pictures:
+            return ""
+        placed.append(image)
+        return f"{_OPEN}{len(placed) - 1}{_CLOSE}"
+
+    def text(content: Content) -> str:
+        return "".join(_clean(part) if isinstance(part, str) else mark(part) for part in content)
+
+    rendered = _compile(template).render(
+        images="".join(map(mark, sample.images)),
+        question=text(sample.question),
+        options=[text(option) for option in sample.options],
+        letters=ascii_uppercase[: len(sample.options)],
+        hint=_clean(sample.hint),
+        target=_clean(sample.target),
+        tags={key: _clean(value) for key, value in sample.tags.items()},
+    )
+    if not placed:
+        return (rendered,) if rendered else ()
+    pieces = _MARK.split(rendered)
+    return tuple(
+        placed[int(piece)] if position % 2 else piece
+        for position, piece in enumerate(pieces)
+        if piece
+    )
+
+
+def pictures(samples: Iterable[Sample]) -> Iterator[Image]:
+    """Every picture of the samples: before the question, inside it, inside the options."""
+    for sample in samples:
+        parts = (*sample.images, *sample.question, *(p for o in sample.options for p in o))
+        yield from (part for part in parts if isinstance(part, Image))
+
+
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+
+
+def _clean(text: str) -> str:
+    return text.replace(_OPEN, "").replace(_CLOSE, "") if _OPEN in text or _CLOSE in text else text
+
+
+@lru_cache(maxsize=256)
+def _compile(template: str) -> Template:
+    from jinja2 import Environment, StrictUndefined, TemplateError
+
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    try:
+        return environment.from_string(template)
+    except TemplateError as error:
+        raise UsageError(f"prompt template {template[:60]!r}: {error}") from error
+
+
+def wordings(completion: Wording, instruct: Wording) -> dict[Style, Wording]:
+    """The two wordings of a benchmark, by style."""
+    return {"completion": completion, "instruct": instruct}

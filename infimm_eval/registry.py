@@ -1,0 +1,64 @@
+"""Find and load benchmark plugins.  Knows where they lie; knows none by name.
+
+A plugin is a Python file that defines ``TASK``.  The built-in ones live in the top-level
+``tasks/`` folder; a wheel carries that folder inside the package.  Loading by file makes a
+checkout, an editable install and a wheel behave alike, and lets ``--tasks ./mine.py`` work.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from infimm_eval.errors import UsageError, unknown
+from infimm_eval.types import Task
+
+
+def names() -> list[str]:
+    """The built-in benchmarks, by name."""
+    return sorted(path.stem for path in _folder().glob("[!_]*.py"))
+
+
+def select(chosen: Iterable[str]) -> list[Task]:
+    """Load tasks in the order given, each once; ``all`` stands for every built-in one."""
+    listed = [name for word in chosen for name in (names() if word == "all" else [word])]
+    return [load(name) for name in dict.fromkeys(listed)]
+
+
+def load(name: str) -> Task:
+    """Load a built-in task by name, or one of your own by the path of its file."""
+    path = Path(name) if name.endswith(".py") else _folder() / f"{name}.py"
+    if not path.is_file():
+        if name.endswith(".py"):
+            raise UsageError(f"no task file {name}; give the path of a file that defines TASK")
+        raise unknown("task", name, names())
+    task = getattr(_module(path), "TASK", None)
+    if not isinstance(task, Task):
+        raise UsageError(f"{path} does not define TASK = Task(...)")
+    return task
+
+
+def _module(path: Path) -> object:
+    name = f"infimm_eval.tasks.{path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be loaded as a Python file")
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _folder() -> Path:
+    package = Path(__file__).resolve().parent
+    shipped = package / "tasks"
+    return shipped if (shipped / "__init__.py").is_file() else package.parent / "tasks"

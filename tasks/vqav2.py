@@ -1,0 +1,61 @@
+"""VQAv2 validation: 214,354 open questions about COCO photographs, ten human answers each.
+
+Goyal et al., "Making the V in VQA Matter", CVPR 2017.  https://visualqa.org
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from infimm_eval import metrics, prompts
+from infimm_eval.data.vqa import VqaFiles
+from infimm_eval.demo import rows
+from infimm_eval.scorers import vqa
+from infimm_eval.types import Hub, Row, Sample, Source, Task
+
+
+def sample(row: Row) -> Sample:
+    people = tuple(row["answers"] or ())
+    return Sample(
+        id=str(row["question_id"]),
+        images=(row["image"],),
+        question=(row["question"],),
+        target=people[0] if people else "",
+        references=people,
+        group=str(row["image_id"]),
+        tags={key: row[key] for key in ("answer_type", "question_type") if row.get(key)},
+    )
+
+
+TASK = Task(
+    name="vqav2",
+    title="VQAv2",
+    version=1,
+    source=Source(
+        demo=partial(rows.vqa_rows, "test"),
+        files=(
+            VqaFiles(
+                questions="v2_OpenEnded_mscoco_val2014_questions.json",
+                annotations="v2_mscoco_val2014_annotations.json",
+                images="val2014/COCO_val2014_{:012d}.jpg",
+            ),
+        ),
+        hub=Hub(repos=("lmms-lab-encoder/VQAv2", "lmms-lab/VQAv2"), split="validation"),
+    ),
+    shots=Source(
+        demo=partial(rows.vqa_rows, "train"),
+        files=(
+            VqaFiles(
+                questions="v2_OpenEnded_mscoco_train2014_questions.json",
+                annotations="v2_mscoco_train2014_annotations.json",
+                images="train2014/COCO_train2014_{:012d}.jpg",
+            ),
+        ),
+    ),
+    sample=sample,
+    wordings=prompts.wordings(prompts.flamingo_vqa(), prompts.short_answer()),
+    variants={"always": vqa.always, "official": vqa.official, "evalai": vqa.evalai},
+    metrics=metrics.mean("accuracy", by=("answer_type", "question_type")),
+    headline="accuracy",
+    columns={"VQAv2 acc": "accuracy"},
+)
