@@ -1,0 +1,41 @@
+"""Finished runs to tables, pages and terminal lines.
+
+Reads logs and published numbers; never runs, scores or asks anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from infimm_eval.errors import UsageError
+from infimm_eval.report.gather import gather
+from infimm_eval.report.markdown import markdown
+from infimm_eval.report.screen import screen
+
+__all__ = ["screen", "write"]
+
+
+def write(folders: Sequence[Path], output: Path) -> list[Path]:
+    """Write ``report.md`` and ``report.html`` about all runs in ``folders`` into ``output``.
+
+    Returns the files.  Raises ``UsageError`` where a run cannot be read or a file not be written;
+    nothing is written then.
+    """
+    runs = gather(folders)
+    pages = {"report.md": markdown(runs)}
+    return [_written(output / name, text) for name, text in pages.items()]
+
+
+def _written(path: Path, text: str) -> Path:
+    """The whole file or the old one: a reader never meets a half."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}; choose another --output"
+        ) from error
+    return path

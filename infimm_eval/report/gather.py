@@ -1,0 +1,125 @@
+"""Run folders to runs, each with a name that tells it apart from the others.
+
+It refuses to know how anything is shown, and reads only what is finished.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infimm_eval import log
+from infimm_eval.errors import UsageError
+from infimm_eval.log import Cell, Log, Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One model's finished cells in one folder."""
+
+    folder: Path
+    model: str
+    name: str
+    """The model's name; with the training step or the folder where several runs share it."""
+    cells: tuple[Cell, ...]
+    unfinished: tuple[tuple[Place, int, int], ...] = ()
+    """Cells that were begun: place, samples asked, samples answered."""
+
+    @property
+    def step(self) -> int | None:
+        """The training step, where the model's settings carry one."""
+        step = section(self.cells[0], "model").get("step")
+        return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def gather(folders: Iterable[Path]) -> list[Run]:
+    """The runs in ``folders``, in that order; a folder of run folders stands for all of them.
+
+    Raises ``UsageError`` where a folder holds no run, a damaged one, or one without a figure.
+    """
+    found = [run for folder in folders for inner in _run_folders(folder) for run in _read(inner)]
+    return _told_apart(found)
+
+
+def section(cell: Cell, name: str) -> Mapping[str, Any]:
+    """``protocol``, ``model`` or ``code`` of a cell's settings."""
+    part = cell.settings.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def is_demo(cell: Cell) -> bool:
+    """Whether the model or the data is the one that ships with the program."""
+    return has_demo_data(cell) or has_demo_model(cell)
+
+
+def has_demo_data(cell: Cell) -> bool:
+    data = section(cell, "protocol").get("data")
+    return (data.get("kind") if isinstance(data, Mapping) else data) == "demo"
+
+
+def has_demo_model(cell: Cell) -> bool:
+    return bool(section(cell, "model").get("demo")) or cell.model.lower().startswith("demo")
+
+
+def by_place(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
+    """Cells of one run by (task, shots): several where several seeds were run."""
+    groups: dict[tuple[str, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.shots), []).append(cell)
+    return groups
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; give the --output of a finished run")
+    if (folder / log.FILE).is_file():
+        return [folder]
+    inner = sorted(file.parent for file in folder.glob(f"*/{log.FILE}"))
+    if not inner:
+        raise UsageError(
+            f"{folder} is not a run folder: neither it nor its folders have {log.FILE}"
+        )
+    return inner
+
+
+def _read(folder: Path) -> list[Run]:
+    try:
+        with Log(folder) as journal:
+            cells, unfinished = journal.cells(), tuple(journal.unfinished())
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{folder / log.FILE} is damaged ({error}); run it again") from error
+    if not cells:
+        begun = sum(answered for _, _, answered in unfinished)
+        raise UsageError(
+            f"{folder} has no finished cell ({begun} answers so far);"
+            " start its command again to continue it"
+        )
+    models = dict.fromkeys(cell.model for cell in cells)
+    return [
+        Run(
+            folder=folder,
+            model=model,
+            name=model,
+            cells=tuple(cell for cell in cells if cell.model == model),
+            unfinished=unfinished if first else (),
+        )
+        for first, model in ((i == 0, model) for i, model in enumerate(models))
+    ]
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    named = _extended(runs, lambda run: f"step {run.step:,}" if run.step is not None else "")
+    named = _extended(named, lambda run: run.folder.resolve().name)
+    return _extended(named, lambda run: str(run.folder))
+
+
+def _extended(runs: Sequence[Run], how: Any) -> list[Run]:
+    seen = Counter(run.name for run in runs)
+    return [
+        replace(run, name=f"{run.name} ({how(run)})") if seen[run.name] > 1 and how(run) else run
+        for run in runs
+    ]

@@ -1,0 +1,151 @@
+"""The report as Markdown that renders on GitHub.  Knows tables and words; decides no number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from infimm_eval.published import Number
+from infimm_eval.report import words
+from infimm_eval.report.gather import Run
+from infimm_eval.report.protocol import (
+    Fact,
+    Protocol,
+    brief,
+    protocols,
+    shots_text,
+    zero_shot_notes,
+)
+from infimm_eval.report.series import breakdowns
+from infimm_eval.report.tables import Entry, Figure, Pair, Table, pairs, tables
+
+_SPECIAL = {ord(c): f"\\{c}" for c in "\\`*_[]#|~$"} | {
+    ord("<"): "&lt;",
+    ord(">"): "&gt;",
+    ord("&"): "&amp;",
+}
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """The whole page, by sections."""
+    sections = [
+        _head(runs),
+        *(_table(table) for table in tables(runs)),
+        _legend(runs),
+        _beside(pairs(runs)),
+        _breakdowns(runs),
+        _protocols(protocols(runs)),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return " ".join(text.translate(_SPECIAL).split())
+
+
+def _head(runs: Sequence[Run]) -> str:
+    lines = [f"# Results: {', '.join(escaped(run.name) for run in runs)}"]
+    if notice := words.demo_notice([cell for run in runs for cell in run.cells]):
+        lines.append(f"> **Demo.** {notice} {words.REAL_HINT}")
+    for run in runs:
+        for place, asked, said in run.unfinished:
+            lines.append(
+                f"> **Not finished.** {escaped(run.name)}, {escaped(place.task)}, "
+                f"{shots_text(place.shots)}, seed {place.seed}: {said:,} of {asked:,} answered."
+            )
+    return "\n\n".join(lines)
+
+
+def _table(table: Table) -> str:
+    header = ("Model", "Shots", *map(escaped, table.columns))
+    rows = (
+        (
+            f"{'**' if line.measured else '*'}{escaped(line.name)}"
+            f"{'**' if line.measured else '*'}{' (demo)' if line.demo else ''}",
+            str(line.shots),
+            *(_entry(line.entries.get(column)) for column in table.columns),
+        )
+        for line in table.lines
+    )
+    return f"## {escaped(table.title)}\n\n{_grid(header, rows)}"
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], words_from: int = 99) -> str:
+    """The first column and those from ``words_from`` hold words, the others numbers."""
+    rule = [":--" if i == 0 or i >= words_from else "--:" for i in range(len(header))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
+
+
+def _entry(entry: Entry | None) -> str:
+    if entry is None:
+        return words.ABSENT
+    if isinstance(entry, Number):
+        return f"*{words.printed(entry.value)}*"
+    value = f"**{words.measured(entry.value)}**"
+    if entry.deviation is not None:
+        value += f" {words.spread(entry)}"
+    beside = words.verdict(entry, entry.against[0]) if entry.against else ""
+    small = [words.interval(entry.interval), _size_and_marks(entry), beside]
+    return "<br>".join([value, *(f"<sub>{part}</sub>" for part in small if part)])
+
+
+def _size_and_marks(figure: Figure) -> str:
+    return f"{words.size(figure)}, {', '.join(figure.marks)}" if figure.n else ""
+
+
+def _legend(runs: Sequence[Run]) -> str:
+    return " ".join([words.LEGEND, *(escaped(line) for line in zero_shot_notes(runs))])
+
+
+def _beside(found: Sequence[Pair]) -> str:
+    if not found:
+        return ""
+    header = ("Figure", "Measured", "Published", "Difference", "Measured how", "Published how")
+    rows = (
+        (
+            f"{escaped(pair.name)}, {escaped(pair.column)}, {shots_text(pair.shots)}",
+            f"{words.measured(pair.figure.value)} {words.interval(pair.figure.interval)}",
+            words.printed(number.value),
+            words.verdict(pair.figure, number),
+            escaped(brief(pair.cell)),
+            escaped(f"{number.stage}; {words.origin(number)}"),
+        )
+        for pair in found
+        for number in pair.figure.against
+    )
+    return f"## Beside the published numbers\n\n{_grid(header, rows, 3)}"
+
+
+def _breakdowns(runs: Sequence[Run]) -> str:
+    parts = []
+    for bars in breakdowns(runs):
+        header = (escaped(bars.key), *(escaped(series.name) for series in bars.series))
+        rows = (
+            (escaped(group), *(words.measured(series.values.get(group)) for series in bars.series))
+            for group in bars.groups
+        )
+        parts.append(f"### {escaped(bars.title)}\n\n{_grid(header, rows)}")
+    return "\n\n".join(["## In parts", *parts]) if parts else ""
+
+
+def _protocols(found: Iterable[Protocol]) -> str:
+    parts = ["## Protocol", *(_protocol(one) for one in found)]
+    return "\n\n".join(parts)
+
+
+def _protocol(protocol: Protocol) -> str:
+    lines = [f"<details><summary>{escaped(protocol.title)}</summary>"]
+    for name, facts in protocol.sections:
+        if facts:
+            lines.append(f"**{escaped(name)}**")
+            lines.append("\n".join(_fact(fact) for fact in facts))
+    return "\n\n".join([*lines, "</details>"])
+
+
+def _fact(fact: Fact) -> str:
+    if not fact.long:
+        return f"- {escaped(fact.label)}: {escaped(fact.value)}"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", fact.value)), default=0))
+    body = "\n".join(f"  {line}" for line in fact.value.splitlines())
+    return f"- {escaped(fact.label)}:\n\n  {fence}text\n{body}\n  {fence}"

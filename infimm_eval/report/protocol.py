@@ -1,0 +1,166 @@
+"""How a figure came about, in words: settings to labelled lines, and what differs from a paper.
+
+It refuses to know which settings there are: whatever the run recorded is shown, known keys first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infimm_eval.log import Cell
+from infimm_eval.report.gather import Run, by_place, section
+
+_LABELS = {
+    "zero_shot_demos": "text-only examples at 0 shots",
+    "num_beams": "beams",
+    "max_new_tokens": "new tokens, at most",
+    "min_new_tokens": "new tokens, at least",
+    "ruler": "ruler",
+    "variant": "ruler variant",
+    "task_version": "task version",
+    "prompt_style": "prompt style",
+    "style": "prompt style",
+    "ask": "prompt template",
+    "answer": "answer template",
+    "system": "system prompt",
+    "support": "choice of shots",
+}
+_SECTIONS = {"protocol": "Protocol", "model": "Model", "code": "Code"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    label: str
+    value: str
+
+    @property
+    def long(self) -> bool:
+        """Whether it wants lines of its own (a prompt template)."""
+        return "\n" in self.value or len(self.value) > 80
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One cell's settings, section by section."""
+
+    title: str
+    summary: str
+    sections: tuple[tuple[str, tuple[Fact, ...]], ...]
+
+
+def protocols(runs: Sequence[Run]) -> list[Protocol]:
+    """One for every run, task and shot count; seeds share theirs."""
+    return [_protocol(run, cells) for run in runs for cells in by_place(run.cells).values()]
+
+
+def _protocol(run: Run, cells: Sequence[Cell]) -> Protocol:
+    cell = cells[0]
+    known = [name for name in _SECTIONS if name in cell.settings]
+    other = [name for name in cell.settings if name not in _SECTIONS]
+    return Protocol(
+        title=f"{run.name} · {cell.title} · {shots_text(cell.shots)}",
+        summary=brief(cell),
+        sections=(
+            ("Outcome", tuple(_outcome(cells))),
+            *(
+                (_SECTIONS.get(name, _label(name)), tuple(_facts(cell.settings[name])))
+                for name in (*known, *other)
+            ),
+        ),
+    )
+
+
+def _outcome(cells: Sequence[Cell]) -> Iterator[Fact]:
+    asked = sum(cell.n + cell.unscored for cell in cells)
+    yield Fact("samples", ", ".join(f"{cell.n:,}" for cell in cells))
+    yield Fact("seed", ", ".join(str(cell.seed) for cell in cells))
+    yield Fact("unscored", _share(sum(cell.unscored for cell in cells), asked))
+    yield Fact("answers the ruler could not read", _share(sum(c.unparsed for c in cells), asked))
+    for name in cells[0].metrics:
+        values = [cell.metrics[name] for cell in cells if name in cell.metrics]
+        yield Fact(name, ", ".join(f"{value:.2f}" for value in values))
+    yield Fact("seconds", ", ".join(f"{cell.seconds:.1f}" for cell in cells))
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count:,} of {of:,} ({100 * count / of:.1f} %)" if count and of else "none"
+
+
+def brief(cell: Cell) -> str:
+    """The settings that most often explain a difference, in one phrase."""
+    protocol = section(cell, "protocol")
+    data = protocol.get("data", {})
+    parts = [
+        _named(protocol, "split", "{}") or _named(data, "split", "{}"),
+        _named(protocol, "prompt_style", "{} prompts") or _named(protocol, "style", "{} prompts"),
+        _named(protocol, "choice", "answers by {}"),
+        f"{shots_text(cell.shots)}"
+        + (f" ({protocol['support']})" if cell.shots and protocol.get("support") else ""),
+        _named(protocol, "zero_shot_demos", "{} text-only examples") if not cell.shots else "",
+        _decoding(protocol.get("decoding")),
+        _named(protocol, "variant", "ruler {}") or _named(protocol, "ruler", "ruler {}"),
+        f"first {cell.limit:,} samples" if cell.limit is not None else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _named(values: Any, key: str, words: str) -> str:
+    value = values.get(key) if isinstance(values, Mapping) else None
+    return words.format(value) if isinstance(value, str | int) and value != "" else ""
+
+
+def _decoding(values: Any) -> str:
+    if not isinstance(values, Mapping):
+        return ""
+    beams, length = values.get("num_beams"), values.get("max_new_tokens")
+    search = f"beam {beams}" if isinstance(beams, int) and beams > 1 else "greedy"
+    if values.get("temperature"):
+        search = f"temperature {values['temperature']}"
+    return f"{search}, {length} new tokens" if length else search
+
+
+def zero_shot_notes(runs: Sequence[Run]) -> list[str]:
+    """What ``0 shots`` means in these runs, for the captions of tables."""
+    notes = []
+    for run in runs:
+        told = {section(c, "protocol").get("zero_shot_demos") for c in run.cells if c.shots == 0}
+        if counts := sorted(count for count in told if isinstance(count, int)):
+            shown = " or ".join(map(str, counts))
+            notes.append(f"At 0 shots {run.name} was shown {shown} text-only examples.")
+    return notes
+
+
+def shots_text(shots: int) -> str:
+    return f"{shots} shot" if shots == 1 else f"{shots} shots"
+
+
+def _facts(value: Any, at: str = "") -> Iterator[Fact]:
+    """Nested settings as flat lines: ``decoding · beams: 3``."""
+    if not isinstance(value, Mapping):
+        yield Fact(at, _text(value))
+        return
+    for key, inner in value.items():
+        label = f"{at} · {_label(str(key))}" if at else _label(str(key))
+        if isinstance(inner, Mapping) and inner:
+            yield from _facts(inner, label)
+        elif inner is not None and inner != "":
+            yield Fact(label, _text(inner))
+
+
+def _label(key: str) -> str:
+    return _LABELS.get(key, key.replace("_", " "))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(
+            repr(v) if isinstance(v, str) and v != v.strip() else str(v) for v in value
+        )
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,74 @@
+"""The short table that a run prints, and samples one by one: plain text for a terminal.
+
+It refuses to know colours and widths of terminals; control characters in what models say are shown,
+not sent.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from infimm_eval.log import Cell
+from infimm_eval.report import words
+from infimm_eval.report.tables import against, figure
+
+
+def screen(cells: Iterable[Cell]) -> str:
+    """One line a task and shot count (the mean over seeds), columns aligned."""
+    cells = list(cells)
+    rows = [
+        ("task", "shots", "metric", "value", "95 % interval", "n", "", "published"),
+        *(_row(group) for group in _by_place(cells)),
+    ]
+    used = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+    widths = {i: max(_width(row[i]) for row in rows) for i in used}
+    lines = [
+        "  ".join(_padded(row[i], widths[i], right=i in (1, 3, 5)) for i in used).rstrip()
+        for row in rows
+    ]
+    notice = words.demo_notice(cells)
+    return "\n".join([*lines, *(["", notice, words.REAL_HINT] if notice else [])])
+
+
+def _by_place(cells: Sequence[Cell]) -> list[list[Cell]]:
+    groups: dict[tuple[str, str, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.model, cell.task, cell.shots), []).append(cell)
+    return list(groups.values())
+
+
+def _row(cells: Sequence[Cell]) -> tuple[str, ...]:
+    cell = cells[0]
+    column = next((c for c, metric in cell.columns.items() if metric == cell.headline), "")
+    made = figure(cells, cell.headline, against(column, cell.model, cell.shots))
+    printed = made.against[0] if made.against else None
+    return (
+        printable(cell.title),
+        str(cell.shots),
+        cell.headline,
+        " ".join(filter(None, (words.measured(made.value), words.spread(made)))),
+        words.interval(made.interval),
+        f"{made.n:,}" + (f" x {made.seeds} seeds" if made.seeds > 1 else ""),
+        ", ".join(made.marks),
+        f"{words.printed(printed.value)} ({words.verdict(made, printed)})" if printed else "",
+    )
+
+
+def printable(text: str) -> str:
+    """Text with control and direction characters spelled out, so that none reaches a terminal."""
+    return "".join(
+        c if c == "\n" or unicodedata.category(c)[0] != "C" else f"\\u{ord(c):04x}" for c in text
+    )
+
+
+def _width(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space

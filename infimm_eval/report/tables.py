@@ -1,0 +1,265 @@
+"""Runs to tables: the two published ones, MMMU's disciplines, and whatever no paper has.
+
+It refuses to know Markdown, HTML and terminals: a table here is values in rows and columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import TypeAlias
+
+from infimm_eval import published
+from infimm_eval.log import Cell
+from infimm_eval.published import Number
+from infimm_eval.report.gather import Run, by_place, has_demo_data, is_demo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A measured number: one cell's, or the mean over the seeds of one."""
+
+    value: float | None
+    """In published units; ``None`` where nothing could be scored."""
+    interval: tuple[float, float] | None
+    """95 %; over several seeds the mean of their bounds, since they share the samples."""
+    n: int
+    """Samples of one seed."""
+    seeds: int = 1
+    deviation: float | None = None
+    """Over the seeds (of the sample, n - 1)."""
+    unscored: int = 0
+    unparsed: int = 0
+    limit: int | None = None
+    complete: bool = True
+    demo: bool = False
+    against: tuple[Number, ...] = ()
+    """What was published for the same model, column and shots; the table's own stage first."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """``complete``, or what keeps it from being so."""
+        marks = []
+        if self.limit is not None:
+            marks.append(f"limited to {self.limit:,}")
+        if self.unscored:
+            marks.append(f"{self.unscored:,} unscored")
+        if not marks:
+            marks.append("complete" if self.complete else "incomplete")
+        return tuple(marks)
+
+    def within(self, number: Number) -> bool | None:
+        """Whether a published number lies in the interval; ``None`` where there is none."""
+        return self.interval and self.interval[0] <= number.value <= self.interval[1]
+
+
+Entry: TypeAlias = Figure | Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One row: a model at one shot count, measured by us or printed by a paper."""
+
+    name: str
+    shots: int
+    entries: Mapping[str, Entry]
+    measured: bool
+
+    @property
+    def demo(self) -> bool:
+        return any(isinstance(entry, Figure) and entry.demo for entry in self.entries.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    key: str
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A measured figure of a model that papers have figures for."""
+
+    name: str
+    column: str
+    shots: int
+    figure: Figure
+    cell: Cell
+
+
+def tables(runs: Sequence[Run]) -> list[Table]:
+    """The tables that these runs have a number for, in the papers' order."""
+    made = [
+        _published("pretraining", "Pretraining benchmarks", published.PRETRAINING, runs),
+        _published("instruction", "Instruction benchmarks", published.INSTRUCTION, runs),
+        _disciplines("MMMU val", runs),
+        _disciplines("MMMU test", runs),
+        _further(runs),
+    ]
+    return [table for table in made if any(line.measured for line in table.lines)]
+
+
+def pairs(runs: Iterable[Run]) -> list[Pair]:
+    """Every measured figure that something was published for, by run."""
+    return [
+        Pair(name=run.name, column=column, shots=shots, figure=made, cell=cells[0])
+        for run in runs
+        for (_, shots), cells in by_place(run.cells).items()
+        for column, metric in cells[0].columns.items()
+        if (made := figure(cells, metric, against(column, run.model, shots))).against
+    ]
+
+
+def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ()) -> Figure:
+    """One metric of one task and shot count; ``cells`` differ in their seed alone."""
+    values = [v for cell in cells if (v := _value(cell, metric)) is not None]
+    bounds = [cell.ci95 for cell in cells if metric == cell.headline and cell.ci95 is not None]
+    limits = [cell.limit for cell in cells if cell.limit is not None]
+    return Figure(
+        value=fmean(values) if values else None,
+        interval=(fmean(b[0] for b in bounds), fmean(b[1] for b in bounds)) if bounds else None,
+        n=max(cell.n for cell in cells),
+        seeds=len(cells),
+        deviation=stdev(values) if len(values) > 1 else None,
+        unscored=sum(cell.unscored for cell in cells),
+        unparsed=sum(cell.unparsed for cell in cells),
+        limit=min(limits) if limits else None,
+        complete=all(cell.complete for cell in cells),
+        demo=any(is_demo(cell) for cell in cells),
+        against=() if any(has_demo_data(cell) for cell in cells) else printed,
+    )
+
+
+def _value(cell: Cell, metric: str) -> float | None:
+    return cell.value if metric == cell.headline else cell.metrics.get(metric)
+
+
+def _published(stage: str, title: str, columns: tuple[str, ...], runs: Sequence[Run]) -> Table:
+    printed = _printed_lines(stage, columns)
+    lines: list[Line] = []
+    for line in (line for run in runs for line in _measured_lines(stage, columns, run)):
+        lines.append(line)
+    # A measured line stands right above what was printed for the same model and shots.
+    for row in printed:
+        places = [
+            at
+            for at, line in enumerate(lines)
+            if line.measured
+            and line.shots == row.shots
+            and not line.demo
+            and any(_same(line, run, row) for run in runs)
+        ]
+        lines.insert(places[-1] + 1 if places else len(lines), row)
+    return Table(key=stage, title=title, columns=columns, lines=tuple(lines))
+
+
+def _same(line: Line, run: Run, printed: Line) -> bool:
+    return line.name == run.name and published.same_model(run.model, printed.name)
+
+
+def _printed_lines(stage: str, columns: Iterable[str]) -> list[Line]:
+    rows: dict[tuple[str, int], dict[str, Entry]] = {}
+    for number in published.numbers():
+        if number.stage == stage and number.task in columns:
+            rows.setdefault((number.model, number.shots), {})[number.task] = number
+    return [
+        Line(name=model, shots=shots, entries=entries, measured=False)
+        for (model, shots), entries in rows.items()
+    ]
+
+
+def _measured_lines(stage: str, columns: Iterable[str], run: Run) -> list[Line]:
+    rows: dict[int, dict[str, Entry]] = {}
+    for (_, shots), cells in by_place(run.cells).items():
+        for column, metric in cells[0].columns.items():
+            if column in columns:
+                printed = against(column, run.model, shots)
+                rows.setdefault(shots, {})[column] = figure(cells, metric, printed)
+    return [
+        Line(name=run.name, shots=shots, entries=rows[shots], measured=True)
+        for shots in sorted(rows)
+    ]
+
+
+def against(column: str, model: str, shots: int) -> tuple[Number, ...]:
+    """The column's own stage first: a chat model's VQA figure may be published for both."""
+    found = published.find(model, column, shots)
+    return tuple(sorted(found, key=lambda number: number.stage == "multi-task"))
+
+
+def _disciplines(column: str, runs: Sequence[Run]) -> Table:
+    measured = [
+        Line(
+            name=run.name,
+            shots=shots,
+            entries=_by_discipline(cells, column),
+            measured=True,
+        )
+        for run in runs
+        for (_, shots), cells in by_place(run.cells).items()
+        if column in cells[0].columns
+    ]
+    printed: dict[str, dict[str, Entry]] = {}
+    for number in published.numbers():
+        if number.stage == "leaderboard" and number.task == column:
+            printed.setdefault(number.model, {})[number.metric] = number
+    lines = [
+        Line(name=model, shots=0, entries=entries, measured=False)
+        for model, entries in printed.items()
+    ]
+    return Table(
+        key=column.lower().replace(" ", "-"),
+        title=f"{column} by discipline",
+        columns=("overall", *published.DISCIPLINES),
+        lines=(*measured, *lines),
+    )
+
+
+def _by_discipline(cells: Sequence[Cell], column: str) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {"overall": figure(cells, cells[0].columns[column])}
+    for name in published.DISCIPLINES:
+        values = [
+            value
+            for cell in cells
+            for group, value in cell.breakdown.get("discipline", {}).items()
+            if _letters(group) == _letters(name)
+        ]
+        if values:
+            entries[name] = Figure(
+                value=fmean(values),
+                interval=None,
+                n=0,
+                seeds=len(values),
+                deviation=stdev(values) if len(values) > 1 else None,
+            )
+    return entries
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower().replace("&", "and"))
+
+
+def _further(runs: Sequence[Run]) -> Table:
+    columns: dict[str, None] = {}
+    rows: dict[tuple[str, int], dict[str, Entry]] = {}
+    known = {*published.PRETRAINING, *published.INSTRUCTION}
+    for run in runs:
+        for (_, shots), cells in by_place(run.cells).items():
+            if not known & set(cells[0].columns):
+                column = f"{cells[0].title} ({cells[0].headline})"
+                columns[column] = None
+                rows.setdefault((run.name, shots), {})[column] = figure(cells, cells[0].headline)
+    return Table(
+        key="further",
+        title="Further benchmarks",
+        columns=tuple(columns),
+        lines=tuple(
+            Line(name=name, shots=shots, entries=entries, measured=True)
+            for (name, shots), entries in rows.items()
+        ),
+    )

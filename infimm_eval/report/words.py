@@ -1,0 +1,78 @@
+"""Numbers as a reader expects to see them, whatever page they stand on.  Knows no page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infimm_eval.log import Cell
+from infimm_eval.published import Number
+from infimm_eval.report.gather import has_demo_data, has_demo_model
+from infimm_eval.report.tables import Figure
+
+ABSENT = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
+
+LEGEND = (
+    "Brackets hold the 95 % interval; n counts the scored samples. Figures of papers are set in"
+    " italics. A difference is measured minus published, and is given for the same model only."
+)
+REAL_HINT = "For real ones name a model and its data: --model CHECKPOINT --data DIR (or hub)."
+
+
+def printed(value: float) -> str:
+    """One decimal, more where the source prints more."""
+    return f"{value:.1f}" if abs(value * 10 - round(value * 10)) < 1e-6 else f"{value:.2f}"
+
+
+def measured(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.1f}"
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    return f"[{bounds[0]:.1f}, {bounds[1]:.1f}]" if bounds else ""
+
+
+def spread(figure: Figure) -> str:
+    """The deviation over seeds."""
+    return f"± {figure.deviation:.1f}" if figure.deviation is not None else ""
+
+
+def size(figure: Figure) -> str:
+    many = f" {TIMES} {figure.seeds} seeds" if figure.seeds > 1 else ""
+    return f"n {figure.n:,}{many}" if figure.n else ""
+
+
+def verdict(figure: Figure, number: Number) -> str:
+    """``+2.3, within the interval``: how a measured figure stands to a published one."""
+    if figure.value is None:
+        return ""
+    where = {True: ", within the interval", False: ", outside the interval", None: ""}
+    return f"{signed(figure.value - number.value)}{where[figure.within(number)]}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", MINUS)
+
+
+def origin(number: Number) -> str:
+    """Where a published number comes from and under which conditions."""
+    split = "split not stated" if number.split == "not stated" else number.split
+    note = number.note.removeprefix("split, ")  # said already
+    return f"{number.source}, {split}" + (f"; {note}" if note else "")
+
+
+def demo_notice(cells: Sequence[Cell]) -> str:
+    """What a reader has to know before the first figure; empty for real models on real data."""
+    model, data = any(map(has_demo_model, cells)), any(map(has_demo_data, cells))
+    if not (model or data):
+        return ""
+    subject = {
+        (True, True): "the demo's tiny model on the demo's drawn scenes",
+        (True, False): "the demo's tiny model",
+        (False, True): "the demo's drawn scenes",
+    }[model, data]
+    return (
+        f"These figures are from {subject}: they show that everything works, and say nothing"
+        " about a published model or benchmark."
+    )
