@@ -64,8 +64,11 @@ def _verdicts(
     asked: dict[int, Request], judge: Model, kept: log.Log, say: Callable[[str], None]
 ) -> dict[int, str]:
     """What the judge says, from the log where it has said it before."""
-    settings = {"name": judge.name, **judge.settings}
-    calls = [_Call(p, log.request_key(settings, "generate", r), r) for p, r in asked.items()]
+    asker = log.asker("generate", {"name": judge.name, **judge.settings})
+    calls = [
+        _Call(place, log.request_key(asker, request, log.dump_prompt(request.prompt)), request)
+        for place, request in asked.items()
+    ]
     new = {call.request.id: call for call in calls if not kept.known(call.key)}
     if new:
         tokens = sum(_characters(call.request) for call in new.values()) // _CHARACTERS_A_TOKEN

@@ -7,7 +7,7 @@ not print: it tells a ``Watcher``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,9 @@ Choice = Literal["generate", "rank"]
 
 ZERO_SHOT_DEMOS: Mapping[Style, int] = {"completion": 2, "instruct": 0}
 """Flamingo's zero-shot prompt shows two examples without their pictures; chat models get none."""
+
+
+_UNANSWERED = Score(None, "no answer")
 
 
 class Watcher(Protocol):
@@ -129,17 +132,19 @@ class _Cell:
         variant, ruler = next(iter(self.task.variants.items()))
         self.watcher.stage("scoring")
         scoring, judge = self._score(ruler)
-        summary = self._summarise(scoring)
-        others = self._other_rulers(scoring, variant)
+        outcomes = self._outcomes(scoring.scores)
+        summary = self.task.metrics(outcomes, scoring.corpus)
+        others = self._other_rulers(outcomes, variant)
         self.watcher.stage("intervals")
         cell = self._cell(
-            scoring,
+            outcomes,
             replace(summary, metrics={**summary.metrics, **others}),
             {"ruler": variant, **judge},
             time.monotonic() - began,
             statistics,
         )
-        self.log.finish(cell, (record.text for record in self._records()), scoring.scores)
+        said = (record.text if record else None for record in self._records())
+        self.log.finish(cell, said, [outcome.score for outcome in outcomes])
         self._keep_pictures()
         return cell
 
@@ -165,15 +170,15 @@ class _Cell:
             raise MachineryError(f"{self.model.name} left {len(waiting)} questions open ({some})")
 
     def _requests(self, waiting: dict[str, str]) -> Iterator[Request]:
-        kind: Choice = "rank" if self._ranks() else "generate"
+        asker = log.asker("rank" if self._ranks() else "generate", self.model_settings)
         for position, sample in enumerate(islice(self._samples(), self.plan.limit)):
             examples = self.support.pick(sample, self.shown) if self.support else []
             prompt = self.prompter(sample, examples, text_only=not self.place.shots)
             request = Request(sample.id, prompt, self.wording.decoding, self._options(sample))
-            key = log.request_key(self.model_settings, kind, request)
-            self.log.add_entry(
-                self.place, position, sample, prompt, [shot.id for shot in examples], key
-            )
+            text = log.dump_prompt(prompt)
+            key = log.request_key(asker, request, text)
+            shot_ids = [shot.id for shot in examples]
+            self.log.add_entry(self.place, position, sample, text, shot_ids, key)
             if self.log.known(key):
                 self.watcher.asked(kept=True)
                 continue
@@ -214,67 +219,61 @@ class _Cell:
 
     # -- scoring ---------------------------------------------------------------------------------
 
-    def _records(self) -> Iterator[Record]:
-        """What was asked and answered, in the order of the split; unanswered samples come with an
-        empty record and are never scored."""
-        for entry in self.log.entries(self.place):
-            answer = entry.answer or Answer(entry.sample.id, "", "error")
-            yield Record(entry.sample, answer, self.wording.read(answer.text))
+    def _records(self) -> Iterator[Record | None]:
+        """The answered samples in the order of the split, ``None`` for the others."""
+        for sample, answer in self.log.answered(self.place):
+            yield Record(sample, answer, self.wording.read(answer.text)) if answer else None
 
     def _answered(self) -> Iterator[Record]:
-        return (record for record in self._records() if record.answer.finish != "error")
+        return (record for record in self._records() if record is not None)
 
     def _score(self, ruler: Scorer | Rubric) -> tuple[Scoring, dict[str, Any]]:
         if not isinstance(ruler, Rubric):
-            return self._whole(ruler(self._answered(), self._samples)), {}
+            return ruler(self._answered(), self._samples), {}
         judge = judging.needed(self.plan.judge, self.task.title)
         scores = judging.score(
             ruler, self._answered, judge, self.plan.judge_runs, self.log, self.watcher.stage
         )
-        return self._whole(Scoring(scores)), {
-            "judge": {"name": judge.name, **judge.settings},
-            "judge_runs": self.plan.judge_runs,
-        }
+        facts = {"name": judge.name, **judge.settings}
+        return Scoring(scores), {"judge": facts, "judge_runs": self.plan.judge_runs}
 
-    def _whole(self, scoring: Scoring) -> Scoring:
-        """One score an entry again: the unanswered ones are unscored."""
-        scores = iter(scoring.scores)
-        filled = [
-            Score(None, "no answer") if record.answer.finish == "error" else next(scores)
-            for record in self._records()
+    def _outcomes(self, scores: Iterable[Score]) -> list[Outcome]:
+        """One outcome a sample; the unanswered are unscored."""
+        found = iter(scores)
+        return [
+            Outcome(sample.id, sample.group or sample.id, sample.tags, next(found))
+            if answer
+            else Outcome(sample.id, sample.group or sample.id, sample.tags, _UNANSWERED)
+            for sample, answer in self.log.answered(self.place)
         ]
-        return Scoring(filled, scoring.corpus)
 
-    def _summarise(self, scoring: Scoring) -> Summary:
-        samples = (entry.sample for entry in self.log.entries(self.place))
-        outcomes = [
-            Outcome(sample.id, sample.group or sample.id, sample.tags, score)
-            for sample, score in zip(samples, scoring.scores, strict=True)
-        ]
-        return self.task.metrics(outcomes, scoring.corpus)
-
-    def _other_rulers(self, scoring: Scoring, default: str) -> dict[str, float]:
+    def _other_rulers(self, outcomes: Sequence[Outcome], default: str) -> dict[str, float]:
         """The headline under every other ruler of the benchmark, by ``headline:ruler``."""
         found = {}
         for name, ruler in self.task.variants.items():
-            if name != default and not isinstance(ruler, Rubric):
-                summary = self._summarise(self._whole(ruler(self._answered(), self._samples)))
-                if self.task.headline in summary.metrics:
-                    value = summary.metrics[self.task.headline]
-                    found[f"{self.task.headline}:{name}"] = value
+            if name == default or isinstance(ruler, Rubric):
+                continue
+            scoring = ruler(self._answered(), self._samples)
+            scores = iter(scoring.scores)
+            rescored = [
+                o if o.score is _UNANSWERED else replace(o, score=next(scores)) for o in outcomes
+            ]
+            summary = self.task.metrics(rescored, scoring.corpus)
+            if self.task.headline in summary.metrics:
+                found[f"{self.task.headline}:{name}"] = summary.metrics[self.task.headline]
         return found
 
     # -- the figure ------------------------------------------------------------------------------
 
     def _cell(
         self,
-        scoring: Scoring,
+        outcomes: Sequence[Outcome],
         summary: Summary,
         ruler: Mapping[str, Any],
         seconds: float,
         statistics: Mapping[str, Any],
     ) -> log.Cell:
-        unscored = sum(score.value is None for score in scoring.scores)
+        unscored = sum(outcome.score.value is None for outcome in outcomes)
         value = summary.metrics.get(self.task.headline)
         return log.Cell(
             task=self.task.name,
@@ -286,9 +285,9 @@ class _Cell:
             columns=self.task.columns,
             value=value,
             ci95=stats.interval(summary.units, summary.scale) if summary.units else None,
-            n=len(scoring.scores),
+            n=len(outcomes),
             unscored=unscored,
-            unparsed=sum(not score.parsed for score in scoring.scores),
+            unparsed=sum(not outcome.score.parsed for outcome in outcomes),
             complete=self.plan.limit is None and unscored == 0 and value is not None,
             metrics=summary.metrics,
             breakdown=summary.breakdown,

@@ -11,7 +11,7 @@ A cell holds all it takes to score it again, to compare it, to report it and to 
 the dataset and without the model.
 """
 
-from infimm_eval.log.codec import request_key
+from infimm_eval.log.codec import asker, dump_prompt, request_key
 from infimm_eval.log.export import results, write_jsonl, write_parquet, write_results
 from infimm_eval.log.store import FILE, SCHEMA, Log, read
 from infimm_eval.log.values import Cell, Entry, Named, Place
@@ -24,6 +24,8 @@ __all__ = [
     "Log",
     "Named",
     "Place",
+    "asker",
+    "dump_prompt",
     "read",
     "request_key",
     "results",

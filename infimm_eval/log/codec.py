@@ -13,21 +13,18 @@ from infimm_eval.log.values import Cell, Entry, Named, Place
 from infimm_eval.types import Answer, Content, Prompt, Request, Sample, Score, Unit
 
 
-def request_key(
-    model: Mapping[str, Any], kind: Literal["generate", "rank"], request: Request
-) -> str:
-    """Names an answer by all that can change it: model, prompt, pictures, decoding, sample id."""
-    asked = [
-        kind,
-        model,
-        request.id,
-        request.prompt.style,
-        request.prompt.system,
-        [[turn.role, *_parts(turn.content)] for turn in request.prompt.turns],
-        [str(v) for v in _decoding(request)],
-        request.options,
-    ]
-    return sha256(json.dumps(asked, ensure_ascii=False, default=str).encode()).hexdigest()[:32]
+def request_key(asker: str, request: Request, prompt: str) -> str:
+    """Names an answer by all that can change it: who is asked and how (``asker``, see below), the
+    sample, the prompt with its pictures (as ``dump_prompt`` writes it), the search, the options."""
+    decoding = request.decoding
+    asked = (asker, request.id, prompt, repr(decoding), *request.options)
+    return sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def asker(kind: Literal["generate", "rank"], settings: Mapping[str, Any]) -> str:
+    """Names a model by its settings, and what is wanted of it."""
+    known = json.dumps(settings, sort_keys=True, default=str)
+    return f"{kind}/{sha256(known.encode()).hexdigest()[:32]}"
 
 
 def dump_sample(sample: Sample) -> str:
@@ -42,7 +39,7 @@ def dump_sample(sample: Sample) -> str:
         "group": sample.group,
         "tags": dict(sample.tags),
     }
-    return json.dumps({k: v for k, v in body.items() if v}, ensure_ascii=False)
+    return _text({k: v for k, v in body.items() if v})
 
 
 def load_sample(text: str) -> Sample:
@@ -62,7 +59,10 @@ def load_sample(text: str) -> Sample:
 
 def dump_prompt(prompt: Prompt) -> str:
     turns = [[turn.role, *_parts(turn.content)] for turn in prompt.turns]
-    return json.dumps([prompt.style, prompt.system, turns], ensure_ascii=False)
+    return _text([prompt.style, prompt.system, turns])
+
+
+_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _parts(content: Content) -> list[str | list[str]]:
@@ -73,21 +73,13 @@ def _content(parts: Iterable[str | list[str]]) -> Content:
     return tuple(part if isinstance(part, str) else Named(part[1], part[0]) for part in parts)
 
 
-def _decoding(request: Request) -> tuple[object, ...]:
-    d = request.decoding
-    return (
-        d.max_new_tokens,
-        d.min_new_tokens,
-        d.num_beams,
-        d.length_penalty,
-        d.stop,
-        d.temperature,
-    )
-
-
-def load_answer(row: Sequence[Any]) -> Answer:
-    _, text, finish, logliks, notes = row
-    return Answer("", text, finish, tuple(json.loads(logliks or "[]")), json.loads(notes or "{}"))
+def load_answer(row: Sequence[Any]) -> Answer | None:
+    """An answer from its columns; ``None`` from the empty ones of an outer join."""
+    key, text, finish, logliks, notes = row
+    if key is None:
+        return None
+    scores = tuple(json.loads(logliks)) if logliks else ()
+    return Answer("", text, finish, scores, json.loads(notes) if notes else {})
 
 
 def load_entry(place: Place, row: Sequence[Any]) -> Entry:
@@ -101,7 +93,7 @@ def load_entry(place: Place, row: Sequence[Any]) -> Entry:
         prompt=asked,
         pictures=pictures,
         shot_ids=tuple(json.loads(shot_ids)),
-        answer=load_answer(answer) if answer[0] is not None else None,
+        answer=load_answer(answer),
         said=said,
         score=Score(value, read_as, bool(parsed), json.loads(parts)) if scored else None,
     )

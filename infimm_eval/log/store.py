@@ -9,15 +9,14 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from threading import RLock
-from typing import TextIO
+from typing import Any, TextIO
 
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.log import codec
 from infimm_eval.log.values import Cell, Entry, Place
-from infimm_eval.types import Answer, Prompt, Sample, Score
+from infimm_eval.types import Answer, Sample, Score
 
 SCHEMA = 1
 FILE = "run.db"
@@ -116,16 +115,17 @@ class Log:
         place: Place,
         position: int,
         sample: Sample,
-        prompt: Prompt,
+        prompt: str,
         shot_ids: Sequence[str],
         key: str,
     ) -> None:
+        """``prompt`` as ``dump_prompt`` writes it; ``key`` names the answer it will have."""
         row = (
             *_key(place),
             position,
             sample.id,
             codec.dump_sample(sample),
-            codec.dump_prompt(prompt),
+            prompt,
             json.dumps(list(shot_ids), ensure_ascii=False),
             key,
         )
@@ -135,6 +135,18 @@ class Log:
                 " answer) VALUES (?,?,?,?,?,?,?,?,?)",
                 row,
             )
+
+    def answered(self, place: Place) -> Iterator[tuple[Sample, Answer | None]]:
+        """What scoring needs of a cell: samples and answers, in the order of the split."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT sample, a.key, text, finish, logliks, notes FROM entry"
+                " LEFT JOIN answer a ON a.key = entry.answer WHERE task=? AND shots=? AND seed=?"
+                " ORDER BY position",
+                _key(place),
+            )
+        for sample, *answer in _chunked(rows):
+            yield codec.load_sample(sample), codec.load_answer(answer)
 
     def entries(self, place: Place) -> Iterator[Entry]:
         """The samples of a cell in the order of the split."""
@@ -155,13 +167,12 @@ class Log:
                 " ORDER BY position",
                 (*_key(place), *more),
             )
-        while chunk := list(islice(rows, 512)):
-            for row in chunk:
-                yield codec.load_entry(place, row)
+        for row in _chunked(rows):
+            yield codec.load_entry(place, row)
 
     # -- what came of it -------------------------------------------------------------------------
 
-    def finish(self, cell: Cell, said: Iterable[str], scores: Sequence[Score]) -> None:
+    def finish(self, cell: Cell, said: Iterable[str | None], scores: Sequence[Score]) -> None:
         """Write scores and the cell together: a cell is there only when all of it is."""
         with self._lock, _writing(self.folder):
             self._db.executemany(
@@ -226,6 +237,12 @@ def read(folder: Path) -> list[Cell]:
     """The finished cells of a run folder.  ``UsageError`` where there is no readable run."""
     with Log(folder) as log:
         return log.cells()
+
+
+def _chunked(rows: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    """Rows one by one, fetched many at a time."""
+    while chunk := rows.fetchmany(512):
+        yield from chunk
 
 
 def _key(place: Place) -> tuple[str, int, int]:
