@@ -32,7 +32,8 @@ def agreement(said: str, people: Sequence[str]) -> float:
 
 def normalise(text: str) -> str:
     """The official normalisation: marks, periods, number words, articles, contractions."""
-    return _words(_marks(one_line(text)))
+    bare = unmarked(one_line(text))
+    return _words(_PERIOD.sub("", bare, count=_MOST_PERIODS))
 
 
 def normalise_evalai(text: str) -> str:
@@ -42,6 +43,20 @@ def normalise_evalai(text: str) -> str:
 
 def one_line(text: str) -> str:
     return text.replace("\n", " ").replace("\t", " ").strip()
+
+
+def unmarked(text: str) -> str:
+    """Delete a mark that has a space at its side anywhere, else put a space in its place.
+
+    A comma between digits anywhere deletes every mark: "1,000 a-b" becomes "1000 ab".
+    """
+    bare = text
+    thousands = _THOUSANDS.search(text) is not None
+    for mark in _MARKS:
+        if mark in text:
+            beside_space = f"{mark} " in text or f" {mark}" in text
+            bare = bare.replace(mark, "" if thousands or beside_space else " ")
+    return bare
 
 
 def ruler(
@@ -83,20 +98,6 @@ _THOUSANDS = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
 _MOST_PERIODS = 32
 """The official call passes the flag re.UNICODE where the count belongs: only 32 periods go."""
-
-
-def _marks(text: str) -> str:
-    """Delete a mark that has a space at its side anywhere, else put a space in its place.
-
-    A comma between digits anywhere deletes every mark: "1,000 a-b" becomes "1000 ab".
-    """
-    bare = text
-    thousands = _THOUSANDS.search(text) is not None
-    for mark in _MARKS:
-        if mark in text:
-            beside_space = f"{mark} " in text or f" {mark}" in text
-            bare = bare.replace(mark, "" if thousands or beside_space else " ")
-    return _PERIOD.sub("", bare, count=_MOST_PERIODS)
 
 
 def _words(text: str) -> str:
