@@ -1,0 +1,36 @@
+"""Two runs on the same samples: what changed, how surely, and whether a build should stop.
+
+    cells       what a comparison looks at        tolerances  how large a drop is allowed
+    baseline    cells from a run or a small file  verdicts    row by row: better, same, worse, ...
+    gate        the exit code                     writers     Markdown, JUnit XML, JSON
+
+Refuses to run or score anything.
+"""
+
+from infimm_eval.compare.baseline import load, read_baseline, save_baseline
+from infimm_eval.compare.cells import Cell
+from infimm_eval.compare.gate import Gate, gate
+from infimm_eval.compare.tolerances import Tolerance, Tolerances, read_tolerances
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row, compare
+from infimm_eval.compare.writers import as_json, explain, junit, markdown
+
+__all__ = [
+    "Cell",
+    "Change",
+    "Comparison",
+    "Figure",
+    "Gate",
+    "Row",
+    "Tolerance",
+    "Tolerances",
+    "as_json",
+    "compare",
+    "explain",
+    "gate",
+    "junit",
+    "load",
+    "markdown",
+    "read_baseline",
+    "read_tolerances",
+    "save_baseline",
+]

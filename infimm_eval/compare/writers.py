@@ -1,0 +1,235 @@
+"""A comparison in other programs' formats: Markdown for people, JUnit XML for CI, JSON for scripts.
+
+Refuses to decide anything.  What datasets and models are called is escaped: it comes from others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+from infimm_eval.compare.gate import Gate
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row
+
+COMMENT = 60_000
+"""Characters that fit into a pull-request comment (65,536) with room for a frame."""
+
+
+# -- in words ------------------------------------------------------------------------------------
+
+
+def explain(row: Row) -> str:
+    """One line on why a row has its verdict; empty where the figures say it all."""
+    said = []
+    if row.regressed:
+        said.append(f"drop beyond {_allowed(row)}, {_p(row.p_drop)} over the table")
+    elif row.verdict == "worse" and row.allowed:
+        said.append(f"not significantly beyond {_allowed(row)}")
+    if row.verdict == "inconclusive" and row.more is not None:
+        said.append(
+            f"about {row.more:,} more samples would show a drop of {row.worth_seeing:.2f} "
+            f"({_detectable(row):.2f} is detectable now)"
+        )
+    said += row.gaps
+    if row.differing and row.difference:
+        said.append(f"compared by force: {'; '.join(row.differing)}")
+    if row.verdict == "added":
+        said.append("the base lacks it")
+    return "; ".join(said)
+
+
+def _detectable(row: Row) -> float:
+    return row.difference.detectable if row.difference else 0.0
+
+
+def _allowed(row: Row) -> str:
+    return f"the allowed {row.allowed:.2f}" if row.allowed else "chance"
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+# -- Markdown ------------------------------------------------------------------------------------
+
+
+def markdown(comparison: Comparison, gate: Gate | None = None, shown: int = 10) -> str:
+    """A heading, the table, what needs saying, and the ``shown`` largest losses of every row.
+
+    Never longer than a pull-request comment may be: lists that would not fit are left out, and
+    counted.
+    """
+    parts = [
+        f"### {_code(comparison.new)} against {_code(comparison.base)}\n",
+        *([f"**{_text(gate.sentence)}**\n"] if gate else []),
+        "| Benchmark | Shots | Base | New | Difference [95 %] | n | Verdict |",
+        "|:--|--:|--:|--:|--:|--:|:--|",
+        *(_line(row) for row in comparison.rows),
+        "",
+        *(
+            f"- {_text(row.name)}: {_text(said)}"
+            for row in comparison.rows
+            if (said := explain(row))
+        ),
+        *(f"- {_text(note)}" for note in comparison.notes),
+        "",
+    ]
+    length = sum(len(part) + 1 for part in parts)
+    left_out = 0
+    for block in (_changed(row, shown) for row in comparison.rows if row.changes):
+        if length + len(block) > COMMENT:
+            left_out += 1
+            continue
+        parts.append(block)
+        length += len(block) + 1
+    if left_out:
+        parts.append(f"The changed samples of {left_out} rows are left out here for length.\n")
+    return "\n".join(parts)
+
+
+def _line(row: Row) -> str:
+    found = row.difference
+    difference = (
+        f"{found.value:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]" if found else ""
+    )
+    verdict = "**worse**" if row.verdict == "worse" else row.verdict
+    n = min((f.n for f in (row.base, row.new) if f), default=0)
+    cells = (_text(row.title), str(row.shots), _figure(row.base), _figure(row.new), difference,
+             f"{n:,}", verdict)  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
+        return "-"
+    return f"{figure.value:.2f}" + (
+        f" ± {figure.deviation:.2f}" if figure.deviation is not None else ""
+    )
+
+
+def _changed(row: Row, shown: int) -> str:
+    worse = sum(change.after < change.before for change in row.changes)
+    lines = [
+        f"<details><summary>{_text(row.name)}: {worse:,} samples lost, "
+        f"{len(row.changes) - worse:,} gained</summary>\n",
+        "| Sample | Base | New |",
+        "|:--|--:|--:|",
+        *(f"| {_sample(c)} | {c.before:.3g} | {c.after:.3g} |" for c in row.changes[:shown]),
+    ]
+    if len(row.changes) > shown:
+        lines.append(f"\nand {len(row.changes) - shown:,} more")
+    return "\n".join([*lines, "\n</details>\n"])
+
+
+def _sample(change: Change) -> str:
+    stratum = f" {_text(change.stratum)}" if change.stratum else ""
+    return f"{_code(change.id)}{stratum}"
+
+
+def _code(text: str) -> str:
+    """Inside ``<code>`` an ``@name`` calls nobody."""
+    return f"<code>{_text(text)}</code>"
+
+
+def _text(text: str) -> str:
+    """As character references, which Markdown takes for text and never for structure."""
+    return re.sub(r"[\\`*_\[\]|#~!<>&$@]", lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
+
+
+# -- JUnit ---------------------------------------------------------------------------------------
+
+
+def junit(comparison: Comparison, gate: Gate) -> bytes:
+    """One test case a row: regressions fail, gaps are errors, what only NEW has is skipped."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name=_xml(f"{comparison.new} against {comparison.base}"),
+        tests=str(len(comparison.rows)),
+        failures=str(len(gate.regressions)),
+        errors=str(sum(not row.regressed for row in gate.gaps)),
+        skipped=str(sum(row.verdict == "added" for row in comparison.rows)),
+        time="0",
+    )
+    for row in comparison.rows:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=_xml(f"infimm_eval.{row.task}"),
+            name=_xml(f"{row.headline}, {row.shots}-shot"), time="0",
+        )  # fmt: skip
+        said = _xml(f"{row.verdict}: {_figures(row)}{explain(row)}".rstrip(": ;"))
+        if row.regressed:
+            ElementTree.SubElement(case, "failure", message=said, type="regression").text = _losses(
+                row
+            )
+        elif row.gaps:
+            ElementTree.SubElement(case, "error", message=said, type=row.verdict)
+        elif row.verdict == "added":
+            ElementTree.SubElement(case, "skipped", message=said)
+        else:
+            ElementTree.SubElement(case, "system-out").text = said
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _figures(row: Row) -> str:
+    return f"{_figure(row.base)} to {_figure(row.new)}; " if row.base and row.new else ""
+
+
+def _losses(row: Row, shown: int = 50) -> str:
+    return _xml("\n".join(f"{c.id}: {c.before:.3g} to {c.after:.3g}" for c in row.changes[:shown]))
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML 1.0 cannot hold, not even escaped."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+
+
+# -- JSON ----------------------------------------------------------------------------------------
+
+
+def as_json(comparison: Comparison, gate: Gate) -> dict[str, Any]:
+    """Everything, as a value that is JSON."""
+    return {
+        "schema": 1,
+        "base": comparison.base,
+        "new": comparison.new,
+        "exit": gate.code,
+        "gate": gate.sentence,
+        "notes": list(comparison.notes),
+        "rows": [dict(_row(row)) for row in comparison.rows],
+    }
+
+
+def _row(row: Row) -> Iterator[tuple[str, Any]]:
+    for name in ("task", "title", "shots", "headline", "verdict", "allowed", "p", "p_drop", "more"):
+        yield name, getattr(row, name)
+    yield "seeds", list(row.seeds)
+    for name, figure in (("base", row.base), ("new", row.new)):
+        yield name, figure and {
+            "value": figure.value, "deviation": figure.deviation, "n": figure.n
+        }  # fmt: skip
+    found = row.difference
+    yield (
+        "difference",
+        found
+        and {
+            "value": found.value,
+            "ci95": list(found.interval),
+            "detectable": found.detectable,
+            "pairs": found.n,
+        },
+    )
+    yield "regressed", row.regressed
+    yield "differing", list(row.differing)
+    yield "gaps", list(row.gaps)
+    yield "note", explain(row)
+    yield (
+        "changes",
+        [
+            {"id": c.id, "stratum": c.stratum, "before": c.before, "after": c.after}
+            for c in row.changes
+        ],
+    )
