@@ -12,7 +12,9 @@ from infimm_eval.flamingo.config import (
     GatedConfig,
     ResamplerConfig,
 )
-from infimm_eval.flamingo.model import Flamingo
+from infimm_eval.flamingo.generation import Generated, generate
+from infimm_eval.flamingo.model import Flamingo, gather_pictures
+from infimm_eval.flamingo.ranking import Ranked, rank
 
 __all__ = [
     "Cache",
@@ -21,7 +23,12 @@ __all__ = [
     "Flamingo",
     "FlamingoConfig",
     "GatedConfig",
+    "Generated",
+    "Ranked",
     "ResamplerConfig",
+    "gather_pictures",
+    "generate",
     "load",
+    "rank",
     "save_pretrained",
 ]

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.config import FlamingoConfig
 from infimm_eval.flamingo.gated import Seen
 
@@ -38,11 +37,6 @@ class Cache:
         dtype: torch.dtype,
     ) -> None:
         language, gated, V = config.language, config.gated, config.resampler.latents
-        if capacity > language.max_position_embeddings:
-            raise UsageError(
-                f"{capacity} tokens, prompt and answer together, exceed the model's "
-                f"{language.max_position_embeddings} positions; shorten either"
-            )
         place = (rows, language.kv_heads, capacity, language.head_width)
         layers = range(language.num_hidden_layers)
         self.keys = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]

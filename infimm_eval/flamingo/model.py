@@ -79,8 +79,7 @@ class Flamingo(nn.Module):
         if mask_BT is None:
             lengths_B = torch.full((B,), T, device=ids_BT.device)
             return self._run(ids_BT, lengths_B, latents_BIVD, n_images_B)
-        order_BT = pack_left(mask_BT)
-        lengths_B = mask_BT.bool().sum(dim=1)
+        order_BT, lengths_B = packing(mask_BT)
         x_BTM = self._run(ids_BT.gather(1, order_BT), lengths_B, latents_BIVD, n_images_B)
         back_BT = order_BT.argsort(dim=1)
         return x_BTM.gather(1, back_BT[..., None].expand_as(x_BTM))
@@ -129,7 +128,18 @@ class Flamingo(nn.Module):
         positions_RT: Tensor | None = None,
         visible_RTS: Tensor | None = None,
     ) -> Tensor:
-        """Adds T text tokens to every row of the cache; returns their logits (R, T, Y).
+        """Adds T text tokens to every row of the cache; returns their logits (R, T, Y), float32."""
+        return self.logits(self.extend(cache, ids_RT, positions_RT, visible_RTS))
+
+    @torch.inference_mode()
+    def extend(
+        self,
+        cache: Cache,
+        ids_RT: Tensor,
+        positions_RT: Tensor | None = None,
+        visible_RTS: Tensor | None = None,
+    ) -> Tensor:
+        """As `step`, but the final hidden states (R, T, M).
 
         Tokens fill the next T places of their row.  By default they continue its text in order.
         For a tree of continuations (beams, candidates) `positions_RT` says where in the text each
@@ -141,6 +151,7 @@ class Flamingo(nn.Module):
         at_RT = start_R1 + torch.arange(T, device=ids_RT.device)
         longest = max(cache.lengths) + T
         if positions_RT is None:
+            self.check_positions(longest)
             positions_RT = at_RT
         if visible_RTS is None:
             visible_RTS = self._earlier(at_RT, longest)
@@ -152,9 +163,9 @@ class Flamingo(nn.Module):
             at_BT=at_RT,
             keys=longest,
         )
-        x_RTM = self.lang_encoder(ids_RT, chunk)
+        x_RTM: Tensor = self.lang_encoder(ids_RT, chunk)
         cache.lengths = [n + T if n else 0 for n in cache.lengths]
-        return self.logits(x_RTM)
+        return x_RTM
 
     def _run(
         self,
@@ -172,7 +183,7 @@ class Flamingo(nn.Module):
         flag_B = tags_BT.any(dim=1).to(self.dtype)
         media = self._media(tags_BT, lengths_B, latents_BIVD, n_images_B)
         if cache is None or rows is None:
-            self._check_positions(T)
+            self.check_positions(T)
             chunk = Chunk(place_BT, flag_B[:, None, None], self._window(place_BT), media)
         else:
             chunk = self._cached_chunk(cache, rows, place_BT, flag_B, media)
@@ -223,12 +234,27 @@ class Flamingo(nn.Module):
         T, window = place_BT.shape[1], self.config.language.sliding_window
         return None if window is None or window >= T else self._earlier(place_BT[:1], T)[:, None]
 
-    def _check_positions(self, tokens: int) -> None:
+    def check_positions(self, tokens: int) -> None:
+        """UsageError if the model has fewer positions than a text of so many tokens needs."""
         limit = self.config.language.max_position_embeddings
         if tokens > limit:
-            raise UsageError(f"{tokens} tokens exceed the model's {limit} positions; shorten them")
+            raise UsageError(
+                f"{tokens} tokens, prompt and answer together, exceed the model's {limit} "
+                "positions; shorten either"
+            )
 
 
-def pack_left(mask_BT: Tensor) -> Tensor:
-    """The order that brings each row's real tokens to its front, (B, T)."""
-    return mask_BT.bool().logical_not().int().argsort(dim=1, stable=True)
+def packing(mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """The order that brings each row's real tokens to its front, (B, T), and how many, (B,)."""
+    real_BT = mask_BT.bool()
+    return real_BT.logical_not().int().argsort(dim=1, stable=True), real_BT.sum(dim=1)
+
+
+def gather_pictures(latents_PVD: Tensor, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Latents of P distinct pictures, and for each row the indices of its pictures in the order of
+    its tags -> `latents_BIVD` and `n_images_B` as `forward`, `generate` and `rank` take them."""
+    device = latents_PVD.device
+    widest = max((len(row) for row in rows), default=0)
+    index_BI = torch.tensor([[*row, *[0] * (widest - len(row))] for row in rows], device=device)
+    n_images_B = torch.tensor([len(row) for row in rows], device=device)
+    return latents_PVD[index_BI.long()], n_images_B
