@@ -14,7 +14,7 @@ from infimm_eval.demo.scenes import Drawn, Family, Scene, Split, scene
 from infimm_eval.demo.words import HOUSE, PLAIN, Question, ask, caption
 from infimm_eval.types import Row
 
-PICTURES = {"train": 2400, "test": 300}
+PICTURES = {"train": 1100, "test": 300}
 """How many pictures the captioning split holds."""
 
 

@@ -90,7 +90,7 @@ class Drawn(Image):
 
     def read(self) -> bytes:
         file = io.BytesIO()
-        self.pillow().save(file, "PNG")
+        self.pillow().save(file, "PNG", compress_level=1)
         return file.getvalue()
 
     def pillow(self) -> Pillow.Image:
@@ -125,7 +125,7 @@ def _is_for_testing(described: Scene) -> bool:
 def draw(described: Scene, jitter: random.Random) -> Pillow.Image:
     """Paint a scene; ``jitter`` moves, turns and tints the things a little."""
     side = SIDE * _FINE
-    picture = Pillow.fromarray(_ground(described.ground, side))
+    picture = _ground(described.ground, side).copy()
     brush = ImageDraw.Draw(picture)
     for thing in described.things:
         x = (0.25 + 0.5 * (thing.place % 2) + jitter.uniform(-0.03, 0.03)) * side
@@ -139,17 +139,16 @@ def draw(described: Scene, jitter: random.Random) -> Pillow.Image:
         brush.polygon(outline, fill=color, outline=edge, width=3 * _FINE)
     if described.sign:
         _put_sign(brush, described.sign, side)
-    return picture.resize((SIDE, SIDE), Pillow.Resampling.LANCZOS)
+    return picture.reduce(_FINE)
 
 
 @lru_cache(maxsize=len(GROUNDS))
-def _ground(name: str, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _ground(name: str, side: int) -> Pillow.Image:
     """A ground lit from the upper left."""
     y, x = np.mgrid[0:side, 0:side] / side
     light = 1.12 - 0.24 * np.hypot(x - 0.3, y - 0.3)
-    lit: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-    lit = np.clip(light[..., None] * np.array(_RGB[name]), 0, 255).astype(np.uint8)
-    return lit
+    lit = np.clip(light[..., None] * np.array(_RGB[name]), 0, 255)
+    return Pillow.fromarray(lit.astype(np.uint8))
 
 
 def _outline(shape: str, turn: float) -> list[tuple[float, float]]:
