@@ -76,11 +76,13 @@ def mmmu() -> Metrics:
 # ---- MME: pairs of questions
 
 PERCEPTION = frozenset(
-    ["existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark"]
-    + ["artwork", "OCR"]
+    {
+        *("existence", "count", "position", "color", "posters"),
+        *("celebrity", "scene", "landmark", "artwork", "OCR"),
+    }
 )
 COGNITION = frozenset(
-    ["commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning"]
+    {"commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning"}
 )
 
 
