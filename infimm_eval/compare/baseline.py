@@ -39,7 +39,7 @@ def save_baseline(cells: Sequence[Cell], path: Path) -> None:
     Scores keep every bit: they are written as the shortest decimal that reads back the same.  A
     cell is one line, so that a change of one task is a change of one line.
     """
-    lines = ",\n".join(json.dumps(_packed_cell(cell), ensure_ascii=False) for cell in cells)
+    lines = ",\n".join(json.dumps(_packed_cell(cell)) for cell in cells)
     content = f'{{"baseline": {SCHEMA}, "cells": [\n{lines}\n]}}\n'.encode()
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)

@@ -52,6 +52,11 @@ def _p(p: float | None) -> str:
     return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def _clean(text: str) -> str:
+    """Without what neither UTF-8 nor XML 1.0 can hold, not even escaped."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+
+
 # -- Markdown ------------------------------------------------------------------------------------
 
 
@@ -135,7 +140,9 @@ def _code(text: str) -> str:
 
 def _text(text: str) -> str:
     """As character references, which Markdown takes for text and never for structure."""
-    return re.sub(r"[\\`*_\[\]|#~!<>&$@]", lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
+    return re.sub(
+        r"[\\`*_\[\]|#~!<>&$@]", lambda m: f"&#{ord(m[0])};", " ".join(_clean(text).split())
+    )
 
 
 # -- JUnit ---------------------------------------------------------------------------------------
@@ -145,7 +152,7 @@ def junit(comparison: Comparison, gate: Gate) -> bytes:
     """One test case a row: regressions fail, gaps are errors, what only NEW has is skipped."""
     suite = ElementTree.Element(
         "testsuite",
-        name=_xml(f"{comparison.new} against {comparison.base}"),
+        name=_clean(f"{comparison.new} against {comparison.base}"),
         tests=str(len(comparison.rows)),
         failures=str(len(gate.regressions)),
         errors=str(sum(not row.regressed for row in gate.gaps)),
@@ -154,10 +161,10 @@ def junit(comparison: Comparison, gate: Gate) -> bytes:
     )
     for row in comparison.rows:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=_xml(f"infimm_eval.{row.task}"),
-            name=_xml(f"{row.headline}, {row.shots}-shot"), time="0",
+            suite, "testcase", classname=_clean(f"infimm_eval.{row.task}"),
+            name=_clean(f"{row.headline}, {row.shots}-shot"), time="0",
         )  # fmt: skip
-        said = _xml(f"{row.verdict}: {_figures(row)}{explain(row)}".rstrip(": ;"))
+        said = _clean(f"{row.verdict}: {_figures(row)}{explain(row)}".rstrip(": ;"))
         if row.regressed:
             ElementTree.SubElement(case, "failure", message=said, type="regression").text = _losses(
                 row
@@ -179,12 +186,9 @@ def _figures(row: Row) -> str:
 
 
 def _losses(row: Row, shown: int = 50) -> str:
-    return _xml("\n".join(f"{c.id}: {c.before:.3g} to {c.after:.3g}" for c in row.changes[:shown]))
-
-
-def _xml(text: str) -> str:
-    """Without the characters that XML 1.0 cannot hold, not even escaped."""
-    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+    return _clean(
+        "\n".join(f"{c.id}: {c.before:.3g} to {c.after:.3g}" for c in row.changes[:shown])
+    )
 
 
 # -- JSON ----------------------------------------------------------------------------------------

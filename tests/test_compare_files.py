@@ -1,0 +1,240 @@
+"""Baseline files, and the formats that other programs read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from infimm_eval import log
+from infimm_eval.compare import (
+    Cell,
+    Tolerance,
+    Tolerances,
+    as_json,
+    compare,
+    gate,
+    junit,
+    load,
+    markdown,
+    save_baseline,
+)
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Unit
+
+HOSTILE = "</td><script>alert(1)</script> | @everyone `x` \x00\ud800\n*b*"
+
+
+def cell(values: list[float], task: str = "vqav2", **changes: Any) -> Cell:
+    made = Cell(
+        task=task,
+        title=task.upper(),
+        shots=0,
+        seed=0,
+        model="some/model",
+        headline="accuracy",
+        value=100 * sum(values) / len(values),
+        scale=100.0,
+        n=len(values),
+        unscored=0,
+        complete=True,
+        settings={"protocol": {"decoding": {"stop": ["\n"]}}, "model": {}},
+        units=[Unit(f"q{i}", f"p{i // 3}", v) for i, v in enumerate(values)],
+    )
+    return replace(made, **changes)
+
+
+# -- baselines ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["base.json", "base.json.gz"])
+def test_a_baseline_gives_back_what_was_saved_to_the_last_bit(tmp_path: Path, name: str) -> None:
+    strata = [Unit("a", "", 0.1 + 0.2, 2.0, "x"), Unit("a", "", math.pi / 10, 1.0, "y")]
+    cells = [
+        cell([1.0, 0.0, 0.3, 1 / 3] * 20),
+        cell([0.5], "mme", units=strata, limit=1, complete=False, value=None),
+        cell(
+            [1.0, 0.0], "coco", units=[Unit("é\u2028", "é\u2028", 1.0), Unit(HOSTILE, HOSTILE, 0.0)]
+        ),
+    ]
+    file = tmp_path / name
+    save_baseline(cells, file)
+    assert load(file) == cells
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_baseline_is_small_and_the_same_every_time(tmp_path: Path) -> None:
+    cells = [cell([0.0, 0.3, 0.6, 0.9, 1.0] * 2000)]
+    for name in ("one.json", "two.json", "one.gz", "two.gz"):
+        save_baseline(cells, tmp_path / name)
+    assert (tmp_path / "one.json").stat().st_size < 25 * 10_000
+    assert (tmp_path / "one.gz").stat().st_size < 5 * 10_000
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "two.gz").read_bytes()
+
+
+def test_a_baseline_compares_like_the_run_it_was_made_from(tmp_path: Path) -> None:
+    base, new = [cell([1.0, 0.3] * 60)], [cell([0.6, 0.3] * 60)]
+    save_baseline(base, tmp_path / "base.json")
+    assert compare(load(tmp_path / "base.json"), new) == compare(base, new)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not a readable baseline"),
+        (b'{"baseline": 1, "cells": [', "not a readable baseline"),
+        (b"\xff\xfe\x00", "not a readable baseline"),
+        (gzip.compress(b'{"baseline": 1}' * 100)[:-20], "not a readable baseline"),
+        (b"[" * 100_000, "not a readable baseline"),
+        (b"[]", "is not a baseline"),
+        (b'{"schema": 1, "cells": []}', "is not a baseline"),
+        (b'{"baseline": 0, "cells": []}', "has baseline schema 0, this version reads 1"),
+        (b'{"baseline": 2, "cells": []}', "has baseline schema 2, this version reads 1"),
+        (b'{"baseline": 1, "cells": {}}', "no list of cells"),
+        (b'{"baseline": 1, "cells": [3]}', "damaged: cell 1"),
+        (b'{"baseline": 1, "cells": [{}]}', "damaged: cell 1"),
+    ],
+)
+def test_a_damaged_or_foreign_baseline_is_one_clear_line(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "base.json"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=said) as caught:
+        load(file)
+    assert "\n" not in str(caught.value) and "--save-baseline" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("shots",), "four"),
+        (("settings",), None),
+        (("units", "value"), [1.0]),
+        (("units", "value"), {"all": "one"}),
+        (("units", "value"), {"of": [1.0], "at": [0, 1, 0, 0]}),
+        (("units", "value"), {"all": math.nan}),
+        (("units", "weight"), {"all": 0}),
+        (("units", "id"), [1, 2, 3, 4]),
+        (("units",), 7),
+    ],
+)
+def test_a_baseline_edited_by_hand_is_one_clear_line(
+    tmp_path: Path, where: tuple[str, ...], value: object
+) -> None:
+    file = tmp_path / "base.json"
+    save_baseline([cell([1.0, 0.0, 1.0, 0.5])], file)
+    body = json.loads(file.read_text())
+    place = body["cells"][0]
+    for name in where[:-1]:
+        place = place[name]
+    place[where[-1]] = value
+    file.write_text(json.dumps(body))
+    with pytest.raises(UsageError, match="damaged: cell 1"):
+        load(file)
+
+
+def test_a_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load(tmp_path / "none.json")
+    with pytest.raises(UsageError, match="cannot be written"):
+        save_baseline([], tmp_path / "none" / "base.json")
+
+
+def test_a_folder_is_read_as_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = log.Cell(
+        task="coco", title="COCO", shots=4, seed=1, model="m", headline="CIDEr", columns={},
+        value=80.0, ci95=None, n=1, unscored=0, unparsed=0, complete=False, metrics={},
+        breakdown={}, settings={"protocol": {}}, limit=1, units=[Unit("1", "1", 0.8)],
+    )  # fmt: skip
+    monkeypatch.setattr(log, "read", lambda folder: [run] if folder == tmp_path else [])
+    (found,) = load(tmp_path)
+    assert (found.task, found.value, found.limit, found.units) == ("coco", 80.0, 1, run.units)
+    assert found.finished
+
+
+# -- formats -----------------------------------------------------------------------------------
+
+
+def some() -> Any:
+    base = [cell([1.0] * 100), cell([1.0, 0.0], "coco"), cell([1.0], "mme")]
+    new = [cell([0.0] * 40 + [1.0] * 60), cell([1.0, 0.0], "coco"), cell([1.0], "okvqa")]
+    return compare(base, new)
+
+
+def test_the_table_has_a_line_a_row_and_says_what_is_wrong() -> None:
+    text = markdown(some(), gate(some()))
+    assert "**Regression: VQAV2, 0-shot.**" in text
+    assert "| VQAV2 | 0 | 100.00 | 60.00 | -40.00 [" in text and "**worse** |" in text
+    assert "| MME | 0 | 100.00 | - |  | 1 | missing |" in text
+    assert "MME, 0-shot: the new run lacks it" in text
+    assert "40 samples lost, 0 gained" in text and "and 30 more" in text
+    assert "<code>q0</code> | 1 | 0 |" in text
+
+
+def test_names_cannot_break_out_of_the_table() -> None:
+    base = cell([1.0], title=HOSTILE, model=HOSTILE, units=[Unit(HOSTILE, "", 1.0, 1.0, HOSTILE)])
+    new = replace(base, units=[Unit(HOSTILE, "", 0.0, 1.0, HOSTILE)])
+    text = markdown(compare([base], [new]))
+    assert text.encode() and "<script" not in text and "@everyone" not in text and "`" not in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| &")]
+    assert line.count("|") == 8
+
+
+def test_the_comment_never_outgrows_a_pull_request() -> None:
+    units = [Unit(f"{i}" * 200, "", 1.0) for i in range(100)]
+    base = [cell([1.0], f"task{i}", units=units) for i in range(40)]
+    new = [replace(c, units=[replace(u, value=0.0) for u in units]) for c in base]
+    text = markdown(compare(base, new), shown=50)
+    assert 20_000 < len(text) < 65_536 and "rows are left out here for length" in text
+
+
+def test_junit_fails_what_regressed_and_errs_on_gaps() -> None:
+    suite = ElementTree.fromstring(junit(some(), gate(some())))[0]
+    assert {k: suite.get(k) for k in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "4", "failures": "1", "errors": "1", "skipped": "1",
+    }  # fmt: skip
+    kinds = {case.get("classname"): case[0].tag for case in suite}
+    assert kinds == {
+        "infimm_eval.vqav2": "failure",
+        "infimm_eval.coco": "system-out",
+        "infimm_eval.mme": "error",
+        "infimm_eval.okvqa": "skipped",
+    }
+    assert "q0: 1 to 0" in (suite[0][0].text or "")
+    assert "100.00 to 60.00; drop beyond chance, p < 0.001" in (suite[0][0].get("message") or "")
+
+
+def test_junit_holds_any_name() -> None:
+    base = [cell([1.0], HOSTILE, model=HOSTILE, headline=HOSTILE)]
+    suite = ElementTree.fromstring(junit(compare(base, base), gate(compare(base, base))))[0]
+    assert "<script>" in (suite[0].get("name") or "")
+
+
+def test_json_is_json_and_says_everything() -> None:
+    body = json.loads(json.dumps(as_json(some(), gate(some())), allow_nan=False))
+    assert body["exit"] == 1
+    assert [row["verdict"] for row in body["rows"]] == ["worse", "same", "missing", "added"]
+    assert body["rows"][0]["difference"]["value"] == -40 and body["rows"][0]["regressed"]
+    assert len(body["rows"][0]["changes"]) == 40
+    assert body["rows"][2]["new"] is None and body["rows"][2]["difference"] is None
+
+
+def test_a_drop_that_may_be_within_the_allowed_one_is_said_to_be_so() -> None:
+    base, new = [cell([1.0] * 100)], [cell([0.0] * 24 + [1.0] * 76)]
+    found = compare(base, new, Tolerances(Tolerance(20)))
+    assert "not significantly beyond the allowed 20.00" in markdown(found)
+    assert gate(found).code == 0
+
+
+def test_what_was_forced_is_said() -> None:
+    other = cell([1.0], settings={"protocol": {"task_version": 2}})
+    text = markdown(compare([cell([1.0])], [other], force=True))
+    assert "compared by force: decoding.stop" in text
