@@ -191,9 +191,8 @@ class _Cell:
     def _samples(self) -> Iterator[Sample]:
         return map(self.task.sample, self.rows.rows())
 
-    def _total(self) -> int | None:
-        total, limit = self.rows.total(), self.plan.limit
-        return min(total, limit) if total is not None and limit is not None else total or limit
+    def _total(self) -> int:
+        return self.rows.total(self.plan.limit)
 
     def _ranks(self) -> bool:
         return self.plan.choice == "rank" and self.task.rankable
@@ -215,6 +214,9 @@ class _Cell:
             return None
         samples = map(self.task.sample, self._open(self.task.shots).rows())
         chosen = pool(samples, self.task.name, self.place.seed)
+        if self.place.shots:
+            shown = (image for sample in chosen for image in sample.images)
+            data.require_pictures(shown, f"{self.task.title} examples")
         return Shots(self.task.name, self.place.seed, chosen, self.plan.support)
 
     # -- scoring ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import infimm_eval
 from infimm_eval.data import hub, parquet
 from infimm_eval.data.pictures import require_pictures
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Hub, Row, Source
+from infimm_eval.types import Hub, Image, Row, Source
 
 __all__ = ["Dataset", "open_source", "require_pictures"]
 
 _HASHED = 1 << 30
 """Files up to this many bytes are known by their content, larger ones by name and size."""
+_LISTED = 40
+"""So many files are listed; of more (MME has one a picture) only the sum is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,28 @@ class Dataset:
     title: str
     read: Callable[[], Iterable[Row]]
     describe: Callable[[], Mapping[str, Any]]
-    total: Callable[[], int | None] = lambda: None
-    """How many rows there are, where that is known without reading them."""
 
     def rows(self) -> Iterator[Row]:
         """Every row in the published order, from the start."""
         return iter(self.read())
+
+    def total(self, limit: int | None = None) -> int:
+        """How many rows there are, or the first ``limit`` of them.
+
+        Reads them once, and so finds before a run what is wrong with any of them: raises
+        ``UsageError``, also one that names a few of the pictures that are missing.
+        """
+        count = 0
+        pictures: set[Image] = set()
+        for row in islice(self.rows(), limit):
+            count += 1
+            for cell in row.values():
+                if isinstance(cell, Image):
+                    pictures.add(cell)
+                elif isinstance(cell, list):
+                    pictures.update(item for item in cell if isinstance(item, Image))
+        require_pictures(pictures, self.title)
+        return count
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
@@ -126,7 +145,12 @@ def _parquet(
 
 
 def _files_identity(files: Iterable[Path], root: Path) -> Mapping[str, Any]:
-    return {"kind": "files", "files": [_file(path, root) for path in files]}
+    known = [_file(path, root) for path in files]
+    if len(known) <= _LISTED:
+        return {"kind": "files", "files": known}
+    together = hashlib.sha256(repr(known).encode()).hexdigest()
+    size = sum(file["size"] for file in known)
+    return {"kind": "files", "count": len(known), "size": size, "sha256": together}
 
 
 def _file(path: Path, root: Path) -> Mapping[str, Any]:
