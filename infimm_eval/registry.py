@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -28,7 +29,33 @@ def select(chosen: Iterable[str]) -> list[Task]:
 
 
 def load(name: str) -> Task:
-    """Load a built-in task by name, or one of your own by the path of its file."""
+    """Load a built-in task by name, one of your own by the path of its file, or, as
+    ``name:split``, a further split of it."""
+    name, colon, split = name.partition(":")
+    task = _task(name)
+    return split_of(task, split) if colon else task
+
+
+def split_of(task: Task, name: str) -> Task:
+    """The same benchmark on another of its splits, under ``name:split``."""
+    if name not in task.splits:
+        raise unknown(f"split of {task.name}", name, task.splits)
+    split = task.splits[name]
+    submission = task.submission
+    if submission is not None and split.filename:
+        submission = replace(submission, filename=split.filename)
+    return replace(
+        task,
+        name=f"{task.name}:{name}",
+        title=split.title,
+        source=split.source,
+        columns=split.columns,
+        withheld=split.withheld,
+        submission=submission,
+    )
+
+
+def _task(name: str) -> Task:
     path = Path(name) if name.endswith(".py") else _folder() / f"{name}.py"
     if not path.is_file():
         if name.endswith(".py"):

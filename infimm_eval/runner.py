@@ -275,7 +275,9 @@ class _Cell:
         seconds: float,
         statistics: Mapping[str, Any],
     ) -> log.Cell:
+        unanswered = sum(outcome.score is _UNANSWERED for outcome in outcomes)
         unscored = sum(outcome.score.value is None for outcome in outcomes)
+        missing = unanswered if self.task.withheld else unscored
         value = summary.metrics.get(self.task.headline)
         return log.Cell(
             task=self.task.name,
@@ -290,7 +292,7 @@ class _Cell:
             n=len(outcomes),
             unscored=unscored,
             unparsed=sum(not outcome.score.parsed for outcome in outcomes),
-            complete=self.plan.limit is None and unscored == 0 and value is not None,
+            complete=self.plan.limit is None and missing == 0 and bool(outcomes),
             metrics=summary.metrics,
             breakdown=summary.breakdown,
             settings={
@@ -298,6 +300,7 @@ class _Cell:
                 "model": self.model_settings,
                 "code": {"infimm_eval": __version__},
             },
+            unanswered=unanswered,
             limit=self.plan.limit,
             scale=summary.scale,
             seconds=round(seconds, 3),

@@ -340,17 +340,39 @@ class Task:
     """``--choice rank`` may ask it by log-likelihood of ``options``."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Columns of the published tables, each with the metric that it shows."""
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    """Further splits by name; ``source`` is the one that tables show."""
+    withheld: bool = False
+    """True of a split whose answers are not public."""
     submission: Submission | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A further split of a benchmark, asked for as ``task:split``."""
+
+    source: Source
+    title: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    withheld: bool = False
+    """Its answers are not public: it is run for a submission, not for a figure."""
+    filename: str = ""
+    """The submission's name where it differs from the benchmark's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A leaderboard's file: how it is written from a run, how it is read for ``score``."""
+    """A leaderboard's file: how it is written from a run, how anybody's is read for ``score``."""
 
     filename: str
+    """Its usual name; one that ends in ``/`` is a folder."""
     write: Callable[[Sequence[Record], Path], None]
     """Every record of the full id set, in the split's order, to a file or folder."""
     read: Callable[[Path], Mapping[str, str]]
     """Anybody's results file to ``{sample id: answer}``."""
-    source: Source | None = None
-    """The split the server wants answers for, where it is not the evaluated one (test2015)."""
+    references: Callable[[Path], Iterable[Sample]] | None = None
+    """Right answers from one file of the authors', or from results that carry them."""
+    grades: Callable[[Path], Mapping[str, Sequence[float]]] | None = None
+    """A judge's file to ``{sample id: one score a run}``."""
+    missing: Literal["refused", "wrong", "left out"] = "refused"
+    """What the official script makes of a question without a prediction."""

@@ -47,12 +47,16 @@ class Cell:
     ci95: tuple[float, float] | None
     n: int
     unscored: int
+    """Samples without a score: no answer, or none that the ruler or the judge could decide on."""
     unparsed: int
+    """Answers in which the ruler found none; the rules count them as wrong."""
     complete: bool
+    """The whole split was asked and everything that can be scored is."""
     metrics: Mapping[str, float]
     breakdown: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any]
     """``protocol`` (all that must agree for two figures to be comparable), ``model``, ``code``."""
+    unanswered: int = 0
     limit: int | None = None
     scale: float = 100.0
     seconds: float = 0.0

@@ -1,0 +1,178 @@
+"""Score a file of predictions that anybody made: no model, no log, the same rulers.
+
+Matches predictions to references and hands both to a benchmark's ruler and metrics; knows no
+file format and no benchmark itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from infimm_eval import data
+from infimm_eval.errors import UsageError, unknown
+from infimm_eval.types import (
+    Answer,
+    Outcome,
+    Record,
+    Rubric,
+    Sample,
+    Score,
+    Submission,
+    Summary,
+    Task,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The figures of one predictions file, in the units of the published tables."""
+
+    task: str
+    variant: str
+    headline: str
+    n: int
+    """How many questions the headline is over."""
+    summary: Summary
+    unscored: int = 0
+    unparsed: int = 0
+    without_prediction: int = 0
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def value(self) -> float | None:
+        return self.summary.metrics.get(self.headline)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "variant": self.variant,
+            "headline": self.headline,
+            "value": self.value,
+            "n": self.n,
+            "unscored": self.unscored,
+            "unparsed": self.unparsed,
+            "without_prediction": self.without_prediction,
+            "metrics": dict(self.summary.metrics),
+            "breakdown": {by: dict(groups) for by, groups in self.summary.breakdown.items()},
+        }
+
+
+def score(
+    task: Task,
+    predictions: Path,
+    references: Path | None = None,
+    variant: str | None = None,
+    *,
+    allow_partial: bool = False,
+) -> Result:
+    """Score a results file against references: a data folder, the authors' answer file, or
+    nothing where the results carry the right answers themselves.
+
+    ``allow_partial`` scores the questions that have a prediction where the official script would
+    refuse the file.
+    """
+    submission = _submission(task)
+    name = variant or next(iter(task.variants))
+    if name not in task.variants:
+        raise unknown(f"variant of {task.name}", name, task.variants)
+    ruler = task.variants[name]
+    if isinstance(ruler, Rubric):
+        return _graded(task, submission, name, predictions, references)
+    answers = submission.read(predictions)
+    samples = list(samples_of(task, references or predictions))
+    _known(answers, samples, predictions)
+    lacking = [sample.id for sample in samples if sample.id not in answers]
+    if lacking and submission.missing == "refused" and not allow_partial:
+        raise UsageError(
+            f"{predictions}: {len(lacking)} of {len(samples)} questions have no prediction "
+            f"({', '.join(lacking[:3])}, ...); the official script wants all, "
+            "--allow-partial scores those that are there"
+        )
+    asked = [s for s in samples if s.id in answers or submission.missing == "wrong"]
+    records = [
+        Record(s, Answer(s.id, said), said) for s in asked for said in [answers.get(s.id, "")]
+    ]
+    scoring = ruler(records, lambda: samples)
+    outcomes = [
+        Outcome(sample.id, sample.group or sample.id, sample.tags, value)
+        for sample, value in zip(asked, scoring.scores, strict=True)
+    ]
+    return Result(
+        task=task.name,
+        variant=name,
+        headline=task.headline,
+        n=len(asked),
+        summary=task.metrics(outcomes, scoring.corpus),
+        unscored=sum(outcome.score.value is None for outcome in outcomes),
+        unparsed=sum(not outcome.score.parsed for outcome in outcomes),
+        without_prediction=len(lacking),
+    )
+
+
+def samples_of(task: Task, place: Path) -> list[Sample]:
+    """The questions with their right answers, from a data folder or one file of the authors'."""
+    submission = _submission(task)
+    if not place.exists():
+        raise UsageError(f"there is no {place}")
+    if place.is_dir():
+        try:
+            return [task.sample(row) for row in data.open_source(task.source, place).rows()]
+        except UsageError:
+            if submission.references is None:
+                raise
+    if submission.references is None:
+        raise UsageError(f"{task.name}: --references should be a data folder, not the file {place}")
+    return list(submission.references(place))
+
+
+def _submission(task: Task) -> Submission:
+    if task.submission is None:
+        raise UsageError(f"{task.name} has no results format to read predictions from")
+    return task.submission
+
+
+def _known(answers: Mapping[str, str], samples: Sequence[Sample], path: Path) -> None:
+    strangers = answers.keys() - {sample.id for sample in samples}
+    if strangers:
+        some = ", ".join(sorted(strangers)[:3])
+        raise UsageError(
+            f"{path}: {len(strangers)} of {len(answers)} predictions are for questions that the "
+            f"references do not have ({some}); is it the same split?"
+        )
+
+
+def _graded(
+    task: Task, submission: Submission, name: str, predictions: Path, references: Path | None
+) -> Result:
+    """Figures from a judge's grades; with several runs, the mean and the deviation over them."""
+    if submission.grades is None:
+        raise UsageError(f"{task.name} is graded by a judge, and its grades have no file format")
+    grades = submission.grades(predictions)
+    known = {s.id: s for s in samples_of(task, references)} if references else {}
+    if known:
+        _known({key: "" for key in grades}, list(known.values()), predictions)
+    outcomes = []
+    for key, runs in grades.items():
+        sample = known.get(key, Sample(id=key))
+        parts = {f"run {number}": value for number, value in enumerate(runs, 1)}
+        graded = Score(fmean(runs), str(runs[0]), parts=parts if len(runs) > 1 else {})
+        outcomes.append(Outcome(key, sample.group or key, sample.tags, graded))
+    return Result(
+        task=task.name,
+        variant=name,
+        headline=task.headline,
+        n=len(outcomes),
+        summary=task.metrics(outcomes, _over_runs(list(grades.values()))),
+        without_prediction=len(known.keys() - grades.keys()),
+    )
+
+
+def _over_runs(grades: Sequence[Sequence[float]]) -> dict[str, float]:
+    if len({len(runs) for runs in grades}) != 1 or len(grades[0]) < 2:
+        return {}
+    totals = [100 * fmean(run) for run in zip(*grades, strict=True)]
+    return {"runs": len(totals), "deviation over runs": pstdev(totals)}

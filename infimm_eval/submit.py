@@ -1,0 +1,93 @@
+"""Write a leaderboard's file from a run, or refuse: servers reject what is not complete.
+
+Knows logs and formats; asks nothing and scores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from infimm_eval import data, log
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Answer, Record, Sample, Task
+
+
+def submit(
+    task: Task,
+    run: Path,
+    output: Path | None = None,
+    *,
+    shots: int | None = None,
+    seed: int | None = None,
+    allow_partial: bool = False,
+    place: str | None = None,
+) -> tuple[Path, int, int]:
+    """Write the submission of one cell; returns its path, the answers in it, and how many of them
+    are empty because nothing was answered.
+
+    ``allow_partial`` fills the questions without an answer with "": those of the log, and with
+    ``place`` (a data folder, ``demo`` or ``hub``) all others of the split.
+    """
+    if task.submission is None:
+        raise UsageError(f"{task.name} has no submission format")
+    with log.Log(run) as kept:
+        cell = _choose(kept.cells(), task, shots, seed, run)
+        _whole(cell, allow_partial, run)
+        records = list(_records(kept, cell, task))
+    empty = sum(record.answer.finish == "error" for record in records)
+    if allow_partial and place is not None:
+        known = {record.sample.id for record in records}
+        rest = [sample for sample in _split(task, place) if sample.id not in known]
+        records = list(chain(records, map(_empty, rest)))
+        empty += len(rest)
+    path = output or run / "submissions" / task.name.replace(":", "-") / task.submission.filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    task.submission.write(records, path)
+    return path, len(records), empty
+
+
+def _choose(
+    cells: list[log.Cell], task: Task, shots: int | None, seed: int | None, run: Path
+) -> log.Cell:
+    """The one cell that is meant."""
+    of_task = [cell for cell in cells if cell.task == task.name]
+    meant = [cell for cell in of_task if shots in (None, cell.shots) and seed in (None, cell.seed)]
+    if len(meant) == 1:
+        return meant[0]
+    listed = ", ".join(f"--shots {c.shots} --seed {c.seed}" for c in of_task)
+    if not of_task:
+        tasks = ", ".join(sorted({cell.task for cell in cells})) or "nothing"
+        raise UsageError(f"{run} has no finished {task.name}; it has {tasks}")
+    raise UsageError(f"{run} has {len(of_task)} cells of {task.name}; choose one of: {listed}")
+
+
+def _whole(cell: log.Cell, allow_partial: bool, run: Path) -> None:
+    if allow_partial:
+        return
+    if cell.limit is not None:
+        raise UsageError(
+            f"{run}: {cell.task} was run with --limit {cell.limit}; run all of it, or pass "
+            "--allow-partial"
+        )
+    if cell.unanswered:
+        raise UsageError(
+            f"{run}: {cell.unanswered} questions of {cell.task} have no answer; run the same "
+            "command again, or pass --allow-partial"
+        )
+
+
+def _records(kept: log.Log, cell: log.Cell, task: Task) -> Iterator[Record]:
+    style = cell.settings["protocol"]["prompt_style"]
+    read = task.wordings[style].read
+    for sample, answer in kept.answered(cell.place):
+        yield Record(sample, answer, read(answer.text)) if answer else _empty(sample)
+
+
+def _empty(sample: Sample) -> Record:
+    return Record(sample, Answer(sample.id, "", "error"), "")
+
+
+def _split(task: Task, place: str) -> Iterator[Sample]:
+    return map(task.sample, data.open_source(task.source, place, title=task.title).rows())
