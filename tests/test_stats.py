@@ -199,7 +199,7 @@ def test_the_paired_interval_agrees_with_students() -> None:
     low, high = oracle.t.interval(0.95, 499, (new - base).mean(), oracle.sem(new - base))
     found = paired(alone(base), alone(new), scale=1.0)
     assert found.interval == pytest.approx((low, high), abs=0.1 * (high - low))
-    assert found.detectable == pytest.approx((1.96 + 0.84) * (high - low) / 3.93, rel=0.06)
+    assert found.error == pytest.approx((high - low) / 3.93, rel=0.06)
 
 
 def test_what_only_one_run_has_is_left_out() -> None:
@@ -250,12 +250,28 @@ def test_identical_runs_differ_in_nothing_and_still_claim_no_perfect_sight() -> 
     assert found.detectable > 0
 
 
-def test_seeing_half_the_drop_takes_four_times_the_samples() -> None:
+@pytest.mark.parametrize(("n", "noise"), [(200, 0.2), (400, 0.04), (100, 0.0)])
+def test_what_is_detectable_is_detected_four_times_in_five(n: int, noise: float) -> None:
+    rng = np.random.default_rng(n)
+
+    def run(lost: float) -> list[Unit]:
+        return alone((rng.random(n) > noise / 2) & (rng.random(n) >= lost))
+
+    detectable = np.mean([paired(run(0), run(0), resamples=200).detectable for _ in range(40)])
+    seen = [paired(run(0), run(detectable / 100), resamples=200) for _ in range(400)]
+    assert 0.72 <= np.mean([d.p <= 0.05 and d.value < 0 for d in seen]) <= 0.92
+
+
+def test_growth_says_how_many_times_the_samples_a_drop_takes() -> None:
     rng = np.random.default_rng(0)
-    found = paired(pictures(rng, 60), pictures(rng, 60))
-    assert found.growth(found.detectable / 2) == pytest.approx(4)
+    base, new = pictures(rng, 60), pictures(rng, 60)
+    found = paired(base, new)
+    assert found.growth(found.detectable) == pytest.approx(1)
     assert found.growth(2 * found.detectable) == 1.0
     assert found.growth(0) == math.inf
+    again = [[Unit(f"{k}{u.id}", f"{k}{u.cluster}", u.value) for k in range(5) for u in units]
+             for units in (base, new)]  # fmt: skip
+    assert found.growth(paired(*again).detectable) == pytest.approx(5, rel=0.1)
 
 
 # -- tables ------------------------------------------------------------------------------------

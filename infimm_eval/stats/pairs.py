@@ -17,7 +17,10 @@ from infimm_eval.errors import UsageError
 from infimm_eval.stats.clusters import CELLS_AT_ONCE, Floats, gather
 from infimm_eval.types import Unit
 
-POWER = 0.8
+CONFIDENCE, POWER = 0.95, 0.8
+REACH = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) + NormalDist().inv_cdf(POWER)
+"""How many standard errors away a true difference must lie to be found that often."""
+
 ENUMERABLE = 14
 """Up to 2**14 sign patterns are gone through one by one."""
 
@@ -28,15 +31,29 @@ class Difference:
 
     value: float
     interval: tuple[float, float]
-    """Bootstrap over clusters of pairs."""
+    """95 %, by bootstrap over clusters of pairs."""
     p: float
     """Two-sided: how often swapping base and new at random, cluster by cluster, gives as much."""
     n: int
     """Pairs of units."""
-    detectable: float
-    """The smallest true drop that a test at this confidence would find in 80 % of repetitions."""
+    error: float
+    """Standard error."""
+    share: float
+    """What one cluster can lose: its (average) share of the headline."""
     draws: Floats = field(repr=False, compare=False)
     """Resampled differences, sorted."""
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true drop that would be found, at 5 %, in 80 % of repetitions.
+
+        A drop is made of lost answers and so brings variance of its own: ``drop`` solves
+        ``drop = REACH x sqrt(error^2 + share x drop)``.  Where nothing changed this is about
+        eight answers, of which six lost and none won are the least that an exact test can tell
+        from chance.
+        """
+        own = REACH**2 * self.share
+        return (own + math.sqrt(own**2 + (2 * REACH * self.error) ** 2)) / 2
 
     def beyond(self, drop: float) -> float:
         """The p-value against "the true drop is at most ``drop``" (0 or more), two-sided in size.
@@ -53,7 +70,7 @@ class Difference:
         """How many times as many samples it takes to see a true drop of ``drop``; 1 or more."""
         if drop <= 0:
             return math.inf
-        return max(1.0, (self.detectable / drop) ** 2)
+        return max(1.0, REACH**2 * (self.error**2 + self.share * drop) / drop**2)
 
 
 def paired(
@@ -61,7 +78,6 @@ def paired(
     new: Sequence[Unit],
     scale: float = 100.0,
     *,
-    confidence: float = 0.95,
     resamples: int = 4000,
     seed: int = 0,
 ) -> Difference:
@@ -78,18 +94,15 @@ def paired(
     draws = np.sort(clusters.resampled(resamples, seed))
     if not len(draws):
         draws = np.array([value])
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    # Where hardly anything changed the draws have no spread, yet one more answer could change.
-    one_answer = float((clusters.bottom_CS / clusters.bottom_CS.sum(0)).max())
-    error = max(float(draws.std()), one_answer)
-    reach = NormalDist().inv_cdf(1 - tail) + NormalDist().inv_cdf(POWER)
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    weight_C = (clusters.bottom_CS / clusters.bottom_CS.sum(0)).sum(1)
     return Difference(
         value=scale * value,
         interval=(scale * float(low), scale * float(high)),
         p=swapping_p(share_C, resamples, seed),
         n=len(changes),
-        detectable=scale * reach * error,
+        error=scale * float(draws.std()),
+        share=scale * float((weight_C**2).sum() / weight_C.sum()),
         draws=scale * draws,
     )
 
