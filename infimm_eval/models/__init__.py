@@ -5,13 +5,13 @@ Imports only the backend that is asked for, and knows nothing of benchmarks.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.models import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,22 +109,4 @@ _FORMS = (
 
 def _kind(place: str, revision: str | None) -> str:
     """InfiMM's layout has a vision tower and a language model under names of its own."""
-    config = json.loads(_config_file(place, revision).read_text(encoding="utf-8"))
-    return "infimm" if {"visual", "language"} <= set(config) else "hf"
-
-
-def _config_file(place: str, revision: str | None) -> Path:
-    if Path(place).is_dir():
-        if not (file := Path(place) / "config.json").is_file():
-            raise UsageError(f"{place} has no config.json: is it a checkpoint folder?")
-        return file
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    try:
-        return Path(hf_hub_download(place, "config.json", revision=revision))
-    except (OSError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled) as error:
-        raise UsageError(
-            f"{place!r} is no folder here and could not be read from the hub "
-            f"({str(error).strip().splitlines()[0]})"
-        ) from error
+    return "infimm" if {"visual", "language"} <= set(places.config(place, revision)) else "hf"

@@ -1,0 +1,255 @@
+"""Requests in, answers out, by a Flamingo that never reads the same thing twice.
+
+The stages of a request: prepared by a worker thread (text to ids, pictures to pixels), pictures
+encoded, waiting in a bounded window, read and answered in a batch of its like.  Knows ids and
+latents; wording and files are its callers' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from infimm_eval.errors import UsageError
+from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo.generation import generate
+from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
+from infimm_eval.flamingo.ranking import rank
+from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.gallery import Gallery
+from infimm_eval.models.engine.jobs import Job, Refused, take, widest
+from infimm_eval.models.engine.latents import Latents
+from infimm_eval.models.engine.memory import Room, rows_that_fit
+from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.types import Answer, Image, Prompt, Request
+
+Encode: TypeAlias = Callable[[Prompt, int], tuple[Encoded, list[Image]]]
+"""(prompt, room in tokens) -> ids, and the pictures that their tags stand for."""
+
+GIB = 2**30
+
+
+class Engine:
+    """``generate`` and ``rank`` for one loaded model.
+
+    ``batch_size`` bounds the rows of a batch; ``auto`` takes what half of the free memory holds,
+    at most 64 on an accelerator and 16 on a processor.  ``window`` batches' worth of requests wait
+    at a time, so that memory does not grow with their number.
+    """
+
+    def __init__(
+        self,
+        model: Flamingo,
+        encode: Encode,
+        processor: Processor,
+        *,
+        fingerprint: str,
+        batch_size: int | str = "auto",
+        picture_batch: int = 16,
+        window: int = 8,
+        workers: int = 2,
+        device_cache: int = 2 * GIB,
+        host_cache: int = 4 * GIB,
+        cache_folder: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.statistics = Statistics()
+        self.workers = workers
+        self.room = Room(_rows(model, batch_size), self.statistics)
+        self.window = window
+        self._encode = encode
+        pictures = processor.pictures
+        latents = Latents(
+            f"{fingerprint} {pictures} {model.dtype}",
+            self.statistics,
+            device=model.device,
+            device_bytes=device_cache,
+            host_bytes=host_cache,
+            folder=cache_folder,
+        )
+        self.gallery = Gallery(
+            pictures,
+            torch.inference_mode()(model.encode_images),
+            latents,
+            self.statistics,
+            dtype=model.dtype,
+            batch=picture_batch,
+        )
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        return self._answers(requests, self._generate)
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        return self._answers(requests, self._rank)
+
+    def _answers(
+        self, requests: Iterable[Request], work: Callable[[Sequence[Job]], list[Answer]]
+    ) -> Iterator[Answer]:
+        depth = min(64, 2 * self.room.size)
+        prepared = ahead(requests, self._prepare, workers=self.workers, depth=depth)
+        waiting: list[Job] = []
+        with closing(prepared):
+            while True:
+                yield from self._fill(waiting, prepared)
+                if not waiting:
+                    return
+                batch = take(waiting, self.room.size)
+                self.statistics.count("batches")
+                self.statistics.count("requests", len(batch))
+                yield from self.room.run(batch, work)
+
+    # -- before the model ------------------------------------------------------------------------
+
+    def _prepare(self, request: Request) -> Job | Refused:
+        """In a worker thread."""
+        decoding = request.decoding
+        if decoding.temperature:
+            raise UsageError(
+                "this model answers greedily or by beams; a temperature needs a served model "
+                "(openai:NAME)"
+            )
+        positions = self.model.config.language.max_position_embeddings
+        try:
+            encoded, pictures = self._encode(request.prompt, positions - decoding.max_new_tokens)
+        except PromptTooLong as error:
+            return Refused(Answer(request.id, "", "error", notes={"error": str(error)}))
+        tokenizer = self.processor.tokenizer
+        ends = self.model.config.language.eos_ids
+        if request.prompt.style == "completion":
+            ends = (*ends, self.model.config.eoc_token_id)
+        notes = {"tokens_in": len(encoded.ids)}
+        if encoded.dropped_shots:
+            notes["dropped_shots"] = encoded.dropped_shots
+        return Job(
+            request=request,
+            ids=encoded.ids,
+            eos=frozenset(ends),
+            pictures=tuple(pictures),
+            digests=tuple(map(self.gallery.digest, pictures)),
+            options=tuple(
+                tuple(tokenizer.continuation(encoded.tail, option)) for option in request.options
+            ),
+            notes=notes,
+        )
+
+    def _fill(self, waiting: list[Job], prepared: Generator[Job | Refused]) -> Iterator[Answer]:
+        """Brings the window back to its size, the new jobs' pictures encoded."""
+        new: list[Job] = []
+        missing = 0
+        while len(waiting) + len(new) < self.window * self.room.size:
+            with self.statistics.stage("idle"):
+                job = next(prepared, None)
+            if job is None:
+                break
+            if isinstance(job, Refused):
+                yield job.answer
+                continue
+            new.append(job)
+            missing += sum(not self.gallery.latents.holds(digest) for digest in job.digests)
+            if missing >= self.gallery.room.size:
+                self._attach(new)
+                waiting += new
+                new, missing = [], 0
+        self._attach(new)
+        waiting += new
+
+    def _attach(self, jobs: Sequence[Job]) -> None:
+        wanted = {d: i for job in jobs for d, i in zip(job.digests, job.pictures, strict=True)}
+        found = self.gallery.fetch(wanted)
+        for job in jobs:
+            job.latents = [found[digest] for digest in job.digests]
+            self.statistics.count("pictures_in_prompts", len(job.digests))
+
+    # -- by the model ----------------------------------------------------------------------------
+
+    def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
+        decoding = jobs[0].request.decoding
+        with self.statistics.stage("decode"):
+            generated = generate(
+                self.model,
+                *self._batch(jobs),
+                max_new_tokens=[job.request.decoding.max_new_tokens for job in jobs],
+                min_new_tokens=decoding.min_new_tokens,
+                num_beams=decoding.num_beams,
+                length_penalty=decoding.length_penalty,
+                eos_ids=jobs[0].eos,
+                stop=self._stop(decoding.stop),
+            )
+        self.statistics.count("tokens_out", sum(len(answer.ids) for answer in generated))
+        return [
+            Answer(
+                job.request.id,
+                self.processor.tokenizer.decode(answer.ids),
+                "length" if answer.finish == "length" else "stop",
+                notes={**job.notes, "tokens_out": len(answer.ids)},
+            )
+            for job, answer in zip(jobs, generated, strict=True)
+        ]
+
+    def _rank(self, jobs: Sequence[Job]) -> list[Answer]:
+        with self.statistics.stage("rank"):
+            ranked = rank(
+                self.model, *self._batch(jobs), continuations=[job.options for job in jobs]
+            )
+        answers = []
+        for job, options in zip(jobs, ranked, strict=True):
+            logliks = tuple(option.sum for option in options)
+            best = max(range(len(logliks)), key=logliks.__getitem__)
+            text = job.request.options[best]
+            answers.append(Answer(job.request.id, text, logliks=logliks, notes=job.notes))
+        return answers
+
+    def _batch(self, jobs: Sequence[Job]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Ids and mask (B, T), padded on the right; latents (B, I, V, D) and how many are real."""
+        device = self.model.device
+        longest = max(len(job.ids) for job in jobs)
+        self.statistics.count("tokens_in", sum(len(job.ids) for job in jobs))
+        ids = torch.tensor([job.ids + [0] * (longest - len(job.ids)) for job in jobs])
+        mask = torch.tensor([[1] * len(j.ids) + [0] * (longest - len(j.ids)) for j in jobs])
+        if not (most := widest(jobs)):
+            return ids.to(device), mask.to(device), None, None
+        some = next(job.latents[0] for job in jobs if job.latents)
+        latents = some.new_zeros((len(jobs), most, *some.shape))
+        for row, job in zip(latents, jobs, strict=True):
+            for slot, picture in zip(row, job.latents, strict=False):
+                slot.copy_(picture)
+        counts = torch.tensor([len(job.latents) for job in jobs], device=device)
+        return ids.to(device), mask.to(device), latents, counts
+
+    def _stop(self, stops: Sequence[str]) -> Callable[[int, Sequence[int]], bool] | None:
+        """Whether one of ``stops`` appears; only the end of the text can have brought a new one."""
+        if not stops:
+            return None
+        enough = max(map(len, stops)) + 8
+        decode = self.processor.tokenizer.decode
+
+        def stopped(_: int, ids: Sequence[int]) -> bool:
+            text = decode(ids[-enough:])
+            return any(stop in text for stop in stops)
+
+        return stopped
+
+
+def _rows(model: Flamingo, batch_size: int | str) -> int:
+    if isinstance(batch_size, int):
+        return batch_size
+    most = 16 if model.device.type == "cpu" else 64
+    return rows_that_fit(bytes_per_row(model, 1024), model.device, most=most)
+
+
+def bytes_per_row(model: Flamingo, tokens: int) -> int:
+    """An estimate for a row of so many tokens: cache, activations of one layer, final scores."""
+    c = model.config
+    language = c.language
+    size = model.dtype.itemsize
+    kept = 2 * language.num_hidden_layers * language.kv_heads * language.head_width * tokens
+    passing = tokens * (4 * language.hidden_size + 3 * language.intermediate_size)
+    pictures = 5 * c.resampler.latents * (c.visual.width + 2 * c.gated.heads * c.gated.dim_head)
+    scores = 3 * 4 * language.vocab_size * 4
+    return (kept + passing + pictures) * size + scores

@@ -1,0 +1,116 @@
+"""Each distinct picture is read, shrunk and encoded once, whoever asks for it first.
+
+Knows digests and tensors; where a picture stands in a prompt is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from hashlib import sha256
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from infimm_eval.errors import MachineryError
+from infimm_eval.models.engine.latents import Latents
+from infimm_eval.models.engine.memory import Room
+from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.types import Image
+
+
+class Gallery:
+    """``digest`` prepares a picture, in any thread; ``fetch`` gives its latents, in the model's.
+
+    ``pixels`` turns a file's bytes and the picture's name into a tensor (3, H, W); ``encode``
+    turns (I, 3, H, W) into latents (I, V, D), at most ``batch`` pictures at a time.
+    """
+
+    def __init__(
+        self,
+        pixels: Callable[[bytes, str], Tensor],
+        encode: Callable[[Tensor], Tensor],
+        latents: Latents,
+        statistics: Statistics,
+        *,
+        dtype: torch.dtype,
+        batch: int,
+    ) -> None:
+        self.latents = latents
+        self.statistics = statistics
+        self.room = Room(batch, statistics)
+        self._pixels = pixels
+        self._encode = encode
+        self._dtype = dtype
+        self._lock = Lock()
+        self._digests: dict[Image, str] = {}
+        self._distinct: set[str] = set()
+        self._decoded: dict[str, Future[Tensor]] = {}
+
+    def digest(self, image: Image) -> str:
+        """The digest of the picture's file; its pixels are made now, unless its latents are kept
+        or another thread is at it.  Raises what reading and decoding raise."""
+        known = self._digests.get(image)
+        file = None if known else _read(image)
+        digest = known or sha256(file or b"").hexdigest()
+        with self._lock:
+            if known is None:
+                self._digests[image] = digest
+            if digest not in self._distinct:
+                self._distinct.add(digest)
+                self.statistics.count("pictures_distinct")
+            if digest in self._decoded or self.latents.holds(digest):
+                return digest
+            future: Future[Tensor] = Future()
+            self._decoded[digest] = future
+        try:
+            future.set_result(self._decode(image, file))
+        except BaseException as error:
+            future.set_exception(error)
+            raise
+        return digest
+
+    def fetch(self, wanted: Mapping[str, Image]) -> dict[str, Tensor]:
+        """Latents (V, D) by digest, encoding those that are not kept."""
+        self.statistics.count("pictures_asked", len(wanted))
+        found = {digest: self.latents.get(digest) for digest in wanted}
+        missing = [digest for digest, latents in found.items() if latents is None]
+        made = self.room.run([(digest, wanted[digest]) for digest in missing], self._encode_some)
+        found |= zip(missing, made, strict=True)
+        return {digest: latents for digest, latents in found.items() if latents is not None}
+
+    def _encode_some(self, wanted: Sequence[tuple[str, Image]]) -> list[Tensor]:
+        with self.statistics.stage("idle"):
+            stacked = torch.stack([self._take(digest, image) for digest, image in wanted])
+        with self.statistics.stage("encode"):
+            if self.latents.device.type == "cuda":
+                stacked = stacked.pin_memory()
+            pixels = stacked.to(self.latents.device, self._dtype, non_blocking=True)
+            # Copies, so that dropping one picture frees its memory.
+            made = [latents.clone() for latents in self._encode(pixels)]
+        self.statistics.count("pictures_encoded", len(made))
+        with self._lock:
+            for (digest, _), latents in zip(wanted, made, strict=True):
+                self.latents.put(digest, latents)
+                self._decoded.pop(digest, None)
+        return made
+
+    def _take(self, digest: str, image: Image) -> Tensor:
+        """Pixels that a worker made, or, where the latents were dropped since, makes now."""
+        with self._lock:
+            future = self._decoded.get(digest)
+        if future is not None:
+            return future.result()
+        self.statistics.count("pictures_read_again")
+        return self._decode(image, None)
+
+    def _decode(self, image: Image, file: bytes | None) -> Tensor:
+        return self._pixels(_read(image) if file is None else file, image.name)
+
+
+def _read(image: Image) -> bytes:
+    try:
+        return image.read()
+    except OSError as error:
+        raise MachineryError(f"{image.name}: the picture cannot be read ({error})") from error

@@ -1,0 +1,134 @@
+"""Encoded pictures by the digest of their file: near the model, in memory, on disk.
+
+Knows nothing of how they are made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from infimm_eval.models.engine.statistics import Statistics
+
+
+class Shelf:
+    """Tensors under a budget of bytes; the one not asked for longest makes room.
+
+    A tensor larger than the whole budget is not kept.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.used = 0
+        self._held: OrderedDict[str, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._held
+
+    def get(self, digest: str) -> Tensor | None:
+        if digest in self._held:
+            self._held.move_to_end(digest)
+        return self._held.get(digest)
+
+    def put(self, digest: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+        """Returns what had to go, oldest first."""
+        if digest in self._held:
+            return []
+        self._held[digest] = tensor
+        self.used += tensor.nbytes
+        gone = []
+        while self.used > self.budget:
+            name, old = self._held.popitem(last=False)
+            self.used -= old.nbytes
+            gone.append((name, old))
+        return gone
+
+
+class Latents:
+    """What the tower and the resampler made of each picture, (V, D), ready on ``device``.
+
+    ``identity`` names everything that the numbers depend on beside the picture: weights,
+    preprocessing, dtype.  With ``folder``, each tensor is also written under that name, and a
+    later run finds it there; two runs may share the folder.  On a processor there is one memory,
+    and ``device_bytes`` is not used.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        statistics: Statistics,
+        *,
+        device: torch.device,
+        device_bytes: int,
+        host_bytes: int,
+        folder: Path | None = None,
+    ) -> None:
+        self.device = device
+        self.statistics = statistics
+        self._near = Shelf(device_bytes if device.type != "cpu" else host_bytes)
+        self._far = Shelf(host_bytes if device.type != "cpu" else 0)
+        self._folder = None
+        if folder is not None:
+            self._folder = folder / sha256(identity.encode()).hexdigest()[:24]
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def holds(self, digest: str) -> bool:
+        """Whether ``get`` would find it now."""
+        if digest in self._near or digest in self._far:
+            return True
+        file = self._file(digest)
+        return file is not None and file.is_file()
+
+    def get(self, digest: str) -> Tensor | None:
+        """The tensor on the device, or ``None`` where the picture has to be encoded."""
+        if (near := self._near.get(digest)) is not None:
+            return near
+        if (far := self._far.get(digest)) is not None:
+            return self._keep(digest, far.to(self.device))
+        if (stored := self._read(digest)) is not None:
+            self.statistics.count("pictures_from_disk")
+            return self._keep(digest, stored.to(self.device))
+        return None
+
+    def put(self, digest: str, tensor: Tensor) -> Tensor:
+        self._write(digest, tensor)
+        return self._keep(digest, tensor)
+
+    def _keep(self, digest: str, tensor: Tensor) -> Tensor:
+        for name, old in self._near.put(digest, tensor):
+            if self._far.budget:
+                self._far.put(name, old.cpu())
+        return tensor
+
+    def _file(self, digest: str) -> Path | None:
+        return self._folder / digest[:2] / f"{digest}.safetensors" if self._folder else None
+
+    def _read(self, digest: str) -> Tensor | None:
+        file = self._file(digest)
+        if file is None or not file.is_file():
+            return None
+        try:
+            return load_file(file)["latents"]
+        except (SafetensorError, KeyError):
+            # A disk that lost part of a file: the picture is still at hand, so encode it again.
+            self.statistics.count("damaged_on_disk")
+            return None
+
+    def _write(self, digest: str, tensor: Tensor) -> None:
+        file = self._file(digest)
+        if file is None:
+            return
+        file.parent.mkdir(exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        save_file({"latents": tensor.detach().cpu().contiguous()}, part)
+        part.replace(file)

@@ -1,0 +1,74 @@
+"""Where a checkpoint lies, what kind it is, and a fingerprint of what it holds.
+
+Reads names, sizes and bytes; knows nothing of what the tensors mean.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from infimm_eval.errors import UsageError
+
+_FILES = ["*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "tokenizer*"]
+"""What a model is built from; everything else in a checkpoint is for people."""
+
+
+def folder(place: str, revision: str | None = None) -> Path:
+    """The checkpoint's folder on this machine, fetched from the hub where ``place`` is an id."""
+    if (here := Path(place)).is_dir():
+        if revision is not None:
+            raise UsageError(f"{place} is a folder; a revision belongs to a hub id")
+        return here
+    return Path(_from_hub(place, revision, None))
+
+
+def config(place: str, revision: str | None = None) -> dict[str, Any]:
+    """The parsed ``config.json``, without fetching the weights."""
+    file = Path(place) / "config.json"
+    if not Path(place).is_dir():
+        file = Path(_from_hub(place, revision, "config.json"))
+    elif not file.is_file():
+        raise UsageError(f"{place} has no config.json: is it a checkpoint folder?")
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{file} is not JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise UsageError(f"{file} should hold a JSON object, not a {type(read).__name__}")
+    return read
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Names what the checkpoint holds, whatever its path: SHA-256 over the name and the content
+    of every file that a model is built from.  Reads all of them, several at once."""
+    files = sorted({file for kind in _FILES for file in checkpoint.glob(kind)})
+    with ThreadPoolExecutor(4) as pool:
+        digests = list(pool.map(_digest, files))
+    named = [f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)]
+    return sha256("\n".join(named).encode()).hexdigest()[:16]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def _from_hub(name: str, revision: str | None, file: str | None) -> str:
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        if file is not None:
+            return str(hf_hub_download(name, file, revision=revision))
+        fetched = snapshot_download(name, revision=revision, allow_patterns=_FILES)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(
+            f"no folder {name!r} here, and the hub did not give it ({reason}); "
+            "pass a folder that holds the checkpoint"
+        ) from error
+    return str(fetched)

@@ -1,0 +1,246 @@
+"""An InfiMM checkpoint behind the engine: the answers are those of one plain call per prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from infimm_eval import flamingo, models
+from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.flamingo.generation import generate
+from infimm_eval.models.infimm import Infimm, conversation, document
+from infimm_eval.types import Answer, Image, Request
+from tests.models.tiny import Painted, checkpoint, few_shot, painted, request
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def load(folder: Path, **options) -> Infimm:
+    return models.load(str(folder), device="cpu", **options)
+
+
+def answers(model: Infimm, requests: list[Request]) -> dict[str, Answer]:
+    found = list(model.generate(requests))
+    assert len(found) == len(requests)
+    return {answer.id: answer for answer in found}
+
+
+def alone(model: Infimm, asked: Request) -> str:
+    """The straightforward way: every picture encoded, one prompt, no engine."""
+    encoded, images = model._encode(asked.prompt, 10_000)
+    engine = model.engine
+    pixels = [engine.processor.pictures(image.read()) for image in images]
+    latents = engine.model.encode_images(torch.stack(pixels))[None] if pixels else None
+    config = engine.model.config
+    ends = set(config.language.eos_ids)
+    if asked.prompt.style == "completion":
+        ends.add(config.eoc_token_id)
+    d = asked.decoding
+    (said,) = generate(
+        engine.model,
+        torch.tensor([encoded.ids]),
+        None,
+        latents,
+        max_new_tokens=d.max_new_tokens,
+        num_beams=d.num_beams,
+        length_penalty=d.length_penalty,
+        eos_ids=ends,
+    )
+    return engine.processor.tokenizer.decode(said.ids)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_answers_are_those_of_every_prompt_alone(folder, beams, batch):
+    model = load(folder, batch_size=batch)
+    asked = few_shot(24, num_beams=beams, length_penalty=0.0)
+    found = answers(model, asked)
+    assert {a.id: alone(model, a) for a in asked} == {i: a.text for i, a in found.items()}
+    assert len({a.text for a in found.values()}) > 6, "the model should not say one thing only"
+
+
+def test_each_distinct_picture_is_encoded_once(folder):
+    model = load(folder, batch_size=4)
+    answers(model, few_shot(40, pictures=7))
+    answers(model, few_shot(40, pictures=7, seed=1))
+    counted = model.statistics
+    assert counted["pictures_encoded"] == counted["pictures_distinct"] == 7
+    assert counted["pictures_in_prompts"] > 100
+    assert counted["requests"] == 80
+
+
+def test_equal_files_under_two_names_are_one_picture(folder):
+    model = load(folder)
+    same = [Painted((9, 9, 9), "a.png"), Painted((9, 9, 9), "b.png")]
+    found = answers(model, [request(p.name, (p, "Output:")) for p in same])
+    assert found["a.png"].text == found["b.png"].text
+    assert model.statistics["pictures_encoded"] == 1
+
+
+def test_a_picture_changes_the_answer(folder):
+    model = load(folder)
+    found = answers(model, [request(str(n), (painted(n), "Output:")) for n in range(8)])
+    assert len({a.text for a in found.values()}) > 1
+
+
+def test_a_prompt_without_pictures_stands_beside_one_with(folder):
+    model = load(folder, batch_size=2)
+    asked = [request("text", "Output:"), request("both", (painted(1), "Output:"))]
+    assert {i: a.text for i, a in answers(model, asked).items()} == {
+        a.id: alone(model, a) for a in asked
+    }
+
+
+def test_requests_are_read_as_they_are_needed(folder):
+    model = load(folder, batch_size=2, window=2)
+    read = []
+
+    def reading():
+        for asked in few_shot(60):
+            read.append(asked.id)
+            yield asked
+
+    found = model.generate(reading())
+    next(found)
+    assert len(read) < 20
+    found.close()
+
+
+def test_a_completion_is_written_as_openflamingo_does():
+    head, pieces = document(
+        request("1", (painted(1), "Output:"), "a dog", (painted(2), "Output:"), system="Go").prompt
+    )
+    text = "".join(p if isinstance(p, str) else f"[{p.value}]" for p in [*head, *pieces])
+    assert text == "Go\n[image]Output:a dog[end of chunk]\n[image]Output:"
+
+
+def test_a_conversation_keeps_roles_and_places():
+    system, user, assistant, _ = conversation(
+        request("1", ("see", painted(1), "it"), "yes", "why?", style="instruct", system="Go").prompt
+    )
+    assert (system.role, system.content) == ("system", "Go")
+    assert [getattr(p, "value", p) for p in user.content] == ["see", "image", "it"]
+    assert (assistant.role, assistant.content) == ("assistant", ["yes"])
+
+
+def test_a_chat_checkpoint_speaks_instruct_and_a_base_one_completes(folder, tmp_path):
+    chat = load(checkpoint(tmp_path, chat_format="zephyr"))
+    assert (load(folder).style, chat.style) == ("completion", "instruct")
+    asked = request("1", (painted(1), "What is this?"), style="instruct")
+    assert answers(chat, [asked])["1"].text == alone(chat, asked)
+
+
+def test_shots_that_do_not_fit_are_dropped_and_noted(folder):
+    model = load(folder)
+    shots = [((painted(n), "Output:"), "red " * 60) for n in range(6)]
+    turns = [turn for shot in shots for turn in shot]
+    (answer,) = model.generate([request("1", *turns, (painted(9), "Output:"))])
+    assert answer.notes["dropped_shots"] == 3
+    assert answer.notes["tokens_in"] <= 256
+    fewer = request("1", *turns[6:], (painted(9), "Output:"))
+    assert answer.text == alone(model, fewer)
+
+
+def test_a_question_that_does_not_fit_is_left_unanswered_and_the_others_are_not(folder):
+    model = load(folder)
+    asked = [request("long", "red " * 300), request("short", "Output:")]
+    found = answers(model, asked)
+    assert found["long"].finish == "error"
+    assert "room for" in found["long"].notes["error"]
+    assert found["short"].finish != "error"
+
+
+def test_a_stop_string_ends_the_answer_and_stays_in_it(folder):
+    model = load(folder)
+    asked = few_shot(6, max_new_tokens=12)
+    whole = answers(model, asked)
+    first = whole["0"].text.split()[1]
+    stopped = answers(model, few_shot(6, max_new_tokens=12, stop=(first,)))["0"]
+    assert stopped.text == " ".join(whole["0"].text.split()[:2])
+    assert stopped.finish == "stop"
+
+
+def test_a_ranking_is_the_likelihood_of_each_option(folder):
+    model = load(folder, batch_size=3)
+    options = ("red", "a small dog", "the beach")
+    asked = few_shot(5, options=options)
+    ranked = {a.id: a for a in model.rank(asked)}
+    for one in asked:
+        encoded, images = model._encode(one.prompt, 500)
+        pixels = torch.stack([model.processor.pictures(i.read()) for i in images])
+        latents = model.engine.model.encode_images(pixels)[None]
+        for option, loglik in zip(options, ranked[one.id].logliks, strict=True):
+            more = model.processor.tokenizer.continuation(encoded.tail, option)
+            ids = torch.tensor([encoded.ids + more])
+            logp = model.engine.model(ids, None, latents).log_softmax(-1)[0]
+            own = [float(logp[len(encoded.ids) - 1 + j, t].detach()) for j, t in enumerate(more)]
+            assert loglik == pytest.approx(sum(own), abs=1e-4)
+        best = max(zip(ranked[one.id].logliks, options, strict=True))[1]
+        assert ranked[one.id].text == best
+
+
+class Gone(Painted):
+    def read(self) -> bytes:
+        raise OSError("the disk is gone")
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (Painted(None, "coco/7.jpg"), r"coco/7\.jpg: not a readable picture"),
+        (Gone(None, "coco/8.jpg"), r"coco/8\.jpg: the picture cannot be read"),
+    ],
+)
+def test_an_unreadable_picture_stops_the_run_by_name(folder, picture: Image, message):
+    with pytest.raises((UsageError, MachineryError), match=message):
+        answers(load(folder), [*few_shot(3), request("x", (picture, "Output:"))])
+
+
+def test_the_fingerprint_is_of_what_the_folder_holds_and_not_of_its_path(folder, tmp_path):
+    again = load(checkpoint(tmp_path / "again"))
+    other = load(checkpoint(tmp_path / "again", seed=1))
+    first = load(folder)
+    assert first.settings == again.settings
+    assert first.settings["fingerprint"] != other.settings["fingerprint"]
+    assert first.settings["dtype"] == "float32"
+
+
+def test_a_temperature_is_refused_with_what_would_work(folder):
+    with pytest.raises(UsageError, match="openai:NAME"):
+        answers(load(folder), [request("1", "Output:", temperature=0.7)])
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"device": "cuda:7"}, "cannot use it"),
+        ({"dtype": "float8"}, "unknown dtype"),
+        ({"revision": "main"}, "belongs to a hub id"),
+    ],
+)
+def test_a_choice_that_cannot_be_honoured_is_refused(folder, choices, message):
+    with pytest.raises(UsageError, match=message):
+        models.load(str(folder), **choices)
+
+
+def test_bfloat16_can_be_asked_for_on_a_processor(folder):
+    model = load(folder, dtype="bfloat16")
+    assert model.settings["dtype"] == "bfloat16"
+    assert len(answers(model, few_shot(3))) == 3
+
+
+def test_flamingo_is_what_a_folder_of_its_layout_holds(folder):
+    assert isinstance(load(folder).engine.model, flamingo.Flamingo)
