@@ -106,19 +106,6 @@ def preprocess(
     return pixels.to(torch.float32).div_(255).sub_(middle).div_(spread)
 
 
-def stack(rows: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
-    """Rows of (3, H, W) pictures as one (B, I, 3, H, W); short rows end in pictures of zeros."""
-    pictures = [picture for row in rows for picture in row]
-    if not pictures:
-        return torch.zeros(len(rows), 0, 3, 0, 0)
-    most = max(len(row) for row in rows)
-    together = pictures[0].new_zeros((len(rows), most, *pictures[0].shape))
-    for row, slots in zip(rows, together, strict=True):
-        for picture, slot in zip(row, slots, strict=False):
-            slot.copy_(picture)
-    return together
-
-
 _BROKEN = (
     OSError,
     SyntaxError,

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.pictures import PictureError, Pictures, preprocess, stack
+from infimm_eval.flamingo.pictures import PictureError, Pictures, preprocess
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "processor"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden pictures are not here")
@@ -73,19 +73,6 @@ def test_many_threads_see_what_one_sees() -> None:
     alone = [digest(preprocess(file)) for file in files]
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda file: digest(preprocess(file)), files)) == alone
-
-
-@needs_golden
-def test_rows_of_different_length_end_in_zeros() -> None:
-    one, two, three = (
-        preprocess(GOLDEN / "images" / f"{name}.png", size=16)
-        for name in ("square_224", "gray_211x173", "rgba_200x160")
-    )
-    stacked = stack([[one, two], [three], []])
-    assert stacked.shape == (3, 2, 3, 16, 16)
-    assert torch.equal(stacked[0], torch.stack([one, two]))
-    assert torch.equal(stacked[1, 0], three)
-    assert not stacked[1, 1].any() and not stacked[2].any()
 
 
 def test_no_picture_at_all_is_the_originals_black_one() -> None:
