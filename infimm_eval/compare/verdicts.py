@@ -112,18 +112,20 @@ def compare(
     tolerances: Tolerances | None = None,
     *,
     force: bool = False,
-    resamples: int = 4000,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compare every cell of ``base`` with its counterpart in ``new``.
 
     ``force`` compares also what was measured under different settings, and says so.  Rows come in
-    the base's order; what only ``new`` has follows as ``added``.  Raises ``UsageError`` where a
+    the base's order; what only ``new`` has follows as ``added``.  ``resamples`` is chosen so that
+    p-values survive Holm's correction in a table of any length.  Raises ``UsageError`` where a
     side has no cell or those of several models.
     """
     tolerances = tolerances or Tolerances()
     names = _only_model(base, "BASE"), _only_model(new, "NEW")
     bases, news = _by_row(base), _by_row(new)
+    resamples = resamples or max(4000, 200 * len(bases))
     rows = [
         _row(bases.get(old, {}), news.get(key, {}), tolerances, force, resamples, seed)
         for old, key in _counterparts(bases, news)

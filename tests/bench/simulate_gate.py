@@ -116,18 +116,24 @@ SHAPES = (
 # -- trials --------------------------------------------------------------------------------------
 
 
-def simulate(trials: int, samples: float, resamples: int, seed: int = 0) -> dict[str, object]:
+def simulate(
+    trials: int,
+    samples: float,
+    resamples: int,
+    seed: int = 0,
+    shapes: Sequence[Shape] = SHAPES,
+) -> dict[str, object]:
     """Shares of trials in which the gate fired."""
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
-    fired = sum(_fires([_pair(rng, s, samples) for s in SHAPES], resamples) for _ in range(trials))
+    fired = sum(_fires([_pair(rng, s, samples) for s in shapes], resamples) for _ in range(trials))
     return {
         "trials": trials,
-        "samples": {shape.name: _size(shape, samples) for shape in SHAPES},
+        "samples": {shape.name: _size(shape, samples) for shape in shapes},
         "resamples": resamples,
         "no_change": fired / trials,
         "metrics": {
-            shape.name: _one_shape(rng, shape, trials, samples, resamples) for shape in SHAPES
+            shape.name: _one_shape(rng, shape, trials, samples, resamples) for shape in shapes
         },
         "seconds": round(time.perf_counter() - started),
     }
