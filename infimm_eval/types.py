@@ -289,6 +289,9 @@ class Hub:
     convert: Callable[[Row], Row | None] = dict
     """From the published columns to those that official files yield; ``None``: leave the row
     out (a dataset that holds more than the split)."""
+    pictures: Hub | None = None
+    """Where the pictures lie, for a dataset that only names them: its converted rows hold
+    ``filename`` and ``image``, and are joined by the first."""
 
 
 class Reader(Protocol):
@@ -316,6 +319,8 @@ class Source:
     files: tuple[Reader, ...] = ()
     """Official layouts, the first whose files are there is read."""
     hub: Hub | None = None
+    keep: Callable[[Row], bool] = lambda row: True
+    """Which rows are the split's, where a file holds more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import infimm_eval
-from infimm_eval.data import hub, parquet
+from infimm_eval.data import parquet
 from infimm_eval.data.pictures import require_pictures
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Hub, Image, Row, Source
+from infimm_eval.types import Image, Row, Source
 
 __all__ = ["Dataset", "open_source", "require_pictures"]
 
@@ -35,10 +35,11 @@ class Dataset:
     title: str
     read: Callable[[], Iterable[Row]]
     describe: Callable[[], Mapping[str, Any]]
+    keep: Callable[[Row], bool] = lambda row: True
 
     def rows(self) -> Iterator[Row]:
         """Every row in the published order, from the start."""
-        return iter(self.read())
+        return filter(self.keep, self.read())
 
     def total(self, limit: int | None = None) -> int:
         """How many rows there are, or the first ``limit`` of them.
@@ -72,6 +73,10 @@ def open_source(
 
     ``revision`` pins the hub's commit.  Raises ``UsageError`` that lists what is expected where.
     """
+    return replace(_find(source, where, revision, title), keep=source.keep)
+
+
+def _find(source: Source, where: str | Path, revision: str | None, title: str) -> Dataset:
     if where == "demo":
         return Dataset(title=title, read=source.demo, describe=_demo_identity)
     if where == "hub":
@@ -84,16 +89,12 @@ def _demo_identity() -> Mapping[str, Any]:
 
 
 def _open_hub(source: Source, revision: str | None, title: str) -> Dataset:
+    from infimm_eval.data import hub
+
     if source.hub is None:
-        raise UsageError(f"{title} is not on the hub; {_wanted(source)}")
-    found = hub.fetch(source.hub, revision, title)
-    return _parquet(
-        source.hub,
-        found.shards,
-        found.root,
-        title,
-        {"kind": "hub", "repo": found.repo, "commit": found.commit},
-    )
+        raise UsageError(f"{title} is not on the hub as Parquet; {_wanted(source)}")
+    split = hub.fetch(source.hub, revision, title)
+    return Dataset(title=title, read=partial(parquet.rows, split, title), describe=split.describe)
 
 
 def _open_folder(source: Source, root: Path, title: str) -> Dataset:
@@ -111,37 +112,13 @@ def _open_folder(source: Source, root: Path, title: str) -> Dataset:
             read=partial(reader.rows, root),
             describe=partial(_files_identity, files, root),
         )
-    if source.hub is not None:
-        for repo in source.hub.repos:
-            shards = parquet.shards(root, repo, source.hub.config, source.hub.split)
-            if shards:
-                return _parquet(source.hub, shards, root, title, {"kind": "files"})
+    split = parquet.find(root, source.hub, title) if source.hub else None
+    if split is not None:
+        return Dataset(
+            title=title, read=partial(parquet.rows, split, title), describe=split.describe
+        )
     lacking = f"{root} lacks {' and '.join(dict.fromkeys(missing))}" if missing else str(root)
     raise UsageError(f"{title}: {lacking}; {_wanted(source)}")
-
-
-def _parquet(
-    hub: Hub, shards: Iterable[Path], root: Path, title: str, known: Mapping[str, Any]
-) -> Dataset:
-    shards = tuple(shards)
-
-    def read() -> Iterator[Row]:
-        for number, row in enumerate(parquet.rows(shards, root)):
-            try:
-                converted = hub.convert(row)
-            except (KeyError, TypeError, ValueError, SyntaxError) as odd:
-                raise UsageError(
-                    f"{title}: row {number} of {shards[0].name} is not as published "
-                    f"({type(odd).__name__}: {odd}); is this {hub.repos[0]}?"
-                ) from odd
-            if converted is not None:
-                yield converted
-
-    def describe() -> Mapping[str, Any]:
-        files = [{"name": s.relative_to(root).as_posix(), "size": s.stat().st_size} for s in shards]
-        return {**known, "config": hub.config, "split": hub.split, "files": files}
-
-    return Dataset(title=title, read=read, describe=describe)
 
 
 def _files_identity(files: Iterable[Path], root: Path) -> Mapping[str, Any]:
@@ -156,7 +133,7 @@ def _files_identity(files: Iterable[Path], root: Path) -> Mapping[str, Any]:
 def _file(path: Path, root: Path) -> Mapping[str, Any]:
     size = path.stat().st_size
     known: dict[str, Any] = {"name": path.relative_to(root).as_posix(), "size": size}
-    if size <= _HASHED and path.is_file():
+    if size <= _HASHED:
         with path.open("rb") as file:
             known["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     return known
@@ -165,6 +142,5 @@ def _file(path: Path, root: Path) -> Mapping[str, Any]:
 def _wanted(source: Source) -> str:
     layouts = [" + ".join(reader.expects) for reader in source.files]
     if source.hub is not None:
-        place = f"{source.hub.config or 'data'}/{source.hub.split}-*.parquet"
-        layouts.append(f"{source.hub.repos[-1].rpartition('/')[2]}/{place}")
+        layouts.append(parquet.place(source.hub))
     return f"--data DIR should hold {'; or '.join(layouts)}" if layouts else "use --data demo"

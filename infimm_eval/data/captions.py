@@ -101,3 +101,33 @@ class CocoCaptions:
                 "filename": filename,
                 "captions": captions[image_id],
             }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoImages:
+    """The pictures of ``image_info_test2014.json``, whose captions are withheld."""
+
+    file: str
+    images: str
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (self.file, f"the pictures in {self.images} (folder or .zip)")
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, self.file),)
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        (path,) = self.files(root)
+        pictures = folder(root, self.images, near=path)
+        unique = Unique(path, "image id")
+        for number, entry in enumerate(stream(path, "images")):
+            image_id = column(entry, "id", path, number)
+            unique(image_id)
+            filename = column(entry, "file_name", path, number)
+            yield {
+                "image": pictures.image(filename),
+                "image_id": image_id,
+                "filename": filename,
+                "captions": None,
+            }

@@ -170,7 +170,7 @@ class Mmmu:
         paths = self.files(root)
         unique = Unique(paths[0].parent.parent, "question")
         for path in paths:
-            for number, row in enumerate(parquet.rows([path], root)):
+            for number, row in enumerate(parquet.read([path], root)):
                 unique(column(row, "id", path, number))
                 yield mmmu_row(row)
 
@@ -256,7 +256,7 @@ def literal(text: Any) -> Any:
     return [str(item) for item in value]
 
 
-def integer(text: str, path: Path) -> int:
+def integer(text: str, path: Path | str) -> int:
     """An index; spreadsheets make ``12.0`` of ``12``."""
     try:
         value = float(text)

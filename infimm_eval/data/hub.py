@@ -5,31 +5,21 @@ The only module that opens a connection, and only when ``--data hub`` is asked f
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from infimm_eval.data.parquet import Split, place
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Shards on this machine, and what they are."""
-
-    root: Path
-    shards: tuple[Path, ...]
-    repo: str
-    commit: str
-
-
-def fetch(hub: Hub, revision: str | None, title: str) -> Fetched:
+def fetch(hub: Hub, revision: str | None, title: str) -> Split:
     """Download the shards of one split (or find them in the hub's cache).
 
     ``revision`` overrides the pinned one.  Raises ``UsageError`` where no candidate exists, the
     split is not in it, or the hub cannot be reached.
     """
-    from datasets import DownloadManager, load_dataset_builder
+    from datasets import load_dataset_builder
+    from huggingface_hub import snapshot_download
 
     try:
         repo, commit = resolve(hub, revision, title)
@@ -38,12 +28,16 @@ def fetch(hub: Hub, revision: str | None, title: str) -> Fetched:
         if hub.split not in files:
             known = ", ".join(map(str, files)) or "none"
             raise UsageError(f"{title}: {repo} has no split {hub.split!r}; it has {known}")
-        remote = [str(file) for file in files[hub.split]]
-        local = DownloadManager(dataset_name=repo).download(remote)
+        # hf://datasets/<repo>@<commit>/<name>
+        names = [str(file).partition(f"@{commit}/")[2] for file in files[hub.split]]
+        root = Path(
+            snapshot_download(repo, repo_type="dataset", revision=commit, allow_patterns=names)
+        )
     except _unreachable() as broken:
         raise _offline(hub, title, broken) from broken
-    shards = tuple(Path(path) for path in local)
-    return Fetched(Path(os.path.commonpath([path.parent for path in shards])), shards, repo, commit)
+    origin = {"kind": "hub", "repo": repo, "commit": commit}
+    pictures = fetch(hub.pictures, None, title) if hub.pictures else None
+    return Split(hub, root, tuple(root / name for name in names), origin, pictures)
 
 
 def resolve(hub: Hub, revision: str | None, title: str) -> tuple[str, str]:
@@ -77,9 +71,7 @@ def _unreachable() -> tuple[type[BaseException], ...]:
 
 def _offline(hub: Hub, title: str, broken: BaseException) -> UsageError:
     why = (str(broken).splitlines() or [type(broken).__name__])[0]
-    folder = hub.config or "data"
     return UsageError(
-        f"{title}: the hub cannot be reached ({why}); use --data DIR with the official files, "
-        f"or with {hub.repos[0]} downloaded to DIR/{hub.repos[0].rpartition('/')[2]}/ "
-        f"({folder}/{hub.split}-*.parquet)"
+        f"{title}: the hub cannot be reached ({why}); use --data DIR, where DIR holds the official "
+        f"files or the dataset {hub.repos[0]} downloaded elsewhere ({place(hub)})"
     )

@@ -1,20 +1,21 @@
 """Rows of Parquet shards in the hub's layout; pictures stay in the file until they are read.
 
-Knows how shards are named and how pictures lie in them; knows nothing of benchmarks or the hub.
+Knows how shards are named and how pictures lie in them; knows nothing of benchmarks, and opens no
+connection.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Image, Row
+from infimm_eval.types import Hub, Image, Row
 
 _BATCH = 256
 
@@ -28,8 +29,8 @@ class ParquetImage(Image):
     """What a person calls the shard and row."""
     column: str
     group: int
-    """Row group, and row inside it."""
     row: int
+    """Inside its row group."""
     item: int | None = None
 
     @property
@@ -51,32 +52,75 @@ class ParquetImage(Image):
         return data
 
 
-def rows(shards: Sequence[Path], root: Path) -> Iterator[Row]:
-    """Every row of the shards, in order; cells that hold pictures become ``Image``s."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The shards of one split on this machine, and what they are."""
 
-    for shard in shards:
-        try:
-            file = pq.ParquetFile(shard)
-        except (pa.ArrowInvalid, pa.ArrowException) as broken:
-            raise UsageError(f"{shard} is not a Parquet file ({broken})") from broken
-        label = shard.relative_to(root).as_posix()
-        with file:
-            yield from _rows(file, shard, label)
+    hub: Hub
+    root: Path
+    shards: tuple[Path, ...]
+    origin: Mapping[str, Any] = field(default_factory=lambda: {"kind": "files"})
+    """Where they come from, for the record of a run."""
+    pictures: Split | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        files = [
+            {"name": shard.relative_to(self.root).as_posix(), "size": shard.stat().st_size}
+            for shard in self.shards
+        ]
+        known = {**self.origin, "config": self.hub.config, "split": self.hub.split, "files": files}
+        return known | ({"pictures": self.pictures.describe()} if self.pictures else {})
 
 
-def shards(root: Path, repo: str, config: str | None, split: str) -> list[Path]:
-    """The shards of one split under ``root/<owner>/<name>``, ``root/<name>`` or ``root`` itself,
-    in order; empty where there are none.  Raises ``UsageError`` where some are missing."""
-    name = repo.rpartition("/")[2]
-    folders = [config] if config else ["data", "", "default"]
-    for base in (root / repo, root / name, root):
-        for folder in folders:
-            for pattern in (f"{split}-*-of-*.parquet", f"{split}.parquet", f"{split}/*.parquet"):
-                found = sorted((base / folder).glob(pattern))
-                if found:
-                    return _complete(found)
+def rows(split: Split, title: str) -> Iterator[Row]:
+    """The converted rows of a split, with their pictures from another where it has none.
+
+    Raises ``UsageError`` where a row is not as the dataset was published.
+    """
+    if split.pictures is None:
+        yield from _converted(split, title)
+        return
+    named = {row["filename"]: row["image"] for row in _converted(split.pictures, title)}
+    for row in _converted(split, title):
+        if row["filename"] not in named:
+            raise UsageError(
+                f"{title}: {split.pictures.shards[0].parent} has no picture {row['filename']}"
+            )
+        yield {**row, "image": named[row["filename"]]}
+
+
+def find(root: Path, hub: Hub, title: str) -> Split | None:
+    """A split downloaded to ``root/<owner>/<name>``, ``root/<name>`` or ``root`` itself.
+
+    ``None`` where there is none.  Raises ``UsageError`` where only some shards are there.
+    """
+    for repo in hub.repos:
+        for base in (root / repo, root / repo.rpartition("/")[2], root):
+            found = _shards(base, hub)
+            if not found:
+                continue
+            pictures = find(root, hub.pictures, title) if hub.pictures else None
+            if hub.pictures and pictures is None:
+                raise UsageError(f"{title}: {root} lacks the pictures, {place(hub.pictures)}")
+            return Split(hub, root, tuple(found), pictures=pictures)
+    return None
+
+
+def place(hub: Hub) -> str:
+    """Where ``find`` looks for a split, for messages."""
+    name = hub.repos[-1].rpartition("/")[2]
+    return f"{name}/{hub.config or 'data'}/{hub.split}-*.parquet"
+
+
+def _shards(base: Path, hub: Hub) -> list[Path]:
+    for folder in [hub.config] if hub.config else ["data", "", "default"]:
+        for pattern in (f"{hub.split}-*-of-*.parquet", f"{hub.split}.parquet"):
+            found = sorted((base / folder).glob(pattern))
+            if found:
+                return _complete(found)
+        found = sorted((base / folder / hub.split).glob("*.parquet"))
+        if found:
+            return found
     return []
 
 
@@ -84,35 +128,59 @@ def _complete(found: list[Path]) -> list[Path]:
     numbered = re.search(r"-of-(\d+)", found[0].stem)
     if numbered and len(found) != int(numbered[1]):
         raise UsageError(
-            f"{found[0].parent} holds {len(found)} of {int(numbered[1])} shards of "
-            f"{found[0].name.split('-')[0]}; copy all of them"
+            f"{found[0].parent} holds {len(found)} of the {int(numbered[1])} shards of "
+            f"{found[0].name.split('-')[0]}; put all of them there, and no others"
         )
     return found
 
 
-def _rows(file: Any, shard: Path, label: str) -> Iterator[Row]:
+def _converted(split: Split, title: str) -> Iterator[Row]:
+    for number, row in enumerate(read(split.shards, split.root)):
+        try:
+            converted = split.hub.convert(row)
+        except (KeyError, TypeError, ValueError) as odd:
+            raise UsageError(
+                f"{title}: row {number} from {split.shards[0].name} is not as published "
+                f"({type(odd).__name__}: {odd}); is it {split.hub.repos[-1]}?"
+            ) from odd
+        if converted is not None:
+            yield converted
+
+
+def read(shards: Sequence[Path], root: Path) -> Iterator[dict[str, Any]]:
+    """Every row of the shards as published, in order; cells that hold pictures are ``Image``s."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for shard in shards:
+        try:
+            file = pq.ParquetFile(shard)
+        except pa.ArrowException as broken:
+            raise UsageError(f"{shard} is not a Parquet file ({broken})") from broken
+        with file:
+            yield from _rows(file, shard, shard.relative_to(root).as_posix())
+
+
+def _rows(file: Any, shard: Path, label: str) -> Iterator[dict[str, Any]]:
     leaves = [file.schema.column(i).path for i in range(len(file.schema))]
-    pictures = {leaf.partition(".")[0] for leaf in leaves if _bytes_of_picture(leaf, leaves)}
-    wanted = [leaf for leaf in leaves if not _bytes_of_picture(leaf, leaves)]
-    place = 0
+    heavy = {leaf for leaf in leaves if _bytes_of_picture(leaf, leaves)}
+    pictures = {leaf.partition(".")[0] for leaf in heavy}
+    light = [leaf for leaf in leaves if leaf not in heavy]
+    number = 0
     for group in range(file.num_row_groups):
         inside = 0
-        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=wanted):
+        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=light):
             for row in batch.to_pylist():
                 for column in pictures:
-                    origin = (str(shard), f"{label}#{place}", column, group, inside)
-                    row[column] = _handles(row[column], origin)
+                    cell = row[column]
+                    origin = (str(shard), f"{label}#{number}", column, group, inside)
+                    if isinstance(cell, list):
+                        row[column] = [ParquetImage(*origin, item) for item in range(len(cell))]
+                    elif cell is not None:
+                        row[column] = ParquetImage(*origin)
                 yield row
-                place += 1
+                number += 1
                 inside += 1
-
-
-def _handles(cell: Any, origin: tuple[str, str, str, int, int]) -> Any:
-    if cell is None:
-        return None
-    if isinstance(cell, list):
-        return [ParquetImage(*origin, item) for item in range(len(cell))]
-    return ParquetImage(*origin)
 
 
 def _bytes_of_picture(leaf: str, leaves: Sequence[str]) -> bool:

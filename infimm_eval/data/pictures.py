@@ -147,7 +147,7 @@ def require_pictures(images: Iterable[Image], title: str) -> None:
     if missing:
         few = ", ".join(islice(missing, _LISTED)) + (", ..." if len(missing) > _LISTED else "")
         raise UsageError(
-            f"{title}: {len(missing)} pictures are not in the data folder ({few}); "
+            f"{title}: pictures missing from the data folder: {len(missing)} ({few}); "
             "unpack the picture archive there or put the .zip beside the annotations"
         )
 

@@ -94,7 +94,7 @@ class TextVqa:
                 "image_id": image_id,
                 "question_id": question_id,
                 "question": column(entry, "question", path, number),
-                "answers": None if answers is None else _ten(answers, path, question_id),
+                "answers": None if answers is None else ten(answers, path, question_id),
                 "question_type": None,
                 "answer_type": None,
                 "ocr_tokens": entry.get("ocr_tokens", []),
@@ -133,7 +133,7 @@ class VizWiz:
                 "image_id": filename,
                 "question_id": filename,
                 "question": column(entry, "question", path, number),
-                "answers": None if answers is None else _ten(answers, path, filename),
+                "answers": None if answers is None else ten(answers, path, filename),
                 "question_type": None,
                 "answer_type": entry.get("answer_type"),
                 "answerable": entry.get("answerable"),
@@ -180,7 +180,7 @@ class _Annotations:
         people = column(entry, "answers", self._path, number)
         answers = [column(person, "answer", self._path, number) for person in people]
         columns = {
-            "answers": _ten(answers, self._path, entry["question_id"]),
+            "answers": ten(answers, self._path, entry["question_id"]),
             "question_type": entry.get("question_type"),
             "answer_type": entry.get("answer_type"),
         }
@@ -189,7 +189,8 @@ class _Annotations:
         return columns
 
 
-def _ten(answers: list[str], path: Path, question_id: Any) -> list[str]:
+def ten(answers: list[str], path: Path | str, question_id: Any) -> list[str]:
+    """The answers, where each of the ten annotators gave one; else ``UsageError``."""
     if len(answers) != ANNOTATORS:
         raise UsageError(
             f"{path}: question {question_id} has {len(answers)} answers where {ANNOTATORS} "

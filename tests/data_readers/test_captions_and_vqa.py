@@ -211,7 +211,9 @@ def test_missing_files_are_listed_in_one_message(tmp_path: Path) -> None:
 
 def test_missing_pictures_are_counted_and_a_few_are_named(tmp_path: Path) -> None:
     vqa_folder(tmp_path, list(range(10, 90)), list(range(10, 90)))
-    with pytest.raises(UsageError, match=r"8 pictures .*COCO_val2014_000000000001.jpg.*, \.\.\."):
+    with pytest.raises(
+        UsageError, match=r"missing .*: 8 \(.*COCO_val2014_000000000001.jpg.*, \.\.\."
+    ):
         require_pictures((row["image"] for row in read(VQA, tmp_path)), "VQAv2 val")
 
 
