@@ -21,6 +21,7 @@ from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf import InfiMM, InfiMMProcessor
 from infimm_eval.flamingo.tokenizer import Tokenizer
 
+GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "zephyr_tiny"
 VISUAL = {"image_size": 28, "layers": 1, "width": 32, "head_width": 16, "patch_size": 14}
 LANGUAGE = {
     "model_type": "mistral",
@@ -274,3 +275,29 @@ def test_saving_writes_the_original_layout_back(checkpoint: Path, tmp_path: Path
     model.save_pretrained(tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (checkpoint / name).read_bytes()
+
+
+SEARCHES: dict[str, tuple[int, dict[str, Any]]] = {
+    "greedy": (0, {}),
+    "greedy_forced": (16, {}),
+    "beam3": (0, {"num_beams": 3}),
+    "beam3_forced": (16, {"num_beams": 3}),
+    "beam3_lp_m2": (0, {"num_beams": 3, "length_penalty": -2.0}),
+    "beam3_lp0": (0, {"num_beams": 3, "length_penalty": 0.0}),
+    "beam3_early": (0, {"num_beams": 3, "early_stopping": True}),
+}
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden checkpoint is not here")
+@pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_ids_are_those_of_the_original_code(batch: str, search: str) -> None:
+    hf.register()
+    with np.load(GOLDEN / "golden.npz") as golden:
+        inputs, mask, pixels, expected = (
+            torch.from_numpy(golden[f"{batch}.{name}"])
+            for name in ("input_ids", "attention_mask", "pixel_values", f"{search}.ids")
+        )
+    least, options = SEARCHES[search]
+    ids = model_of(GOLDEN).generate(inputs, mask, pixels, least, 16, **options)
+    assert ids.tolist() == expected.tolist()
