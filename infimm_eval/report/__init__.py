@@ -11,19 +11,21 @@ from pathlib import Path
 from infimm_eval.errors import UsageError
 from infimm_eval.report.gather import gather
 from infimm_eval.report.markdown import markdown
+from infimm_eval.report.page import page
 from infimm_eval.report.screen import screen
 
 __all__ = ["screen", "write"]
 
 
-def write(folders: Sequence[Path], output: Path) -> list[Path]:
+def write(folders: Sequence[Path], output: Path, samples: int = 200) -> list[Path]:
     """Write ``report.md`` and ``report.html`` about all runs in ``folders`` into ``output``.
 
-    Returns the files.  Raises ``UsageError`` where a run cannot be read or a file not be written;
-    nothing is written then.
+    The page shows ``samples`` samples, over all benchmarks; 200 stay below 5 MB.  Returns the
+    files.  Raises ``UsageError`` where a run cannot be read or a file not be written; nothing is
+    written when a run cannot be read.
     """
     runs = gather(folders)
-    pages = {"report.md": markdown(runs)}
+    pages = {"report.md": markdown(runs), "report.html": page(runs, samples)}
     return [_written(output / name, text) for name, text in pages.items()]
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from infimm_eval.log import Cell, Log, Named, Place
+from infimm_eval.log import Cell, Log, Named, Place, dump_prompt
 from infimm_eval.types import Answer, Prompt, Sample, Score, Turn, Unit
 
 HOSTILE = (
@@ -106,7 +106,9 @@ def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: 
         ]
         prompt = Prompt("completion", (*turns, Turn("user", (own, f"Question:{i}? Short answer:"))))
         key = f"{made.task}-{made.shots}-{made.seed}-{i}"
-        log.add_entry(place, i, sample, prompt, [f"t{k}" for k in range(made.shots)], key)
+        log.add_entry(
+            place, i, sample, dump_prompt(prompt), [f"t{k}" for k in range(made.shots)], key
+        )
         log.add_answer(key, Answer(key, said, notes={"tokens": 3}))
         if pictures:
             for at, image in enumerate((*shots, own)):

@@ -1,0 +1,74 @@
+"""The pictures of a page: each once, small, all together within a budget of bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from infimm_eval.errors import UsageError
+
+SIZES = ((192, 96), (144, 72), (96, 48), (64, 32))
+"""Longer sides in pixels to try, for a sample's own pictures and for those of its shots."""
+
+
+@dataclass(slots=True)
+class _Picture:
+    name: str
+    read: Callable[[], bytes | None]
+    small: bool
+
+
+class Album:
+    """Numbers pictures as they come; encodes them when all are known."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str, tuple[int, _Picture]] = {}
+
+    def add(self, key: str, name: str, read: Callable[[], bytes | None], *, small: bool) -> int:
+        """The picture's number.  It is ``small`` while nothing needs it larger."""
+        at, picture = self._pictures.setdefault(
+            key, (len(self._pictures), _Picture(name, read, small))
+        )
+        picture.small = picture.small and small
+        return at
+
+    def values(self, budget: int) -> list[dict[str, Any]]:
+        """Name and base64 WEBP of every picture, ``None`` where the log keeps none.
+
+        The largest of ``SIZES`` whose sum stays within ``budget`` bytes of base64; where even the
+        smallest does not, later pictures are left out.
+        """
+        pictures = [picture for _, picture in self._pictures.values()]
+        kept = [picture.read() for picture in pictures]
+        for own, shot in SIZES:
+            encoded = [
+                _shrunk(picture.name, webp, shot if picture.small else own) if webp else ""
+                for picture, webp in zip(pictures, kept, strict=True)
+            ]
+            if sum(map(len, encoded)) <= budget:
+                break
+        left = budget
+        values = []
+        for picture, text in zip(pictures, encoded, strict=True):
+            fits = len(text) <= left
+            left -= len(text) if fits else 0
+            values.append({"name": picture.name, "webp": text if text and fits else None})
+        return values
+
+
+def _shrunk(name: str, webp: bytes, side: int) -> str:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(webp), formats=("WEBP",)) as picture:
+            if max(picture.size) > side:
+                picture.thumbnail((side, side))
+                file = io.BytesIO()
+                picture.save(file, "WEBP", quality=65, method=4)
+                webp = file.getvalue()
+    except OSError as error:
+        raise UsageError(f"the run's thumbnail of {name} is damaged; run it again") from error
+    return base64.b64encode(webp).decode("ascii")

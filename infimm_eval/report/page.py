@@ -1,0 +1,100 @@
+"""The report as one HTML file that opens no connection.  Knows values and templates, no numbers.
+
+Everything a data set or a model said reaches the page as JSON that only ``textContent`` reads, or
+escaped by the template; the page's own policy forbids every script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from infimm_eval.published import Number
+from infimm_eval.report import words
+from infimm_eval.report.frame import frame, kept_apart
+from infimm_eval.report.gather import Run
+from infimm_eval.report.protocol import brief, protocols, shots_text, zero_shot_notes
+from infimm_eval.report.samples import browse
+from infimm_eval.report.series import breakdowns, over_steps, slopes
+from infimm_eval.report.tables import pairs, tables
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_PICTURE_BYTES = 3_200_000
+"""Of base64 for every 200 samples: leaves a report of 200 below 5 MB."""
+
+
+def page(runs: Sequence[Run], samples: int) -> str:
+    """The whole file."""
+    budget = _PICTURE_BYTES * max(samples, 200) // 200
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            runs=runs,
+            notice=words.demo_notice([cell for run in runs for cell in run.cells]),
+            tables=tables(runs),
+            pairs=pairs(runs),
+            slopes=slopes(runs),
+            steps=over_steps(runs),
+            breakdowns=breakdowns(runs),
+            protocols=protocols(runs),
+            zero_shot_notes=zero_shot_notes(runs),
+            data=_json(browse(runs, samples, budget)),
+            style=Markup(_asset("page.css")),
+            script=Markup(_asset("page.js")),
+            policy=_policy(),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "words": words,
+        "shots_text": shots_text,
+        "brief": brief,
+        "frame": frame,
+        "kept_apart": kept_apart,
+        "is_printed": lambda entry: isinstance(entry, Number),
+    }
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _policy() -> str:
+    """The page's Content-Security-Policy: its own style and script, pictures it carries itself."""
+    script, style = (
+        base64.b64encode(sha256(_asset(name).encode()).digest()).decode()
+        for name in ("page.js", "page.css")
+    )
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style}';"
+        f" script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _json(values: Any) -> Markup:
+    """JSON for a ``<script type="application/json">``: ASCII, and nothing that could end it."""
+    text = json.dumps(values, ensure_ascii=True, separators=(",", ":"))
+    for special in "<>&":
+        text = text.replace(special, f"\\u{ord(special):04x}")
+    return Markup(text)

@@ -1,0 +1,231 @@
+"""The samples a page shows: which ones, every answer they got, and their pictures, small.
+
+It refuses to know markup: what it returns is plain values for JSON, texts exactly as they were.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import combinations
+from typing import Any
+
+from infimm_eval.log import Cell, Entry, Log
+from infimm_eval.report.album import Album
+from infimm_eval.report.gather import Run
+from infimm_eval.report.protocol import shots_text
+from infimm_eval.types import Content, Image
+
+_TEXT = 12_000
+"""Characters of one text that a page shows; the log keeps all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A cell, its run, and the run's open log."""
+
+    run: Run
+    cell: Cell
+    log: Log
+
+
+def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any]:
+    """``count`` samples over all benchmarks, each with its answer in every cell.
+
+    Where two runs share a cell, up to half of the samples are such as changed between them; the
+    rest are picked by a hash of their ids, the same ones in every report.  Pictures take at most
+    ``picture_bytes``.
+    """
+    with ExitStack() as stack:
+        cells = [
+            _Open(run, cell, opened)
+            for run in runs
+            for opened in [stack.enter_context(Log(run.folder))]
+            for cell in run.cells
+        ]
+        page = _Page(cells)
+        for task, wanted in _shares(cells, count).items():
+            page.add(task, wanted)
+        return page.values(picture_bytes)
+
+
+def _shares(cells: Sequence[_Open], count: int) -> dict[str, int]:
+    """The same number for every benchmark, the first ones taking what is left over."""
+    tasks = list(dict.fromkeys(one.cell.task for one in cells))
+    return {
+        task: count // len(tasks) + (position < count % len(tasks))
+        for position, task in enumerate(tasks)
+    }
+
+
+class _Page:
+    """Collects samples; a prompt or picture that several answers share is kept once."""
+
+    def __init__(self, cells: Sequence[_Open]) -> None:
+        self.cells = cells
+        self.album = Album()
+        self.samples: list[dict[str, Any]] = []
+        self.prompts: list[list[str | int]] = []
+        self._known: dict[tuple[str | int, ...], int] = {}
+
+    def values(self, picture_bytes: int) -> dict[str, Any]:
+        many_runs = len({one.run.name for one in self.cells}) > 1
+        many_seeds = len({one.cell.seed for one in self.cells}) > 1
+        tasks = {one.cell.task: one.cell for one in self.cells}
+        return {
+            "tasks": {
+                task: {"title": cell.title, "types": sorted({*_groups(cell)})}
+                for task, cell in tasks.items()
+            },
+            "cells": [
+                {"task": one.cell.task, "name": _cell_name(one, many_runs, many_seeds)}
+                for one in self.cells
+            ],
+            "samples": self.samples,
+            "prompts": self.prompts,
+            "pictures": self.album.values(picture_bytes),
+        }
+
+    def add(self, task: str, wanted: int) -> None:
+        cells = [(at, one) for at, one in enumerate(self.cells) if one.cell.task == task]
+        scores = {at: one.log.values(one.cell.place) for at, one in cells}
+        changes = _changes(cells, scores)
+        ids = _chosen(changes, (id for by_id in scores.values() for id in by_id), wanted)
+        found: dict[str, dict[str, Any]] = {}
+        for at, one in cells:
+            for entry in one.log.find(one.cell.place, ids):
+                sample = found.setdefault(entry.sample.id, self._sample(one, entry))
+                sample["answers"].append(self._answer(at, one, entry))
+        for id, sample in found.items():
+            sample["changed"] = changes.get(id, {})
+        self.samples += found.values()
+
+    def _sample(self, one: _Open, entry: Entry) -> dict[str, Any]:
+        sample = entry.sample
+        return {
+            "task": one.cell.task,
+            "id": sample.id,
+            "types": [group for group in _groups(one.cell) if _in_group(sample.tags, one, group)],
+            "pictures": [self._picture(one, image.key, image.name) for image in sample.images],
+            "question": self._content(one, sample.question),
+            "options": [self._content(one, option) for option in sample.options],
+            "hint": _cut(sample.hint),
+            "references": _counted(sample.references or (sample.target,)),
+            "answers": [],
+        }
+
+    def _answer(self, at: int, one: _Open, entry: Entry) -> dict[str, Any]:
+        raw = entry.answer.text if entry.answer else ""
+        said = raw if entry.said is None else entry.said
+        answer: dict[str, Any] = {
+            "cell": at,
+            "prompt": self._prompt(one, entry),
+            "score": entry.score.value if entry.score else None,
+            "said": _cut(said),
+        }
+        if raw != said:
+            answer["raw"] = _cut(raw)
+        if entry.score and entry.score.read_as not in ("", said):
+            answer["read"] = _cut(entry.score.read_as)
+        if entry.score and not entry.score.parsed:
+            answer["unread"] = True
+        if entry.answer is None:
+            answer["finish"] = "no answer"
+        elif entry.answer.finish != "stop":
+            answer["finish"] = entry.answer.finish
+        return answer
+
+    def _prompt(self, one: _Open, entry: Entry) -> int:
+        """The prompt's text, cut where its pictures stand."""
+        parts: list[str | int] = []
+        rest = entry.prompt
+        own = {image.key for image in entry.sample.images}
+        for key, name in entry.pictures:
+            before, mark, after = rest.partition(f"[picture: {name}]")
+            if not mark:
+                continue
+            parts += [before] if before else []
+            parts.append(self._picture(one, key, name, small=key not in own))
+            rest = after
+        parts += [_cut(rest)] if rest else []
+        position = self._known.setdefault(tuple(parts), len(self.prompts))
+        if position == len(self.prompts):
+            self.prompts.append(parts)
+        return position
+
+    def _content(self, one: _Open, content: Content) -> list[str | int]:
+        return [
+            self._picture(one, part.key, part.name) if isinstance(part, Image) else _cut(part)
+            for part in content
+        ]
+
+    def _picture(self, one: _Open, key: str, name: str, small: bool = False) -> int:
+        return self.album.add(key, name, lambda: one.log.picture(key), small=small)
+
+
+def _cell_name(one: _Open, many_runs: bool, many_seeds: bool) -> str:
+    parts = [
+        one.run.name if many_runs else "",
+        shots_text(one.cell.shots),
+        f"seed {one.cell.seed}" if many_seeds else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _groups(cell: Cell) -> tuple[str, ...]:
+    """The groups of the cell's first breakdown: what samples of it are filtered by."""
+    return tuple(next(iter(cell.breakdown.values()), ()))
+
+
+def _in_group(tags: Mapping[str, str], one: _Open, group: str) -> bool:
+    value = tags.get(next(iter(one.cell.breakdown)), "")
+    return group == value or group in re.split(r"\s*[,;|+]\s*", value)
+
+
+def _counted(references: Iterable[str]) -> list[tuple[str, int]]:
+    """Distinct references, the most frequent first (ten annotators often agree)."""
+    counts: dict[str, int] = {}
+    for reference in references:
+        counts[_cut(reference)] = counts.get(_cut(reference), 0) + 1
+    return sorted(counts.items(), key=lambda item: -item[1])
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _TEXT
+    return text if more <= 0 else f"{text[:_TEXT]} … ({more:,} more characters in the log)"
+
+
+def _changes(
+    cells: Sequence[tuple[int, _Open]], scores: Mapping[int, Mapping[str, float | None]]
+) -> dict[str, dict[str, str]]:
+    """By sample: how its score moved against the run before, and from fewer to more shots."""
+    changes: dict[str, dict[str, str]] = {}
+    for (before, base), (after, new) in combinations(cells, 2):
+        if kind := _relation(base, new):
+            for id, value in scores[after].items():
+                old = scores[before].get(id)
+                if old is not None and value is not None and old != value:
+                    changes.setdefault(id, {})[kind] = "better" if value > old else "worse"
+    return changes
+
+
+def _relation(base: _Open, new: _Open) -> str:
+    """``run``: the same cell in two runs; ``shots``: one run with fewer and with more shots."""
+    a, b = base.cell, new.cell
+    if base.run is new.run:
+        return "shots" if a.seed == b.seed and a.shots < b.shots else ""
+    return "run" if (a.shots, a.seed) == (b.shots, b.seed) else ""
+
+
+def _chosen(changes: Mapping[str, Mapping[str, str]], ids: Iterable[str], wanted: int) -> list[str]:
+    flipped = _picked((id for id, kinds in changes.items() if "run" in kinds), wanted // 2)
+    others = _picked(dict.fromkeys(ids), wanted)
+    return list(dict.fromkeys([*flipped, *others]))[:wanted]
+
+
+def _picked(ids: Iterable[str], count: int) -> list[str]:
+    return heapq.nsmallest(count, ids, key=lambda id: sha256(id.encode()).digest())
