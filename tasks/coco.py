@@ -1,7 +1,7 @@
 """COCO captions, Karpathy test split (5,000 pictures), scored with CIDEr-D.
 
 Chen et al., "Microsoft COCO Captions", 2015; Karpathy and Fei-Fei, CVPR 2015; Vedantam et al.,
-"CIDEr", CVPR 2015.
+"CIDEr", CVPR 2015.  ``coco:val2014`` and ``coco:test2014`` are the sets that the server wants.
 """
 
 from __future__ import annotations
@@ -9,35 +9,38 @@ from __future__ import annotations
 from functools import partial
 
 from infimm_eval import metrics, prompts
-from infimm_eval.data.captions import Karpathy
+from infimm_eval.data import hubs
+from infimm_eval.data.captions import CocoCaptions, CocoImages, Karpathy
 from infimm_eval.demo import rows
+from infimm_eval.formats import lists
 from infimm_eval.scorers import caption
-from infimm_eval.types import Row, Sample, Source, Task
+from infimm_eval.types import Row, Sample, Source, Split, Task
 
 
 def sample(row: Row) -> Sample:
-    captions = tuple(row["captions"])
+    captions = tuple(row.get("captions") or ())
     return Sample(
         id=str(row["image_id"]),
         images=(row["image"],),
-        target=captions[0].strip(),
+        target=captions[0].strip() if captions else "",
         references=captions,
         group=str(row["image_id"]),
-        tags={"file": row["filename"]},
     )
 
+
+_DEMO = partial(rows.caption_rows, "test")
 
 TASK = Task(
     name="coco",
     title="COCO",
     version=1,
     source=Source(
-        demo=partial(rows.caption_rows, "test"),
-        files=(Karpathy(file="dataset_coco.json", split="test"),),
+        demo=_DEMO, files=(Karpathy(file="dataset_coco.json", split="test"),), hub=hubs.COCO_TEST
     ),
     shots=Source(
         demo=partial(rows.caption_rows, "train"),
         files=(Karpathy(file="dataset_coco.json", split="train"),),
+        hub=hubs.COCO_RESTVAL,
     ),
     sample=sample,
     wordings=prompts.wordings(prompts.flamingo_caption(), prompts.describe()),
@@ -45,4 +48,23 @@ TASK = Task(
     metrics=metrics.captions(),
     headline="CIDEr",
     columns={"COCO CIDEr": "CIDEr"},
+    submission=lists.captions("coco_karpathy_test_results.json"),
+    splits={
+        "val2014": Split(
+            source=Source(
+                demo=_DEMO,
+                files=(CocoCaptions(file="captions_val2014.json", images="val2014"),),
+            ),
+            title="COCO val2014",
+            filename="captions_val2014_infimm_results.json",
+        ),
+        "test2014": Split(
+            source=Source(
+                demo=_DEMO, files=(CocoImages(file="image_info_test2014.json", images="test2014"),)
+            ),
+            title="COCO test2014",
+            withheld=True,
+            filename="captions_test2014_infimm_results.json",
+        ),
+    },
 )

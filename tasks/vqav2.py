@@ -8,10 +8,12 @@ from __future__ import annotations
 from functools import partial
 
 from infimm_eval import metrics, prompts
+from infimm_eval.data import hubs
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import rows
+from infimm_eval.formats import lists
 from infimm_eval.scorers import vqa
-from infimm_eval.types import Hub, Row, Sample, Source, Task
+from infimm_eval.types import Hub, Row, Sample, Source, Split, Task
 
 
 def sample(row: Row) -> Sample:
@@ -27,12 +29,29 @@ def sample(row: Row) -> Sample:
     )
 
 
+def _test(split: str, hub: Hub) -> Split:
+    questions = f"v2_OpenEnded_mscoco_{split}_questions.json"
+    pictures = "test2015/COCO_test2015_{:012d}.jpg"
+    return Split(
+        source=Source(
+            demo=_DEMO,
+            files=(VqaFiles(questions=questions, annotations=None, images=pictures),),
+            hub=hub,
+        ),
+        title=f"VQAv2 {split}",
+        withheld=True,
+        filename=f"v2_OpenEnded_mscoco_{split}_infimm_results.json",
+    )
+
+
+_DEMO = partial(rows.vqa_rows, "test")
+
 TASK = Task(
     name="vqav2",
     title="VQAv2",
     version=1,
     source=Source(
-        demo=partial(rows.vqa_rows, "test"),
+        demo=_DEMO,
         files=(
             VqaFiles(
                 questions="v2_OpenEnded_mscoco_val2014_questions.json",
@@ -40,7 +59,7 @@ TASK = Task(
                 images="val2014/COCO_val2014_{:012d}.jpg",
             ),
         ),
-        hub=Hub(repos=("lmms-lab-encoder/VQAv2", "lmms-lab/VQAv2"), split="validation"),
+        hub=hubs.VQAV2_VAL,
     ),
     shots=Source(
         demo=partial(rows.vqa_rows, "train"),
@@ -51,6 +70,7 @@ TASK = Task(
                 images="train2014/COCO_train2014_{:012d}.jpg",
             ),
         ),
+        hub=hubs.VQAV2_TRAIN,
     ),
     sample=sample,
     wordings=prompts.wordings(prompts.flamingo_vqa(), prompts.short_answer()),
@@ -58,4 +78,9 @@ TASK = Task(
     metrics=metrics.mean("accuracy", by=("answer_type", "question_type")),
     headline="accuracy",
     columns={"VQAv2 acc": "accuracy"},
+    submission=lists.vqa("v2_OpenEnded_mscoco_val2014_infimm_results.json", spoken=vqa.normalise),
+    splits={
+        "test2015": _test("test2015", hubs.VQAV2_TEST),
+        "test-dev2015": _test("test-dev2015", hubs.VQAV2_TESTDEV),
+    },
 )

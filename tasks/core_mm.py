@@ -1,0 +1,45 @@
+"""InfiMM-Eval (Core-MM): 279 open questions that take reasoning, over 342 pictures.  Zero-shot.
+
+Han et al., arXiv:2311.11567.  Right answers are private: without them a run writes the file that
+the authors grade; with them (``core-mm-answers.json``) it is graded by a judge, and self-graded.
+Hard questions weigh twice.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from infimm_eval import metrics, prompts
+from infimm_eval.data.openended import CoreMm
+from infimm_eval.demo import judged_rows
+from infimm_eval.formats import answers
+from infimm_eval.scorers import judge
+from infimm_eval.types import Row, Sample, Source, Task
+
+
+def sample(row: Row) -> Sample:
+    answer = row.get("answer")
+    return Sample(
+        id=str(row["id"]),
+        images=tuple(row["images"]),
+        question=(row["question"],),
+        target=answer or "",
+        references=(answer,) if answer else (),
+        group=row["images"][0].name,
+        tags={"category": row["category"], "complexity": row["complexity"]},
+    )
+
+
+TASK = Task(
+    name="core_mm",
+    title="InfiMM-Eval",
+    version=1,
+    source=Source(demo=partial(judged_rows.core_mm_rows, "test"), files=(CoreMm(),)),
+    sample=sample,
+    wordings=prompts.wordings(prompts.flamingo_vqa(20), prompts.free_answer()),
+    variants={"self-graded": judge.core_mm()},
+    metrics=metrics.core_mm(),
+    headline="overall",
+    columns={"InfiMM-Eval": "overall"},
+    submission=answers.dictionary("infimm_eval.json", grades=answers.mmvet_grades),
+)

@@ -1,0 +1,70 @@
+"""ScienceQA: school exam questions with 2 to 5 choices; the IMG subset of test (2,017).
+
+Lu et al., "Learn to Explain", NeurIPS 2022.  Read by LLaVA's rule; ``scienceqa:full`` is all of
+test (4,241), with pictures or without.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from string import ascii_uppercase
+
+from infimm_eval import metrics, prompts
+from infimm_eval.data import hubs
+from infimm_eval.data.choices import ScienceQa, ScienceQaTsv
+from infimm_eval.demo import choice_rows
+from infimm_eval.formats import answers
+from infimm_eval.scorers import choice
+from infimm_eval.types import Row, Sample, Source, Split, Task
+
+
+def sample(row: Row) -> Sample:
+    letter = ascii_uppercase[row["answer"]]
+    image = row["image"]
+    return Sample(
+        id=str(row["id"]),
+        images=(image,) if image else (),
+        question=(row["question"],),
+        options=tuple((text,) for text in row["choices"]),
+        hint=row["hint"],
+        target=letter,
+        references=(letter,),
+        tags={key: row[key] for key in ("subject", "topic", "grade") if row.get(key)}
+        | {"modality": "IMG" if image else "TXT"},
+    )
+
+
+TASK = Task(
+    name="scienceqa",
+    title="ScienceQA-Img",
+    version=1,
+    source=Source(
+        demo=partial(choice_rows.scienceqa_rows, "test"),
+        files=(ScienceQa(split="test"), ScienceQaTsv(file="ScienceQA_TEST.tsv", split="test")),
+        hub=hubs.SCIENCEQA_IMG,
+        keep=lambda row: row["image"] is not None,
+    ),
+    shots=Source(
+        demo=partial(choice_rows.scienceqa_rows, "train"),
+        files=(ScienceQa(split="train"),),
+        keep=lambda row: row["image"] is not None,
+    ),
+    sample=sample,
+    wordings=prompts.wordings(prompts.flamingo_choice(), prompts.letter_choice()),
+    variants={"llava": choice.llava, "lmms": choice.lmms_scienceqa, "letter": choice.letter},
+    metrics=metrics.scienceqa(),
+    headline="accuracy",
+    rankable=True,
+    columns={"ScienceQA-Img": "accuracy"},
+    submission=answers.scienceqa("scienceqa_results.json"),
+    splits={
+        "full": Split(
+            source=Source(
+                demo=partial(choice_rows.scienceqa_rows, "test"),
+                files=(ScienceQa(split="test"),),
+                hub=hubs.SCIENCEQA_FULL,
+            ),
+            title="ScienceQA",
+        )
+    },
+)
