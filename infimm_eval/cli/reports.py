@@ -1,0 +1,37 @@
+"""``report`` and ``show``: finished runs for people to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_RUN = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=_RUN)
+@click.option("--output", type=_RUN, help="Default: the first run's folder.")
+@click.option("--samples", type=click.IntRange(min=0), default=200, show_default=True)
+def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
+    """Write report.md and report.html from finished runs."""
+    from infimm_eval import report
+
+    for path in report.write(list(runs), output or runs[0], samples=samples):
+        click.echo(path)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option("--task", help="Samples of this benchmark only.")
+@click.option("--shots", type=int)
+@click.option("--score", type=click.Choice(["right", "partly", "wrong", "unscored"]))
+@click.option("--id", "sample", help="The sample of this id.")
+@click.option("--search", help="Samples whose question or answer holds this text.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True)
+def show(run: Path, **wanted: str | int | None) -> None:
+    """Print samples of a run: what was asked, said, read and scored."""
+    from infimm_eval import report
+
+    for block in report.show(run, **wanted):
+        click.echo(block)
