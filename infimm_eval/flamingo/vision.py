@@ -43,8 +43,9 @@ class EvaTower(nn.Module):
         patches_IPW = self.patch_embed.proj(pixels_I3HW).flatten(2).transpose(1, 2)
         x_INW = torch.cat([self.cls_token.expand(len(patches_IPW), -1, -1), patches_IPW], dim=1)
         x_INW = x_INW + self.pos_embed
+        turn_Nf = None if self.rope is None else self.rope()
         for block in self.blocks:
-            x_INW = block(x_INW, self.rope)
+            x_INW = block(x_INW, turn_Nf)
         return x_INW
 
 
@@ -62,12 +63,17 @@ class RotaryTable(nn.Module):
         self.register_buffer("freqs_cos", cos_Pd)
         self.register_buffer("freqs_sin", sin_Pd)
 
-    def forward(self, x_IHNd: Tensor) -> Tensor:
-        """Rotates pairs (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin); CLS stays as it is."""
-        cls, x = x_IHNd[:, :, :1], x_IHNd[:, :, 1:]
-        turned = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)
-        rotated = x * self.freqs_cos + turned * self.freqs_sin
-        return torch.cat([cls, rotated.to(x_IHNd.dtype)], dim=2)
+    def forward(self) -> Tensor:
+        """cos + i sin of every token, (N, d / 2), complex; CLS is not turned."""
+        turn_Pf = torch.complex(self.freqs_cos[:, ::2].float(), self.freqs_sin[:, ::2].float())
+        return torch.cat([torch.ones_like(turn_Pf[:1]), turn_Pf])
+
+
+def rotate(x_INW: Tensor, turn_Nf: Tensor) -> Tensor:
+    """Turns neighbours (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin): a complex product."""
+    pairs_INHf2 = x_INW.float().unflatten(-1, (-1, turn_Nf.shape[1], 2))  # type: ignore[no-untyped-call]
+    turned_INHf = torch.view_as_complex(pairs_INHf2) * turn_Nf[:, None]
+    return torch.view_as_real(turned_INHf).flatten(2).to(x_INW.dtype)
 
 
 def rotary_tables(config: EvaConfig) -> tuple[Tensor, Tensor]:
@@ -103,12 +109,12 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=EPS)
         self.mlp = _SwiGLU(config) if config.naiveswiglu else _GeluMLP(config)
 
-    def forward(self, x_INW: Tensor, rope: RotaryTable | None) -> Tensor:
+    def forward(self, x_INW: Tensor, turn_Nf: Tensor | None) -> Tensor:
         if self.postnorm:
-            x_INW = x_INW + self.norm1(self.attn(x_INW, rope))
+            x_INW = x_INW + self.norm1(self.attn(x_INW, turn_Nf))
             x_INW = x_INW + self.norm2(self.mlp(x_INW))
         else:
-            x_INW = x_INW + self.attn(self.norm1(x_INW), rope)
+            x_INW = x_INW + self.attn(self.norm1(x_INW), turn_Nf)
             x_INW = x_INW + self.mlp(self.norm2(x_INW))
         return x_INW
 
@@ -134,10 +140,11 @@ class _Attention(nn.Module):
         self.inner_attn_ln = nn.LayerNorm(W, eps=EPS) if config.subln else nn.Identity()
         self.proj = nn.Linear(W, W)
 
-    def forward(self, x_INW: Tensor, rope: RotaryTable | None) -> Tensor:
-        q_IHNd, k_IHNd, v_IHNd = (split_heads(y, self.head_width) for y in self._project(x_INW))
-        if rope is not None:
-            q_IHNd, k_IHNd = rope(q_IHNd), rope(k_IHNd)
+    def forward(self, x_INW: Tensor, turn_Nf: Tensor | None) -> Tensor:
+        q_INW, k_INW, v_INW = self._project(x_INW)
+        if turn_Nf is not None:
+            q_INW, k_INW = rotate(q_INW, turn_Nf), rotate(k_INW, turn_Nf)
+        q_IHNd, k_IHNd, v_IHNd = (split_heads(y, self.head_width) for y in (q_INW, k_INW, v_INW))
         x_INW = join_heads(attend(q_IHNd, k_IHNd, v_IHNd))
         x_INW = self.proj(self.inner_attn_ln(x_INW))
         return x_INW
