@@ -17,16 +17,18 @@ from infimm_eval.errors import UsageError
 _CHUNK = 1 << 20
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _SPACE = " \t\n\r"
+_AFTER = frozenset(_SPACE + ",]}:")
+"""What may stand after a JSON value that is complete."""
 
 
 def find(root: Path, *names: str) -> Path | None:
-    """The first of ``names`` that lies in the folder, in one of its subfolders or in an
-    ``annotations`` folder of either; ``None`` where none does."""
+    """The first of ``names`` that is in the folder (if only as a link), in one of its subfolders
+    or in an ``annotations`` folder of either; ``None`` where none is."""
     places = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
     for name in names:
         for place in places:
             for candidate in (place / name, place / "annotations" / name):
-                if candidate.exists():
+                if candidate.exists() or candidate.is_symlink():
                     return candidate
     return None
 
@@ -172,8 +174,8 @@ class _Scanner:
                 if self._more():
                     continue
                 raise self._refuse("a value") from broken
-            # A number that touches the end of what was read may go on behind it.
-            if end < len(self._text) or not self._more():
+            # A number at the end of what was read may go on behind it.
+            if self._text[end : end + 1] in _AFTER or not self._more():
                 self._at = end
                 return value
 
