@@ -5,15 +5,16 @@ It knows nothing of benchmarks and nothing of weights; it never shortens a quest
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.pictures import Pictures
+from infimm_eval.flamingo.shipped import template_in
 from infimm_eval.flamingo.templates import (
     TEMPLATES,
     Template,
@@ -69,16 +70,14 @@ class Processor:
     def load(cls, folder: Path) -> Processor:
         """Everything from the checkpoint's own files.
 
-        The chat format is the one that ``preprocessor_config.json`` names as ``chat_format``,
-        else the one of the model's family; the room is the tokenizer's ``model_max_length``.
+        The room is the tokenizer's ``model_max_length``; the chat format, see ``_chat_format``.
         """
-        named = read_json(folder / "preprocessor_config.json").get("chat_format")
-        kind = str(read_json(folder / "config.json").get("model_type", ""))
-        room = float(read_json(folder / "tokenizer_config.json").get("model_max_length", CONTEXT))
+        settings = read_json(folder / "tokenizer_config.json")
+        room = float(settings.get("model_max_length", CONTEXT))
         return cls(
             Tokenizer.load(folder),
             Pictures.load(folder),
-            template(named or family(kind)),
+            _chat_format(folder, settings),
             # Transformers writes 10^30 where it knows no limit.
             int(room) if room < 1e9 else CONTEXT,
         )
@@ -190,6 +189,21 @@ class Processor:
         if len(ids) > room:
             ids = ids[:opening] + ids[len(ids) - room + opening :]
         return Encoded(ids, prompt.count(IMAGE), tail=_tail(prompt))
+
+
+def _chat_format(folder: Path, settings: Mapping[str, Any]) -> Template:
+    """The format that ``preprocessor_config.json`` names as ``chat_format``, a built-in one or
+    ``shipped``; else InfiMM-Zephyr's for a model of that name; else the template that the
+    checkpoint ships; else the standard one of its family."""
+    asked = read_json(folder / "preprocessor_config.json").get("chat_format")
+    kind = family(str(read_json(folder / "config.json").get("model_type", "")))
+    chosen = asked or ("zephyr" if kind == "zephyr" else "shipped")
+    if chosen != "shipped":
+        return template(chosen)
+    own = template_in(folder, settings)
+    if own is None and asked:
+        raise UsageError(f"{folder} asks for its shipped chat template and ships none")
+    return own or template(kind)
 
 
 def _exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:

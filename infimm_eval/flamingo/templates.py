@@ -156,9 +156,10 @@ TEMPLATES = {
 }
 """Chat formats by name.
 
-``zephyr`` is InfiMM-Zephyr's own.  The templates of InfiMM's two 13B models were never seen:
-``llama2`` and ``vicuna`` are the standard ones of their language models, with InfiMM's marks for
-a picture.  ``plain`` writes an answer as Flamingo's completions do, ``<|endofchunk|>`` after it.
+``zephyr`` is InfiMM-Zephyr's own.  The templates of InfiMM's two 13B models were never seen: where
+their checkpoints ship none, ``llama2`` and ``vicuna`` are the standard ones of their language
+models, with InfiMM's marks for a picture.  ``plain`` writes an answer as Flamingo's completions do,
+``<|endofchunk|>`` after it.
 """
 
 _FAMILIES = (("zephyr", "zephyr"), ("vicuna", "vicuna"), ("llama", "llama2"))

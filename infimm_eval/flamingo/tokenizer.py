@@ -169,23 +169,25 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _raw(folder: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
     ready, bare = folder / "tokenizer.json", folder / "tokenizer.model"
-    for path in (ready, bare):
-        if path.is_file():
-            with path.open("rb") as file:
-                if file.read(20).startswith(b"version https://git"):
-                    raise UsageError(
-                        f"{path} is a Git-LFS pointer, not the file: run `git lfs pull`"
-                    )
-    if ready.is_file():
+    if _is_there(ready):
         try:
             return tokenizers.Tokenizer.from_file(str(ready))
         except Exception as error:  # tokenizers raises nothing more specific
             raise UsageError(f"{ready} is not a tokenizer: {error}") from error
-    if bare.is_file():
+    if _is_there(bare):
         written = settings.get("added_tokens_decoder", {})
         added = {_content(token): int(i) for i, token in written.items()}
         return convert(bare, added | read_json(folder / "added_tokens.json"))
     raise UsageError(f"{folder} has neither tokenizer.json nor tokenizer.model")
+
+
+def _is_there(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(20).startswith(b"version https://git"):
+            raise UsageError(f"{path} is a Git-LFS pointer, not the file: run `git lfs pull`")
+    return True
 
 
 def _content(token: Any) -> str:

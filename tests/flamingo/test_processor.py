@@ -12,7 +12,8 @@ import pytest
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import CONTEXT, Encoded, Processor, PromptTooLong
-from infimm_eval.flamingo.templates import TEMPLATES, Turn, family, template
+from infimm_eval.flamingo.shipped import shipped
+from infimm_eval.flamingo.templates import TEMPLATES, Template, Turn, family, template
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "processor" / "prompts.json"
@@ -247,6 +248,43 @@ def test_the_plain_format_is_an_interleaved_document() -> None:
     )
 
 
+LIKE_ZEPHYR = """
+{%- for m in messages if m.role in ['system', 'user', 'assistant'] -%}
+{{ '<|' ~ m.role ~ '|>\n' ~ m.content ~ eos_token ~ '\n' }}
+{%- endfor -%}
+{{ '<|assistant|>\n' if add_generation_prompt }}"""
+
+
+@needs_golden
+@pytest.mark.parametrize("case", MET, ids=lambda case: str(case["name"]))
+def test_a_shipped_template_gives_the_ids_of_the_built_in_one(
+    infimm: Processor, case: dict[str, Any]
+) -> None:
+    own = replace(infimm, template=shipped(LIKE_ZEPHYR, "here"))
+    assert own.encode_chat(turns(case), faithful=True).ids == case["input_ids"]
+    try:
+        expected = infimm.encode_chat(turns(case))
+    except PromptTooLong:
+        with pytest.raises(PromptTooLong):
+            own.encode_chat(turns(case))
+    else:
+        assert own.encode_chat(turns(case)) == expected
+
+
+def test_a_shipped_template_does_not_open_the_text_a_second_time(wordwise: Tokenizer) -> None:
+    inst = "{{ bos_token }}{% for m in messages %}{{ m.content }} {{ eos_token }}{% endfor %}"
+    own = Processor(wordwise, template=shipped(inst, "here"))
+    assert read(own, own.encode_chat([user("what is this ?")])) == "<s> </s> what is this ? </s>"
+
+
+def test_a_shipped_template_may_refuse_a_conversation() -> None:
+    with pytest.raises(UsageError, match="here is not a template: "):
+        shipped("{% for %}", "here")
+    strict = shipped("{{ raise_exception('roles must alternate') }}", "here")
+    with pytest.raises(UsageError, match="here refuses this conversation: roles must alternate"):
+        list(strict.render(None, [user("Hi")]))
+
+
 @pytest.mark.parametrize("name", sorted(set(TEMPLATES) - {"zephyr"}))
 def test_a_role_that_a_format_does_not_know_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="unknown role 'tool'"):
@@ -281,3 +319,42 @@ def test_a_folder_says_all_that_a_processor_needs(tmp_path: Path, wordwise: Toke
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1e30}')
     loaded = Processor.load(tmp_path)
     assert (loaded.template, loaded.context) == (TEMPLATES["plain"], CONTEXT)
+
+
+def test_the_format_is_the_named_then_the_seen_then_the_shipped_then_the_standard_one(
+    tmp_path: Path, wordwise: Tokenizer
+) -> None:
+    wordwise.raw.save(str(tmp_path / "tokenizer.json"))
+
+    def chosen(kind: str, **preprocessor: str) -> Template:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+        return Processor.load(tmp_path).template
+
+    with pytest.raises(UsageError, match="ships none"):
+        chosen("infimm-vicuna", chat_format="shipped")
+    assert chosen("infimm-vicuna") is TEMPLATES["vicuna"]
+    said, told = (
+        {"chat_template": word + " {{ messages[1].content }}"} for word in ("Say", "Tell")
+    )
+    for file, content, expected in [
+        ("tokenizer_config.json", json.dumps(said), "Say Hi"),
+        ("chat_template.jinja", told["chat_template"], "Tell Hi"),
+    ]:
+        (tmp_path / file).write_text(content)
+        own = chosen("infimm-vicuna")
+        assert list(own.render(None, [user("Hi")])) == [expected]
+        assert chosen("infimm-zephyr") is TEMPLATES["zephyr"]
+        assert chosen("infimm-zephyr", chat_format="shipped") not in TEMPLATES.values()
+        assert chosen("infimm-vicuna", chat_format="llama2") is TEMPLATES["llama2"]
+
+
+@pytest.mark.parametrize("content", [{"chat_template": [{"name": "a"}]}, {"chat_template": "{%"}])
+def test_a_useless_shipped_template_is_named(
+    tmp_path: Path, wordwise: Tokenizer, content: dict[str, Any]
+) -> None:
+    wordwise.raw.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"the chat_template in .*tokenizer_config\.json"):
+        Processor.load(tmp_path)

@@ -181,6 +181,12 @@ def test_a_bare_sentencepiece_model_is_as_good(
     assert Tokenizer.load(tmp_path).encode(pieces) == zephyr.encode(pieces)
 
 
+def test_a_pointer_that_nobody_needs_is_no_obstacle(tmp_path: Path, wordwise: Tokenizer) -> None:
+    (tmp_path / "tokenizer.model").write_text("version https://git-lfs.github.com/spec/v1\n")
+    checkpoint(tmp_path, wordwise.raw)
+    assert Tokenizer.load(tmp_path).encode(["red cat"]) == wordwise.encode(["red cat"])
+
+
 def test_marks_that_cannot_have_their_number_are_refused(sentencepiece_file: Path) -> None:
     with pytest.raises(UsageError, match="'<image>' should have the id 32001, but 32000"):
         convert(sentencepiece_file, {"<image>": 32001})
