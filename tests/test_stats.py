@@ -114,6 +114,7 @@ def test_a_handful_of_pictures_gets_a_wide_interval_instead_of_a_false_one() -> 
 def test_where_nothing_can_be_said_nothing_is_said() -> None:
     assert interval([]) is None
     assert interval(alone([1.3])) is None
+    assert interval(alone([1.3, 0.2, 0.8])) is None
     assert interval(alone([1.3] * 20)) is None
 
 
@@ -200,6 +201,13 @@ def test_the_paired_interval_agrees_with_students() -> None:
     found = paired(alone(base), alone(new), scale=1.0)
     assert found.interval == pytest.approx((low, high), abs=0.1 * (high - low))
     assert found.error == pytest.approx((high - low) / 3.93, rel=0.06)
+
+
+def test_strata_of_one_picture_each_still_have_a_wide_interval() -> None:
+    base = [Unit(str(i), "", 1.0, 1.0, f"stratum {i}") for i in range(10)]
+    new = [Unit(u.id, "", i / 10, 1.0, u.stratum) for i, u in enumerate(base)]
+    found = paired(base, new)
+    assert found.interval[1] - found.interval[0] > found.error > 100 * 1.5
 
 
 def test_what_only_one_run_has_is_left_out() -> None:

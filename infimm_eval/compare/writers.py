@@ -29,7 +29,7 @@ def explain(row: Row) -> str:
         said.append(f"not significantly beyond {_allowed(row)}")
     if row.verdict == "inconclusive" and row.more is not None:
         said.append(
-            f"about {row.more:,} more samples would show a drop of {row.worth_seeing:.2f} "
+            f"about {_round(row.more):,} more samples would show a drop of {row.worth_seeing:.2f} "
             f"({_detectable(row):.2f} is detectable now)"
         )
     said += row.gaps
@@ -42,6 +42,11 @@ def explain(row: Row) -> str:
 
 def _detectable(row: Row) -> float:
     return row.difference.detectable if row.difference else 0.0
+
+
+def _round(count: int) -> int:
+    """Two digits: the estimate is no better than that."""
+    return int(float(f"{count:.1e}"))
 
 
 def _allowed(row: Row) -> str:

@@ -63,7 +63,8 @@ class Clusters:
     def _exchangeable(self) -> Iterator[Floats]:
         """Clusters (as rows of tops and bottoms) that may stand for each other.
 
-        A cluster that alone has its combination of strata joins the others that do.
+        Those that are alone with their combination of strata make one block; a block of one
+        cluster cannot vary.
         """
         # Rounding makes 0.1 + 0.2 and 0.3 one value; adding zero makes -0.0 and 0.0 one.
         rows = np.hstack([self.top_CS, self.bottom_CS]).round(9) + 0.0

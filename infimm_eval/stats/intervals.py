@@ -5,7 +5,6 @@ Does not compare: the intervals of two runs on the same samples overlap far too 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -36,18 +35,19 @@ def interval(
       number of clusters.  No variable between 0 and 1 varies more than a coin of the same mean,
       so this errs on the wide side.
 
-    The order of units does not matter.  ``None``: nothing can be said (no units; a bootstrap that
-    cannot speak of an unbounded metric).
+    The order of units does not matter.  ``None``: nothing can be said (no units; no bootstrap, and
+    values beyond 0 to 1, as CIDEr's are).
     """
     if not units:
         return None
     clusters = gather(units)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     bounded = all(0 <= u.value <= 1 for u in units)
-    if _coins(units, clusters) or (bounded and len(clusters.top_CS) < FEW):
+    if _coins(units, clusters):
         return _wilson(clusters, scale, z)
-    draws = clusters.resampled(resamples, seed)
-    if len(draws) < resamples / 2 or float(np.ptp(draws)) < 1e-9:
+    few = len(clusters.top_CS) < FEW
+    draws = np.zeros(0) if few else clusters.resampled(resamples, seed)
+    if few or len(draws) < resamples / 2 or float(np.ptp(draws)) < 1e-9:
         return _wilson(clusters, scale, z) if bounded else None
     tail = NormalDist().cdf(-_student(z, len(clusters.top_CS) - 1))
     low, high = np.quantile(draws, [tail, 1 - tail])
@@ -75,6 +75,4 @@ def _wilson(clusters: Clusters, scale: float, z: float) -> tuple[float, float]:
 
 def _student(z: float, freedom: int) -> float:
     """The quantile of Student's t that belongs to the normal's ``z`` (Cornish-Fisher)."""
-    if freedom < 1:
-        return math.inf
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

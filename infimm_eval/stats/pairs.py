@@ -92,8 +92,11 @@ def paired(
     value = float(clusters.means_S.sum())
     share_C = (clusters.top_CS / clusters.bottom_CS.sum(0)).sum(1)
     draws = np.sort(clusters.resampled(resamples, seed))
-    if not len(draws):
-        draws = np.array([value])
+    if len(draws) < resamples / 2:
+        # Strata that hang on a picture each cannot be resampled; what swapping does to the sum
+        # is as wide as chance alone makes it, or wider.
+        luck = np.random.default_rng(seed).standard_normal(resamples)
+        draws = np.sort(value + math.sqrt(float((share_C**2).sum())) * luck)
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     weight_C = (clusters.bottom_CS / clusters.bottom_CS.sum(0)).sum(1)
     return Difference(
