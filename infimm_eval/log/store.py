@@ -166,6 +166,12 @@ class Log:
         )
         return dict(rows.fetchall())
 
+    def size(self, place: Place) -> int:
+        """How many samples a cell has."""
+        query = "SELECT COUNT(*) FROM entry WHERE task=? AND shots=? AND seed=?"
+        count: int = self._db.execute(query, _key(place)).fetchone()[0]
+        return count
+
     def _entries(self, condition: str, place: Place, *more: str) -> Iterator[Entry]:
         with self._lock:
             rows = self._db.execute(
