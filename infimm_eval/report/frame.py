@@ -43,6 +43,12 @@ def frame(slopes: Slopes, width: float, height: float) -> Frame:
     return Frame(width, height, (min(xs), max(xs)), (ticks[0], ticks[-1]), ticks)
 
 
+def sideways(slopes: Slopes, width: float) -> Frame:
+    """The same with figures from left to right, for benchmarks at one shot count."""
+    ticks = round_ticks(_reach(slopes))
+    return Frame(width, 0, (ticks[0], ticks[-1]), (0, 1), ticks, left=20, right=24)
+
+
 def _reach(slopes: Slopes) -> list[float]:
     values = [number.value for track in slopes.tracks for _, number in track.printed]
     for track in slopes.tracks:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import log
+from infimm_eval import log, published
 from infimm_eval.errors import UsageError
 from infimm_eval.log import Cell, Log, Place
+
+_COLUMNS = (*published.PRETRAINING, *published.INSTRUCTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +106,17 @@ def _read(folder: Path) -> list[Run]:
             folder=folder,
             model=model,
             name=model,
-            cells=tuple(cell for cell in cells if cell.model == model),
+            cells=tuple(sorted((cell for cell in cells if cell.model == model), key=_order)),
             unfinished=unfinished if first else (),
         )
         for first, model in ((i == 0, model) for i, model in enumerate(models))
     ]
+
+
+def _order(cell: Cell) -> tuple[int, str, int, int]:
+    """As the papers' tables run, then what no paper has."""
+    known = [at for at, column in enumerate(_COLUMNS) if column in cell.columns]
+    return (min(known, default=len(_COLUMNS)), cell.task, cell.shots, cell.seed)
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from infimm_eval.published import Number
 from infimm_eval.report import words
-from infimm_eval.report.frame import frame, kept_apart
+from infimm_eval.report.frame import frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
 from infimm_eval.report.protocol import brief, protocols, shots_text, zero_shot_notes
 from infimm_eval.report.samples import browse
@@ -70,6 +70,7 @@ def _environment() -> Environment:
         "brief": brief,
         "frame": frame,
         "kept_apart": kept_apart,
+        "sideways": sideways,
         "is_printed": lambda entry: isinstance(entry, Number),
     }
     return environment

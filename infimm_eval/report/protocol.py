@@ -92,9 +92,8 @@ def _share(count: int, of: int) -> str:
 def brief(cell: Cell) -> str:
     """The settings that most often explain a difference, in one phrase."""
     protocol = section(cell, "protocol")
-    data = protocol.get("data", {})
     parts = [
-        _named(protocol, "split", "{}") or _named(data, "split", "{}"),
+        _data(protocol.get("data")),
         _named(protocol, "prompt_style", "{} prompts") or _named(protocol, "style", "{} prompts"),
         _named(protocol, "choice", "answers by {}"),
         f"{shots_text(cell.shots)}"
@@ -105,6 +104,15 @@ def brief(cell: Cell) -> str:
         f"first {cell.limit:,} samples" if cell.limit is not None else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _data(identity: Any) -> str:
+    """``demo data``, ``hub data, validation`` or the first of the files."""
+    if not isinstance(identity, Mapping):
+        return ""
+    files = [file["name"] for file in identity.get("files", ()) if "name" in file]
+    named = files[0] if files else _named(identity, "kind", "{} data")
+    return ", ".join(part for part in (named, _named(identity, "split", "{}")) if part)
 
 
 def _named(values: Any, key: str, words: str) -> str:
@@ -146,6 +154,9 @@ def _facts(value: Any, at: str = "") -> Iterator[Fact]:
         label = f"{at} · {_label(str(key))}" if at else _label(str(key))
         if isinstance(inner, Mapping) and inner:
             yield from _facts(inner, label)
+        elif isinstance(inner, list | tuple) and inner and isinstance(inner[0], Mapping):
+            for item in inner:
+                yield Fact(label, ", ".join(f"{k} {_text(v)}" for k, v in item.items()))
         elif inner is not None and inner != "":
             yield Fact(label, _text(inner))
 

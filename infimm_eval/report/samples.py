@@ -20,6 +20,9 @@ from infimm_eval.report.gather import Run
 from infimm_eval.report.protocol import shots_text
 from infimm_eval.types import Content, Image
 
+_ROUTINE = frozenset({"tokens", "tokens_in", "tokens_out", "seconds"})
+"""Notes that every answer has; the others say that something was out of the ordinary."""
+
 _TEXT = 12_000
 """Characters of one text that a page shows; the log keeps all of it."""
 
@@ -54,12 +57,15 @@ def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any
 
 
 def _shares(cells: Sequence[_Open], count: int) -> dict[str, int]:
-    """The same number for every benchmark, the first ones taking what is left over."""
-    tasks = list(dict.fromkeys(one.cell.task for one in cells))
-    return {
-        task: count // len(tasks) + (position < count % len(tasks))
-        for position, task in enumerate(tasks)
-    }
+    """The same number for every benchmark; what small ones do not use goes to the others."""
+    sizes: dict[str, int] = {}
+    for one in cells:
+        sizes[one.cell.task] = max(sizes.get(one.cell.task, 0), one.log.size(one.cell.place))
+    shares, left = dict.fromkeys(sizes, 0), count
+    for position, task in enumerate(sorted(sizes, key=lambda task: sizes[task])):
+        shares[task] = min(sizes[task], left // (len(sizes) - position))
+        left -= shares[task]
+    return shares
 
 
 class _Page:
@@ -135,8 +141,14 @@ class _Page:
             answer["unread"] = True
         if entry.answer is None:
             answer["finish"] = "no answer"
-        elif entry.answer.finish != "stop":
-            answer["finish"] = entry.answer.finish
+        else:
+            if entry.answer.finish != "stop":
+                answer["finish"] = entry.answer.finish
+            answer["notes"] = [
+                f"{name.replace('_', ' ')}: {note}"
+                for name, note in entry.answer.notes.items()
+                if name not in _ROUTINE
+            ]
         return answer
 
     def _prompt(self, one: _Open, entry: Entry) -> int:
@@ -182,8 +194,10 @@ def _groups(cell: Cell) -> tuple[str, ...]:
 
 
 def _in_group(tags: Mapping[str, str], one: _Open, group: str) -> bool:
-    value = tags.get(next(iter(one.cell.breakdown)), "")
-    return group == value or group in re.split(r"\s*[,;|+]\s*", value)
+    """Breakdowns mostly go by the tag they are named after; MME's do not."""
+    key = next(iter(one.cell.breakdown))
+    values = [tags[key]] if key in tags else list(tags.values())
+    return any(group == v or group in re.split(r"\s*,\s*", v) for v in values)
 
 
 def _counted(references: Iterable[str]) -> list[tuple[str, int]]:

@@ -41,11 +41,21 @@ class Slopes:
     metric: str
     tracks: tuple[Track, ...]
 
+    @property
+    def flat(self) -> bool:
+        """Whether there is one shot count only, so that nothing rises or falls."""
+        return len({point.x for track in self.tracks for point in track.points}) == 1
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
     name: str
     values: Mapping[str, float]
+
+
+_SUB_TASKS = ("score", "accuracy", "accuracy+")
+"""MME names its breakdowns after what is measured, not after what they go by; a score adds the two
+accuracies, so that it ends at 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class Bars:
     def top(self) -> float:
         """The end of the scale: 100, 200 for MME's sub-tasks, more only where a figure is more."""
         most = max((v for series in self.series for v in series.values.values()), default=0.0)
-        return next((top for top in (100.0, 200.0) if most <= top), most)
+        return max(200.0 if self.key == "score" else 100.0, most)
 
 
 def slopes(runs: Sequence[Run]) -> list[Slopes]:
@@ -123,14 +133,15 @@ def breakdowns(runs: Sequence[Run]) -> list[Bars]:
     for run in runs:
         for (task, shots), cells in by_place(run.cells).items():
             name = shots_text(shots) if len(runs) == 1 else f"{run.name}, {shots_text(shots)}"
-            for key in cells[0].breakdown:
-                series = Series(name, _mean_over_seeds([c.breakdown.get(key, {}) for c in cells]))
+            for tag in cells[0].breakdown:
+                series = Series(name, _mean_over_seeds([c.breakdown.get(tag, {}) for c in cells]))
+                key = tag.replace("_", " ")
                 found.setdefault((task, key), (cells[0], []))[1].append(series)
     made = [
         Bars(
             task,
-            f"{cell.title} by {key.replace('_', ' ')}",
-            key.replace("_", " "),
+            f"{cell.title}: {key} by sub-task" if key in _SUB_TASKS else f"{cell.title} by {key}",
+            key,
             tuple(dict.fromkeys(group for one in series for group in one.values)),
             tuple(series),
         )

@@ -15,7 +15,8 @@ MINUS = "\N{MINUS SIGN}"
 
 LEGEND = (
     "Brackets hold the 95 % interval; n counts the scored samples. Figures of papers are set in"
-    " italics. A difference is measured minus published, and is given for the same model only."
+    " italics. A difference is measured minus published, for the same model; the published figure"
+    " lies inside or outside the interval."
 )
 REAL_HINT = "For real ones name a model and its data: --model CHECKPOINT --data DIR (or hub)."
 
@@ -44,10 +45,10 @@ def size(figure: Figure) -> str:
 
 
 def verdict(figure: Figure, number: Number) -> str:
-    """``+2.3, within the interval``: how a measured figure stands to a published one."""
+    """``+2.3, inside``: measured minus published, and where the published figure lies."""
     if figure.value is None:
         return ""
-    where = {True: ", within the interval", False: ", outside the interval", None: ""}
+    where = {True: ", inside", False: ", outside", None: ""}
     return f"{signed(figure.value - number.value)}{where[figure.within(number)]}"
 
 

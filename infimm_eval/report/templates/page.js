@@ -104,6 +104,7 @@
     if (answer.read !== undefined) said.append(make("span", "sub", "read as: " + answer.read));
     if (answer.unread) said.append(make("span", "sub warn", "no answer found in it"));
     if (answer.finish) said.append(make("span", "sub warn", answer.finish === "length" ? "cut at the length limit" : answer.finish));
+    for (const note of answer.notes || []) said.append(make("span", "sub warn", note));
     const score = make("td");
     score.append(scoreOf(answer));
     line.append(head, said, score);
