@@ -287,8 +287,8 @@ class Hub:
     revision: str | None = None
     """A commit to pin; ``None``: the newest, resolved and recorded when a run starts."""
     convert: Callable[[Row], Row | None] = dict
-    """From the published columns to those that official files yield; ``None``: leave the row
-    out (a dataset that holds more than the split)."""
+    """From the published columns (and ``row``, the row's number in the split) to those that
+    official files yield; ``None``: leave the row out (a dataset that holds more than the split)."""
     pictures: Hub | None = None
     """Where the pictures lie, for a dataset that only names them: its converted rows hold
     ``filename`` and ``image``, and are joined by the first."""

@@ -63,9 +63,19 @@ def vqa(row: Row) -> Row:
     return converted
 
 
+def okvqa(row: Row) -> Row:
+    """COCO's question ids are the picture's with one digit behind it; the picture's is left out."""
+    return {**vqa(row), "image_id": int(row["question_id"]) // 10}
+
+
 def scienceqa(row: Row) -> Row:
-    choices = list(row["choices"])
-    return {**row, "choices": choices, "hint": row["hint"] or ""}
+    """The problem's id is left out, so a row is known by its number."""
+    return {
+        **row,
+        "id": str(row["row"]),
+        "choices": list(row["choices"]),
+        "hint": row["hint"] or "",
+    }
 
 
 def mmbench(row: Row) -> Row:
@@ -102,7 +112,7 @@ VQAV2_TEST = replace(VQAV2_VAL, split="test")
 VQAV2_TESTDEV = replace(VQAV2_VAL, split="testdev")
 VQAV2_TRAIN = Hub(repos=("Multimodal-Fatima/VQAv2_train",), split="train", convert=vqa)
 
-OKVQA_VAL = Hub(repos=_moved("OK-VQA"), split="val2014", convert=vqa)
+OKVQA_VAL = Hub(repos=_moved("OK-VQA"), split="val2014", convert=okvqa)
 OKVQA_TRAIN = Hub(repos=("Multimodal-Fatima/OK-VQA_train",), split="train", convert=vqa)
 
 TEXTVQA_VAL = Hub(repos=_moved("textvqa"), split="validation", convert=vqa)
@@ -115,6 +125,7 @@ VIZWIZ_TEST = replace(VIZWIZ_VAL, split="test")
 SCIENCEQA_IMG = Hub(
     repos=_moved("ScienceQA"), config="ScienceQA-IMG", split="test", convert=scienceqa
 )
+SCIENCEQA_IMG_TRAIN = replace(SCIENCEQA_IMG, split="train")
 SCIENCEQA_FULL = replace(SCIENCEQA_IMG, config="ScienceQA-FULL")
 
 MME = Hub(repos=_moved("MME"), split="test")

@@ -137,7 +137,7 @@ def _complete(found: list[Path]) -> list[Path]:
 def _converted(split: Split, title: str) -> Iterator[Row]:
     for number, row in enumerate(read(split.shards, split.root)):
         try:
-            converted = split.hub.convert(row)
+            converted = split.hub.convert({"row": number, **row})
         except (KeyError, TypeError, ValueError) as odd:
             raise UsageError(
                 f"{title}: row {number} from {split.shards[0].name} is not as published "

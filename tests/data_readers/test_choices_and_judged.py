@@ -170,6 +170,7 @@ def test_the_mmmu_tsv_numbers_its_pictures(tmp_path: Path) -> None:
     )
     (got,) = read(MmmuTsv(file="MMMU_DEV_VAL.tsv", split="validation"), tmp_path)
     assert got["image_2"].read() == b"second"
+    assert got["image_7"] is None
     assert (got["options"], got["answer"], got["question_type"]) == (
         ["x", "y"],
         "B",

@@ -122,12 +122,38 @@ def test_captions_of_one_dataset_meet_the_pictures_of_another(tmp_path: Path) ->
         read(hubs.COCO_TEST, tmp_path)
 
 
-def test_ok_vqa_and_vizwiz_answers_are_plain_strings(tmp_path: Path) -> None:
+def test_an_ok_vqa_question_finds_its_picture_by_its_id(tmp_path: Path) -> None:
     columns = vqa_columns(100, 1, ["race"] * 10)
-    columns["question_id"] = ["100"]
+    columns["question_id"] = ["2971475"]
+    del columns["image_id"]
     write(tmp_path / "data" / "val2014-00000-of-00001.parquet", columns)
     (row,) = read(hubs.OKVQA_VAL, tmp_path)
-    assert (row["question_id"], row["answers"]) == ("100", ["race"] * 10)
+    assert (row["question_id"], row["image_id"]) == ("2971475", 297147)
+    assert row["answers"] == ["race"] * 10
+
+
+def test_annotators_records_give_raw_answers_too(tmp_path: Path) -> None:
+    columns = vqa_columns(100, 1, ["x"] * 10)
+    columns["answers_original"] = [[{"answer": "race", "raw_answer": "racing"}] * 10]
+    columns["id_image"] = columns.pop("image_id")
+    write(tmp_path / "data" / "train-00000-of-00001.parquet", columns)
+    (row,) = read(hubs.VQAV2_TRAIN, tmp_path)
+    assert (row["answers"][0], row["raw_answers"][9], row["image_id"]) == ("race", "racing", 50)
+
+
+def test_a_scienceqa_row_is_known_by_its_number(tmp_path: Path) -> None:
+    columns = {
+        "image": [picture(0), None],
+        "question": ["Which?"] * 2,
+        "choices": [["a", "b"]] * 2,
+        "answer": [1, 0],
+        "hint": ["", None],
+    }
+    write(tmp_path / "ScienceQA-FULL" / "test-00000-of-00001.parquet", columns)
+    first, second = read(hubs.SCIENCEQA_FULL, tmp_path)
+    assert [first["id"], second["id"]] == ["0", "1"]
+    assert second["image"] is None
+    assert second["hint"] == ""
 
 
 def test_text_cells_that_look_like_nothing_are_kept_as_answers(tmp_path: Path) -> None:
