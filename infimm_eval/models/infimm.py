@@ -11,15 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from infimm_eval import flamingo
-from infimm_eval.errors import UsageError, unknown
+from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.processor import Encoded, Processor
 from infimm_eval.flamingo.templates import TEMPLATES
 from infimm_eval.flamingo.templates import Turn as Said
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece
 from infimm_eval.models import Choices, places
+from infimm_eval.models.devices import device_of, dtype_of
 from infimm_eval.models.engine.engine import Engine
 from infimm_eval.types import Answer, Content, Image, Prompt, Request, Style
 
@@ -100,29 +99,6 @@ def build_demo(_: str, choices: Choices) -> Infimm:
     if choices.revision is not None:
         raise UsageError("the demo model has no revisions")
     return _loaded(DEMO, "demo", choices)
-
-
-def device_of(choices: Choices) -> torch.device:
-    """``auto`` is the first accelerator that torch finds, else the processor."""
-    if choices.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(choices.device)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(f"--device {choices.device}: torch cannot use it ({reason})") from error
-    return device
-
-
-def dtype_of(choices: Choices, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on an accelerator and float32 on a processor."""
-    if choices.dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if choices.dtype not in known:
-        raise unknown("dtype", choices.dtype, [*known, "auto"])
-    return known[choices.dtype]
 
 
 def document(prompt: Prompt) -> tuple[list[Piece], list[Piece]]:

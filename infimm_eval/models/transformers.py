@@ -1,0 +1,345 @@
+"""Models of the transformers library: IDEFICS, SmolVLM, LLaVA, Qwen-VL and what is built alike.
+
+Loads by the Auto classes, writes by ``writing``; how each architecture computes is the library's
+business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as Pillow
+
+from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.models import Choices, places
+from infimm_eval.models.devices import device_of, dtype_of
+from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.memory import Room
+from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.writing import Pieces, writer
+from infimm_eval.types import Answer, Decoding, Image, Prompt, Request, Style
+
+library: Any = import_module("transformers")
+"""Untyped in good part, and Any as a whole."""
+
+AUTO_BATCH = {"cpu": 4, "cuda": 16}
+"""Where to begin; memory that gives out halves it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    request: Request
+    prompt: Prompt
+    written: Pieces
+    shown: list[Pillow.Image]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> int:
+        return sum(len(p) if isinstance(p, str) else 0 for p in self.written) + sum(
+            picture.width * picture.height // 400 for picture in self.shown
+        )
+
+    @property
+    def alike(self) -> tuple[Decoding, bool]:
+        """Jobs with the same go into one batch; processors want pictures in all rows or none."""
+        return self.request.decoding, bool(self.shown)
+
+
+class Transformers:
+    """A processor and a model that belong together.
+
+    Decoding is the benchmark's alone: nothing of the checkpoint's ``generation_config`` but its
+    end tokens is used, and picture marks are never generated.  Where prompt and answer exceed the
+    model's positions, examples are left out, oldest first; a question that alone does not fit is
+    answered with ``finish="error"``.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        name: str,
+        fingerprint: str,
+        style: Style | None = None,
+        batch_size: int | str = "auto",
+        window: int = 8,
+        workers: int = 2,
+    ) -> None:
+        self.name = name
+        self.model = model.eval()
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.writer = writer(processor)
+        self.style: Style = style or self.writer.style
+        self.counted = Statistics()
+        start = AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else int(batch_size)
+        self.room = Room(start, self.counted)
+        self.window, self.workers = window, workers
+        self._ends = _ends(model, self.tokenizer)
+        self._positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.settings: Mapping[str, Any] = {
+            "backend": "transformers",
+            "fingerprint": fingerprint,
+            "architecture": type(model).__name__,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "pictures": {"processor": type(processor.image_processor).__name__},
+            "chat_template": _template_fingerprint(processor),
+            "transformers": library.__version__,
+        }
+
+    @property
+    def statistics(self) -> Mapping[str, float]:
+        return self.counted.report()
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        return self._answers(requests, self._generate)
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        return self._answers(requests, self._rank)
+
+    def _answers(
+        self, requests: Iterable[Request], work: Callable[[Sequence[_Job]], list[Answer]]
+    ) -> Iterator[Answer]:
+        """Long first within a window; pictures are decoded by threads while the model computes."""
+        size = self.window * self.room.size
+        waiting: list[_Job] = []
+        jobs = ahead(requests, self._prepare, workers=self.workers, depth=2 * self.room.size)
+        with closing(jobs):
+            while True:
+                while len(waiting) < size:
+                    with self.counted.stage("idle"):
+                        job = next(jobs, None)
+                    if job is None:
+                        break
+                    waiting.append(job)
+                if not waiting:
+                    return
+                waiting.sort(key=lambda job: job.cost, reverse=True)
+                batch = [j for j in waiting if j.alike == waiting[0].alike][: self.room.size]
+                waiting = [job for job in waiting if job not in batch]
+                self.counted.count("batches")
+                self.counted.count("requests", len(batch))
+                yield from self.room.run(batch, work)
+
+    def _prepare(self, request: Request) -> _Job:
+        if request.decoding.temperature:
+            raise UsageError(
+                f"{self.name} answers greedily or by beams; a temperature needs a served model "
+                "(openai:NAME)"
+            )
+        pictures = [p for turn in request.prompt.turns for p in turn.content]
+        shown = [_decoded(picture) for picture in pictures if isinstance(picture, Image)]
+        self.counted.count("pictures_in_prompts", len(shown))
+        return _Job(request, request.prompt, self.writer.write(request.prompt), shown)
+
+    # -- answering -------------------------------------------------------------------------------
+
+    def _generate(self, jobs: Sequence[_Job]) -> list[Answer]:
+        decoding = jobs[0].request.decoding
+        fitting, inputs, answers = self._read(jobs, decoding.max_new_tokens)
+        if fitting:
+            with self.counted.stage("generate"), torch.inference_mode():
+                ids = self.model.generate(
+                    **inputs, generation_config=self._config(decoding), tokenizer=self.tokenizer
+                )[:, inputs["input_ids"].shape[1] :]
+            answers += map(self._answer, fitting, ids.tolist())
+        return answers
+
+    def _answer(self, job: _Job, new: list[int]) -> Answer:
+        end = next((i for i, token in enumerate(new) if token in self._ends), len(new))
+        said = self.tokenizer.decode(
+            new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        decoding = job.request.decoding
+        stopped = end < len(new) or any(stop in said for stop in decoding.stop)
+        cut = not stopped and len(new) >= decoding.max_new_tokens
+        self.counted.count("tokens_out", end)
+        notes = {**job.notes, "tokens_out": end}
+        return Answer(job.request.id, said, "length" if cut else "stop", notes=notes)
+
+    def _config(self, decoding: Decoding) -> Any:
+        marks = self.tokenizer.convert_tokens_to_ids(list(self.writer.marks))
+        beams: dict[str, Any] = {}
+        if decoding.num_beams > 1:
+            beams = {"num_beams": decoding.num_beams, "length_penalty": decoding.length_penalty}
+        return library.GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens,
+            min_new_tokens=decoding.min_new_tokens or None,
+            do_sample=False,
+            stop_strings=list(decoding.stop) or None,
+            suppress_tokens=[mark for mark in marks if mark not in self._ends] or None,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self.tokenizer.pad_token_id,
+            bos_token_id=self.tokenizer.bos_token_id,
+            **beams,
+        )
+
+    # -- ranking ---------------------------------------------------------------------------------
+
+    def _rank(self, jobs: Sequence[_Job]) -> list[Answer]:
+        return [answer for job in jobs for answer in self._rank_one(job)]
+
+    def _rank_one(self, job: _Job) -> list[Answer]:
+        """All options of one prompt in one batch, each after its own copy of the prompt: the one
+        way that every architecture understands."""
+        options = [self._continuation(job.written, option) for option in job.request.options]
+        longest = max(map(len, options))
+        fitting, inputs, refused = self._read([job], longest, copies=len(options))
+        if not fitting:
+            return refused
+        prompt = inputs["input_ids"].shape[1]
+        pad = int(self.tokenizer.pad_token_id)
+        rows = torch.tensor([o + [pad] * (longest - len(o)) for o in options])
+        real = torch.tensor([[1] * len(o) + [0] * (longest - len(o)) for o in options])
+        extended = _extended(dict(inputs), rows.to(self.model.device), real.to(self.model.device))
+        with self.counted.stage("rank"), torch.inference_mode():
+            logits = self.model(**extended, use_cache=False).logits[:, prompt - 1 : -1]
+            logp = logits.float().log_softmax(-1).cpu()
+        each = logp.gather(2, rows[..., None])[..., 0] * real
+        logliks = tuple(each.double().sum(1).tolist())
+        best = max(range(len(logliks)), key=logliks.__getitem__)
+        text = job.request.options[best]
+        return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
+
+    def _continuation(self, written: Pieces, option: str) -> list[int]:
+        """Ids that ``option`` adds to the prompt; after a line break where a token would span the
+        seam."""
+        last = written[-1]
+        tail = last[-24:] if isinstance(last, str) else ""
+        for before in (tail, "\n"):
+            start = self.tokenizer.encode(before, add_special_tokens=False)
+            both = self.tokenizer.encode(before + option, add_special_tokens=False)
+            if both[: len(start)] == start and len(both) > len(start):
+                return list(both[len(start) :])
+        raise UsageError(f"{option!r} cannot be tokenized as the continuation of {tail!r}")
+
+    # -- tensors ---------------------------------------------------------------------------------
+
+    def _read(
+        self, jobs: Sequence[_Job], new: int, *, copies: int = 1
+    ) -> tuple[list[_Job], Any, list[Answer]]:
+        """The jobs that leave room for ``new`` tokens, with as many examples as there is room
+        for; their tensors, each job's ``copies`` times; and answers for those that do not fit."""
+        fitting, refused = list(jobs), list[Answer]()
+        room = 2**31 if self._positions is None else int(self._positions) - new
+        while fitting:
+            inputs = self._inputs([job for job in fitting for _ in range(copies)])
+            lengths = inputs["attention_mask"].sum(dim=1).tolist()[::copies]
+            if max(lengths) <= room:
+                for job, tokens in zip(fitting, lengths, strict=True):
+                    job.notes["tokens_in"] = tokens
+                return fitting, inputs, refused
+            for job, tokens in list(zip(fitting, lengths, strict=True)):
+                if tokens > room and not self._shortened(job):
+                    fitting.remove(job)
+                    error = f"the question alone takes {tokens} tokens; there is room for {room}"
+                    refused.append(Answer(job.request.id, "", "error", notes={"error": error}))
+        return [], None, refused
+
+    def _inputs(self, jobs: Sequence[_Job]) -> Any:
+        with self.counted.stage("preprocess"):
+            read = self.writer.read([j.written for j in jobs], [j.shown for j in jobs])
+        return read.to(self.model.device, self.model.dtype)
+
+    def _shortened(self, job: _Job) -> bool:
+        """Leaves out the oldest example with its pictures; False where only the question is
+        left."""
+        turns = job.prompt.turns
+        if len(turns) < 3:
+            return False
+        gone = sum(isinstance(p, Image) for turn in turns[:2] for p in turn.content)
+        job.prompt = replace(job.prompt, turns=turns[2:])
+        job.written = self.writer.write(job.prompt)
+        job.shown = job.shown[gone:]
+        job.notes["dropped_shots"] = job.notes.get("dropped_shots", 0) + 1
+        return True
+
+
+def build(name: str, choices: Choices) -> Transformers:
+    """``name``: a folder or a hub id of any image-text-to-text model."""
+    folder = places.folder(name, choices.revision)
+    device = device_of(choices)
+    dtype = dtype_of(choices, device)
+    kind = places.config(str(folder)).get("model_type")
+    known = library.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if kind not in known:
+        raise UsageError(
+            f"{name} is a {kind!r} model; transformers {library.__version__} has no "
+            "model of that type that reads pictures and writes text"
+        )
+    library.utils.logging.disable_progress_bar()
+    try:
+        processor = library.AutoProcessor.from_pretrained(folder)
+        model = library.AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(f"{name} cannot be loaded by transformers: {reason}") from error
+    return Transformers(
+        model.to(device),
+        processor,
+        name=Path(name).name or name,
+        fingerprint=places.fingerprint(folder),
+        batch_size=choices.batch_size,
+        **choices.options,
+    )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that the checkpoint, its tokenizer or its chat format ends an answer with.
+
+    The rest of the checkpoint's generation settings (sampling, penalties, lengths) is dropped
+    here: the library would fill them in wherever a benchmark leaves one unsaid.
+    """
+    found: set[int] = set()
+    settings = model.generation_config
+    for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
+        found |= {ends} if isinstance(ends, int) else set(ends or ())
+    vocabulary = tokenizer.get_vocab()
+    found |= {vocabulary[t] for t in ("<end_of_utterance>", "<|im_end|>") if t in vocabulary}
+    found.add(tokenizer.eos_token_id)
+    model.generation_config = library.GenerationConfig()
+    return frozenset(found)
+
+
+def _template_fingerprint(processor: Any) -> str | None:
+    template = processor.chat_template or processor.tokenizer.chat_template
+    return sha256(str(template).encode()).hexdigest()[:12] if template else None
+
+
+def _decoded(image: Image) -> Pillow.Image:
+    try:
+        with Pillow.open(BytesIO(image.read())) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise MachineryError(f"{image.name}: not a readable picture ({error})") from error
+
+
+def _extended(
+    inputs: dict[str, torch.Tensor], rows: torch.Tensor, real: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The prompt's tensors with continuations after it, which see the pictures it ends with."""
+    extended = dict(inputs)
+    for name, tensor in inputs.items():
+        if name == "input_ids":
+            extended[name] = torch.cat([tensor, rows], dim=1)
+        elif name == "attention_mask":
+            extended[name] = torch.cat([tensor, real.to(tensor.dtype)], dim=1)
+        elif name == "image_attention_mask":
+            last = tensor[:, -1:].expand(-1, rows.shape[1], *tensor.shape[2:])
+            extended[name] = torch.cat([tensor, last], dim=1)
+        elif name.endswith("token_type_ids"):
+            extended[name] = torch.cat([tensor, torch.zeros_like(rows)], dim=1)
+    return extended

@@ -1,0 +1,186 @@
+"""A prompt as one of transformers' processors wants to read it: text with picture marks.
+
+Knows processors and chat templates; loads nothing and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from PIL import Image as Pillow
+
+from infimm_eval.types import Content, Image, Prompt, Style, Turn
+
+Pieces = tuple[str | Image, ...]
+"""Text with its marks in it as one piece, or text and pictures in turn, as the processor likes."""
+
+
+class Writer(Protocol):
+    """How one family of models is written to."""
+
+    @property
+    def style(self) -> Style:
+        """The wording that the checkpoint comes with a format for."""
+        ...
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """What stands for a picture and must not be generated."""
+        ...
+
+    def write(self, prompt: Prompt) -> Pieces: ...
+
+    def read(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+        """The processor's tensors for a batch, padded on the left; each prompt's pictures in
+        order."""
+        ...
+
+
+def writer(processor: Any) -> Writer:
+    """IDEFICS-1 takes pictures among its text and has no chat template; all others have marks."""
+    if type(processor).__name__ == "IdeficsProcessor":
+        return Interleaved(processor)
+    return Marked(processor)
+
+
+def neutral(text: str, special: Sequence[str]) -> str:
+    """``text`` with a space inside everything that a tokenizer would take for a special token.
+
+    Processors count picture marks in the text, and one that a question spells out
+    (``what does <image> mean?``) fails its whole batch.
+    """
+    for token in special:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def specials(processor: Any) -> list[str]:
+    """Everything longer than a character that the tokenizer takes for a special token."""
+    tokenizer = processor.tokenizer
+    added = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
+    marks = [str(getattr(processor, "image_token", "<image>")), *tokenizer.all_special_tokens]
+    return sorted({t for t in [*added, *marks] if len(t) > 1}, key=len, reverse=True)
+
+
+class Marked:
+    """Chat template where the prompt asks for ``instruct``; else text and marks one after
+    another, a line break between examples, as the base models of this kind were trained."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        tokenizer = processor.tokenizer
+        mark = str(getattr(processor, "image_token", "<image>"))
+        self.marks = tuple(
+            token
+            for token in (mark, "<fake_token_around_image>", "<|vision_start|>", "<|vision_end|>")
+            if token in tokenizer.get_vocab()
+        )
+        framed = f"<|vision_start|>{mark}<|vision_end|>"
+        self._mark = framed if "<|vision_start|>" in self.marks else mark
+        self._special = specials(processor)
+
+    @property
+    def style(self) -> Style:
+        template = self.processor.chat_template or self.processor.tokenizer.chat_template
+        return "instruct" if template else "completion"
+
+    def write(self, prompt: Prompt) -> Pieces:
+        if prompt.style == "instruct" and self.style == "instruct":
+            return (self._chat(prompt),)
+        return (self._document(prompt),)
+
+    def read(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+        texts = [str(piece) for (piece,) in written]
+        opening = self.processor.tokenizer.bos_token
+        opened = opening is not None and all(text.startswith(opening) for text in texts)
+        return self.processor(
+            text=texts,
+            images=[list(pictures) for pictures in shown] if any(shown) else None,
+            padding=True,
+            add_special_tokens=not opened,
+            return_tensors="pt",
+        )
+
+    def _chat(self, prompt: Prompt) -> str:
+        said = [(turn.role, turn.content) for turn in prompt.turns]
+        heard = [("system", (prompt.system,)), *said] if prompt.system else said
+        turns = [{"role": role, "content": self._parts(content)} for role, content in heard]
+        return str(
+            self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        )
+
+    def _parts(self, content: Content) -> list[dict[str, str]]:
+        return [
+            {"type": "image"}
+            if isinstance(piece, Image)
+            else {"type": "text", "text": neutral(piece, self._special)}
+            for piece in content
+        ]
+
+    def _document(self, prompt: Prompt) -> str:
+        text = f"{prompt.system}\n" if prompt.system else ""
+        for turn in prompt.turns:
+            for piece in turn.content:
+                is_mark = isinstance(piece, Image)
+                text += self._mark if is_mark else neutral(str(piece), self._special)
+            text += "\n" if turn.role == "assistant" else ""
+        return text
+
+
+class Interleaved:
+    """IDEFICS-1: ``User:`` and ``Assistant:`` lines where its tokenizer has the end-of-utterance
+    token (the instruct checkpoints), else the bare document."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        special = specials(processor)
+        self.marks = ("<image>", "<fake_token_around_image>")
+        self._special = sorted({*special, *self.marks}, key=len, reverse=True)
+        self._end = "<end_of_utterance>"
+
+    @property
+    def style(self) -> Style:
+        known = self._end in self.processor.tokenizer.get_vocab()
+        return "instruct" if known else "completion"
+
+    def write(self, prompt: Prompt) -> Pieces:
+        chat = prompt.style == "instruct" and self.style == "instruct"
+        pieces: list[str | Image] = [f"{prompt.system}\n"] if prompt.system else []
+        for turn in prompt.turns:
+            pieces += self._said(turn) if chat else self._shown(turn)
+        return _joined([*pieces, "\nAssistant:"] if chat else pieces)
+
+    def read(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+        prompts = []
+        for pieces, pictures in zip(written, shown, strict=True):
+            left = iter(pictures)
+            prompts.append([p if isinstance(p, str) else next(left) for p in pieces])
+        return self.processor(
+            text=prompts, padding="longest", add_end_of_utterance_token=False, return_tensors="pt"
+        )
+
+    def _said(self, turn: Turn) -> list[str | Image]:
+        name = "\nUser: " if turn.role == "user" else "\nAssistant: "
+        return [name, *self._content(turn.content), self._end]
+
+    def _shown(self, turn: Turn) -> list[str | Image]:
+        return [*self._content(turn.content), *(["\n"] if turn.role == "assistant" else [])]
+
+    def _content(self, content: Content) -> list[str | Image]:
+        return [p if isinstance(p, Image) else self._neutral(p) for p in content]
+
+    def _neutral(self, text: str) -> str:
+        # The processor would fetch a text that is an address and nothing else.
+        return neutral(text, self._special).replace("://", ":// ")
+
+
+def _joined(pieces: Sequence[str | Image]) -> Pieces:
+    """Neighbouring texts as one."""
+    joined: list[str | Image] = []
+    for piece in pieces:
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return tuple(joined)
