@@ -195,7 +195,7 @@ def mmvet() -> Metrics:
             breakdown={
                 "capability": _averages(_grouped(scored, _capabilities), 100),
                 "integration": _averages(
-                    _grouped(scored, lambda o: ["+".join(_capabilities(o))]), 100
+                    _grouped(scored, lambda o: filter(None, ["+".join(_capabilities(o))])), 100
                 ),
             },
             units=[_unit(outcome) for outcome in scored],
@@ -206,7 +206,7 @@ def mmvet() -> Metrics:
 
 def _capabilities(outcome: Outcome) -> list[str]:
     """In the order of the official table."""
-    named = {name.strip() for name in outcome.tags["capability"].split(",")}
+    named = {name.strip() for name in outcome.tags.get("capability", "").split(",")} - {""}
     if strange := named - set(CAPABILITIES):
         raise unknown("MM-Vet capability", min(strange), CAPABILITIES)
     return [name for name in CAPABILITIES if name in named]

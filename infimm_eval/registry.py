@@ -41,7 +41,7 @@ def split_of(task: Task, name: str) -> Task:
     if name not in task.splits:
         raise unknown(f"split of {task.name}", name, task.splits)
     split = task.splits[name]
-    submission = task.submission
+    submission = split.submission or task.submission
     if submission is not None and split.filename:
         submission = replace(submission, filename=split.filename)
     return replace(

@@ -6,10 +6,10 @@ file format and no benchmark itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 
 from infimm_eval import data
@@ -40,7 +40,7 @@ class Result:
     unscored: int = 0
     unparsed: int = 0
     without_prediction: int = 0
-    notes: Sequence[str] = field(default_factory=tuple)
+    without_reference: int = 0
 
     @property
     def value(self) -> float | None:
@@ -56,6 +56,7 @@ class Result:
             "unscored": self.unscored,
             "unparsed": self.unparsed,
             "without_prediction": self.without_prediction,
+            "without_reference": self.without_reference,
             "metrics": dict(self.summary.metrics),
             "breakdown": {by: dict(groups) for by, groups in self.summary.breakdown.items()},
         }
@@ -84,7 +85,7 @@ def score(
         return _graded(task, submission, name, predictions, references)
     answers = submission.read(predictions)
     samples = list(samples_of(task, references or predictions))
-    _known(answers, samples, predictions)
+    strangers = _strangers(answers, samples, predictions, submission)
     lacking = [sample.id for sample in samples if sample.id not in answers]
     if lacking and submission.missing == "refused" and not allow_partial:
         raise UsageError(
@@ -110,6 +111,7 @@ def score(
         unscored=sum(outcome.score.value is None for outcome in outcomes),
         unparsed=sum(not outcome.score.parsed for outcome in outcomes),
         without_prediction=len(lacking),
+        without_reference=strangers,
     )
 
 
@@ -135,14 +137,19 @@ def _submission(task: Task) -> Submission:
     return task.submission
 
 
-def _known(answers: Mapping[str, str], samples: Sequence[Sample], path: Path) -> None:
-    strangers = answers.keys() - {sample.id for sample in samples}
-    if strangers:
-        some = ", ".join(sorted(strangers)[:3])
+def _strangers(
+    answers: Collection[str], samples: Sequence[Sample], path: Path, submission: Submission
+) -> int:
+    """Predictions for questions that the references do not have: refused where the official
+    script refuses them, and where nothing is left."""
+    known = {sample.id for sample in samples}
+    strangers = [key for key in answers if key not in known]
+    if strangers and (submission.missing != "wrong" or len(strangers) == len(answers)):
         raise UsageError(
             f"{path}: {len(strangers)} of {len(answers)} predictions are for questions that the "
-            f"references do not have ({some}); is it the same split?"
+            f"references do not have ({', '.join(strangers[:3])}); is it the same split?"
         )
+    return len(strangers)
 
 
 def _graded(
@@ -154,7 +161,7 @@ def _graded(
     grades = submission.grades(predictions)
     known = {s.id: s for s in samples_of(task, references)} if references else {}
     if known:
-        _known({key: "" for key in grades}, list(known.values()), predictions)
+        _strangers(grades, list(known.values()), predictions, submission)
     outcomes = []
     for key, runs in grades.items():
         sample = known.get(key, Sample(id=key))
@@ -166,13 +173,6 @@ def _graded(
         variant=name,
         headline=task.headline,
         n=len(outcomes),
-        summary=task.metrics(outcomes, _over_runs(list(grades.values()))),
+        summary=task.metrics(outcomes, {}),
         without_prediction=len(known.keys() - grades.keys()),
     )
-
-
-def _over_runs(grades: Sequence[Sequence[float]]) -> dict[str, float]:
-    if len({len(runs) for runs in grades}) != 1 or len(grades[0]) < 2:
-        return {}
-    totals = [100 * fmean(run) for run in zip(*grades, strict=True)]
-    return {"runs": len(totals), "deviation over runs": pstdev(totals)}

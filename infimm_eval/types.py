@@ -363,6 +363,8 @@ class Split:
     """Its answers are not public: it is run for a submission, not for a figure."""
     filename: str = ""
     """The submission's name where it differs from the benchmark's."""
+    submission: Submission | None = None
+    """The submission itself, where more than its name differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,7 @@ TASK = Task(
     headline="accuracy",
     rankable=True,
     columns={"ScienceQA-Img": "accuracy"},
-    submission=answers.scienceqa("scienceqa_results.json"),
+    submission=answers.scienceqa("scienceqa_img_results.json", pictures_only=True),
     splits={
         "full": Split(
             source=Source(
@@ -65,6 +65,7 @@ TASK = Task(
                 hub=hubs.SCIENCEQA_FULL,
             ),
             title="ScienceQA",
+            submission=answers.scienceqa("scienceqa_results.json", pictures_only=False),
         )
     },
 )

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = infimm_eval.main(argv, prog_name="infimm-eval", standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except click.ClickException as error:
-        error.show()
+        _say(f"infimm-eval: {error.format_message()}")
         return USAGE
     except InfimmEvalError as error:
         _say(f"infimm-eval: {error}")

@@ -49,7 +49,8 @@ def _lines(result: Result) -> list[str]:
     """Every figure of a result, a line each."""
     head = f"{result.task} ({result.variant}), n = {result.n:,}"
     troubles = {
-        "without a prediction": result.without_prediction,
+        "questions without a prediction": result.without_prediction,
+        "predictions without a question": result.without_reference,
         "unscored": result.unscored,
         "without a readable answer": result.unparsed,
     }
@@ -57,6 +58,8 @@ def _lines(result: Result) -> list[str]:
     lines = [", ".join([head, *told])]
     lines += [f"  {name:<28} {value:9.3f}" for name, value in result.summary.metrics.items()]
     for by, groups in result.summary.breakdown.items():
+        if not groups:
+            continue
         lines.append(f"  by {by}")
         lines += [f"    {name:<26} {value:9.3f}" for name, value in groups.items()]
     return lines

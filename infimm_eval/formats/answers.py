@@ -7,6 +7,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from infimm_eval.data.choices import SUBJECTS
 from infimm_eval.errors import UsageError
 from infimm_eval.formats.files import load_json, load_object, once, text_of, write_json
 from infimm_eval.types import Record, Sample, Submission
@@ -119,17 +120,22 @@ def _mmmu_sample(
         id=key,
         references=answers,
         options=options,
-        tags={"subject": subject, "question_type": question_type},
+        tags={
+            "subject": subject,
+            "question_type": question_type,
+            "discipline": SUBJECTS.get(subject, "other"),
+        },
     )
 
 
 # -- ScienceQA -----------------------------------------------------------------------------------
 
 
-def scienceqa(filename: str) -> Submission:
+def scienceqa(filename: str, *, pictures_only: bool) -> Submission:
     """``{"results": {"5": 1, ...}}`` with option numbers; ``outputs`` keeps what was said.
 
-    Read also as LLaVA's lists of ``correct`` and ``incorrect`` questions.
+    Read also as LLaVA's lists of ``correct`` and ``incorrect`` questions.  ``pictures_only``
+    takes the questions with a picture out of references that hold all.
     """
 
     def write(records: Sequence[Record], path: Path) -> None:
@@ -148,13 +154,18 @@ def scienceqa(filename: str) -> Submission:
         numbers = {key: int(value) for key, value in body["results"].items()}
         return {key: ascii_uppercase[n] if n >= 0 else "" for key, n in numbers.items()}
 
+    def references(path: Path) -> Iterator[Sample]:
+        for sample in scienceqa_problems(path):
+            if not pictures_only or sample.tags["modality"] == "IMG":
+                yield sample
+
     return Submission(
-        filename=filename, write=write, read=read, references=scienceqa_lists, missing="wrong"
+        filename=filename, write=write, read=read, references=references, missing="wrong"
     )
 
 
-def scienceqa_lists(path: Path) -> Iterator[Sample]:
-    """The right letters in LLaVA's output lists (``ground_truth``), or in ``problems.json``."""
+def scienceqa_problems(path: Path) -> Iterator[Sample]:
+    """The test questions of ``problems.json``, or those in LLaVA's output lists."""
     body = load_object(path, "questions to problems")
     if "correct" in body and "incorrect" in body:
         for row in [*body["correct"], *body["incorrect"]]:
@@ -168,13 +179,14 @@ def scienceqa_lists(path: Path) -> Iterator[Sample]:
     for key, row in body.items():
         if not isinstance(row, dict) or "choices" not in row:
             raise UsageError(f"{path} is neither problems.json nor a list of outputs")
-        yield Sample(
-            id=key,
-            references=(ascii_uppercase[row["answer"]],),
-            options=tuple((choice,) for choice in row["choices"]),
-            tags={k: str(row[k]) for k in ("subject", "topic", "grade") if row.get(k)}
-            | {"modality": "IMG" if row.get("image") else "TXT"},
-        )
+        if row.get("split", "test") == "test":
+            yield Sample(
+                id=key,
+                references=(ascii_uppercase[row["answer"]],),
+                options=tuple((choice,) for choice in row["choices"]),
+                tags={k: str(row[k]) for k in ("subject", "topic", "grade") if row.get(k)}
+                | {"modality": "IMG" if row.get("image") else "TXT"},
+            )
 
 
 def _index(record: Record) -> int:
