@@ -1,0 +1,212 @@
+"""Where a call's time goes: vision, resampler, prefill, decode.  Prints one JSON object.
+
+Run by hand, never by the tests:
+    python tests/bench/bench_flamingo.py [--images 5] [--beams 3] [--threads 2] [--reproject]
+
+The default sizes are those in which the released code was measured: hidden 512, 8 layers, a gated
+block before every second, vocabulary 32002, pictures of 224 px, tower of width 384 with 6 layers,
+8 prompts, 32 new tokens, float32.  `--reproject` projects all pictures of all gated blocks again
+at every step, as the released code does; the answer is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+
+import torch
+from torch import Tensor
+
+from infimm_eval.flamingo import (
+    DecoderConfig,
+    EvaConfig,
+    Flamingo,
+    FlamingoConfig,
+    generate,
+    load,
+)
+
+IMAGE, EOC = 32001, 32000
+
+
+def config(args: argparse.Namespace) -> FlamingoConfig:
+    return FlamingoConfig(
+        visual=EvaConfig(
+            image_size=args.pixels,
+            layers=args.vision_layers,
+            width=args.vision_width,
+            patch_size=14,
+            mlp_ratio=2.6667,
+            rope=True,
+            intp_freq=True,
+            naiveswiglu=True,
+            subln=True,
+        ),
+        language=DecoderConfig(
+            model_type="mistral",
+            vocab_size=32002,
+            hidden_size=args.hidden,
+            intermediate_size=args.intermediate,
+            num_hidden_layers=args.layers,
+            num_attention_heads=args.heads,
+            num_key_value_heads=args.kv_heads,
+            max_position_embeddings=4096,
+            sliding_window=4096,
+        ),
+        cross_attn_every_n_layers=args.every,
+        image_token_id=IMAGE,
+        eoc_token_id=EOC,
+    )
+
+
+def prompt(args: argparse.Namespace) -> Tensor:
+    """Per picture: end of chunk, tag and `--words` words; then one more word (B, T)."""
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for _ in range(args.batch):
+        row = [1]
+        for _ in range(args.images):
+            words = torch.randint(3, EOC, (args.words,), generator=generator).tolist()
+            row += [EOC, IMAGE, *words]
+        rows.append(row)
+    return torch.tensor(rows)
+
+
+def timed(
+    stage: Callable[[], Tensor], repeats: int, clock: Callable[[], float], sync: Callable[[], None]
+) -> float:
+    """Median seconds of `repeats` calls after one that warms up."""
+    taken = []
+    for _ in range(repeats + 1):
+        sync()
+        start = clock()
+        stage()
+        sync()
+        taken.append(clock() - start)
+    return statistics.median(taken[1:])
+
+
+@torch.inference_mode()
+def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
+    """Seconds in each stage, and of whole calls."""
+    device = model.device
+    sync = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    B, new = args.batch, args.new_tokens
+    ids_BT = prompt(args).to(device)
+    pixels = torch.randn(B * args.images, 3, args.pixels, args.pixels, device=device).to(
+        model.dtype
+    )
+    features = model.vision_encoder(pixels)
+    latents_BIVD = model.perceiver(features).unflatten(0, (B, args.images))
+    lengths = [ids_BT.shape[1]] * B
+    blocks = [
+        layer.gated_cross_attn_layer
+        for layer in model.lang_encoder.model.layers
+        if layer.gated_cross_attn_layer is not None
+    ]
+
+    def prefill() -> Tensor:
+        cache = model.new_cache(B, lengths[0] + new)
+        return model.prefill(cache, ids_BT, lengths, latents_BIVD)
+
+    cache = model.new_cache(B, lengths[0] + new)
+    model.prefill(cache, ids_BT, lengths, latents_BIVD)
+
+    def decode() -> Tensor:
+        cache.lengths = list(lengths)
+        token = ids_BT[:, -1:]
+        for _ in range(new - 1):
+            if args.reproject:
+                for block in blocks:
+                    block.attn.project(latents_BIVD)
+            token = model.step(cache, token)[:, 0].argmax(-1, keepdim=True)
+        return token
+
+    def call(beams: int) -> Tensor:
+        latents = model.encode_images(pixels).unflatten(0, (B, args.images))
+        answers = generate(
+            model,
+            ids_BT,
+            None,
+            latents,
+            max_new_tokens=new,
+            min_new_tokens=new,
+            num_beams=beams,
+        )
+        return torch.tensor(len(answers))
+
+    stages: dict[str, Callable[[], Tensor]] = {
+        "vision": lambda: model.vision_encoder(pixels),
+        "resampler": lambda: model.perceiver(features),
+        "prefill": prefill,
+        "decode": decode,
+        "greedy_call": lambda: call(1),
+    }
+    if args.beams > 1:
+        stages[f"beam{args.beams}_call"] = lambda: call(args.beams)
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    chosen = [n for n in stages if not args.stages or n in args.stages.split(",")]
+    return {name: timed(stages[name], args.repeats, clock, sync) for name in chosen}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in {
+        "batch": 8,
+        "images": 5,
+        "words": 20,
+        "new-tokens": 32,
+        "beams": 3,
+        "hidden": 512,
+        "intermediate": 1408,
+        "layers": 8,
+        "heads": 8,
+        "kv-heads": 2,
+        "every": 2,
+        "pixels": 224,
+        "vision-width": 384,
+        "vision-layers": 6,
+        "repeats": 3,
+        "threads": 2,
+    }.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: CPU seconds")
+    parser.add_argument("--stages", default="", help="comma-separated; all by default")
+    parser.add_argument("--reproject", action="store_true")
+    parser.add_argument("--checkpoint", help="a folder to load instead of random weights")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    dtype = getattr(torch, args.dtype)
+    if args.checkpoint:
+        model = load(args.checkpoint, device=args.device, dtype=dtype)
+    else:
+        model = Flamingo(config(args)).to(args.device, dtype).eval()
+    seconds = measure(model, args)
+    steps = args.new_tokens - 1
+    print(
+        json.dumps(
+            {
+                "date": date.today().isoformat(),
+                "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+                "processor": platform.machine(),
+                "torch": torch.__version__,
+                "sizes": vars(args),
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "seconds": {name: round(s, 4) for name, s in seconds.items()},
+                "ms_per_step": round(1000 * seconds.get("decode", 0) / steps, 2),
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
