@@ -282,7 +282,9 @@ def _folder(name_or_path: str | Path, hub: Mapping[str, Any], *, weights: bool =
         return folder
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "tokenizer*", *(["*.safetensors", "pytorch_model*.bin"] if weights else [])]
+    wanted = ["*.json", "*.jinja", "tokenizer*"]
+    if weights:
+        wanted += ["*.safetensors", "pytorch_model*.bin"]
     options = {key: value for key, value in given.items() if key in _HUB}
     try:
         return Path(snapshot_download(str(name_or_path), allow_patterns=wanted, **options))

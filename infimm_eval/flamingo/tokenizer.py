@@ -107,13 +107,14 @@ class Tokenizer:
 
         Equal to tokenizing the whole string with its special tokens recognised, except where
         text spells one out (``<image>`` in a question): those characters stay characters, and
-        what the vocabulary would still read as a special token becomes the unknown one.
+        what the vocabulary would still read as a special token becomes the unknown one.  Half a
+        surrogate pair, which JSON can hold and UTF-8 cannot, becomes U+FFFD.
         ``literal=False`` is the original's reading, where such text does become the token.
         """
         runs = [
             run
             for is_text, group in groupby(pieces, lambda piece: isinstance(piece, str))
-            for run in (["".join(map(str, group))] if is_text else group)
+            for run in ([_sound("".join(map(str, group)))] if is_text else group)
         ]
         whole = "".join(run if isinstance(run, str) else self._names[run] for run in runs)
         ids = self.raw.encode(whole, add_special_tokens=False).ids
@@ -149,7 +150,7 @@ class Tokenizer:
     def _encode_alone(self, run: Piece) -> list[int]:
         if isinstance(run, Mark):
             return [self.id(run)]
-        ids = self._blind.encode(run, add_special_tokens=False).ids
+        ids = self._blind.encode(_sound(run), add_special_tokens=False).ids
         plain = (self._unknown if i in self._reserved else i for i in ids)
         return [i for i in plain if i is not None]
 
@@ -165,6 +166,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise UsageError(f"{path} should hold a JSON object, not a {type(read).__name__}")
     return read
+
+
+def _sound(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _raw(folder: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:

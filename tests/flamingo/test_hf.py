@@ -19,9 +19,11 @@ from infimm_eval.flamingo import Flamingo, FlamingoConfig, hf
 from infimm_eval.flamingo.checkpoint import save_pretrained
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf import InfiMM, InfiMMProcessor
+from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "zephyr_tiny"
+PROMPTS = GOLDEN.parent / "processor" / "prompts.json"
 VISUAL = {"image_size": 28, "layers": 1, "width": 32, "head_width": 16, "patch_size": 14}
 LANGUAGE = {
     "model_type": "mistral",
@@ -275,6 +277,15 @@ def test_saving_writes_the_original_layout_back(checkpoint: Path, tmp_path: Path
     model.save_pretrained(tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (checkpoint / name).read_bytes()
+
+
+@pytest.mark.skipif(not PROMPTS.is_file(), reason="the golden prompts are not here")
+def test_decoding_is_the_originals(zephyr: Tokenizer) -> None:
+    golden = json.loads(PROMPTS.read_text())
+    ids = next(case["input_ids"] for case in golden["cases"] if case["name"] == "readme_example")
+    processor = InfiMMProcessor(Processor(zephyr))
+    assert processor.batch_decode([ids], True) == golden["decode"]["skip_special"]
+    assert processor.decode(ids, True) == zephyr.decode(ids)
 
 
 SEARCHES: dict[str, tuple[int, dict[str, Any]]] = {

@@ -96,6 +96,12 @@ def test_a_tokenizer_that_treats_the_first_word_apart_still_agrees_with_the_whol
     assert newer.encode(pieces) == raw.encode(spelt_out(pieces)).ids != zephyr.encode(pieces)
 
 
+def test_half_a_surrogate_pair_is_a_replacement_character(zephyr: Tokenizer) -> None:
+    assert zephyr.encode(["a \ud83d b"]) == zephyr.encode(["a \ufffd b"])
+    assert zephyr.encode(["\ud83d", "\udc31"]) == zephyr.encode(["\U0001f431"])
+    assert zephyr.continuation("\ud83d", " \ud83d") == zephyr.continuation("a", " \ufffd")
+
+
 def test_the_conversion_agrees_with_sentencepiece_on_any_text(
     zephyr: Tokenizer, sentencepiece_file: Path
 ) -> None:
