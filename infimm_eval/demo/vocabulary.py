@@ -35,3 +35,11 @@ def build(texts: Iterable[str]) -> Tokenizer:
     )
     tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in _SPECIAL])
     return tokenizer
+
+
+def number(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the tokenizer was built with."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise KeyError(token)
+    return found

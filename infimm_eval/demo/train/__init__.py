@@ -1,0 +1,7 @@
+"""How the demo checkpoint was made and measured; the one part of the demo that needs torch.
+
+    python -m infimm_eval.demo.train --output DIR --seed 0
+    python -m infimm_eval.demo.train.measure DIR
+
+The rest of the demo knows nothing of it.
+"""

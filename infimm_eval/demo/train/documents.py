@@ -1,0 +1,141 @@
+"""What the demo model is trained on: interleaved documents, each in a style of its own.
+
+A document is a few examples, most with a picture; from its first pictured examples a reader can
+tell the style of the later ones.  Knows nothing of tensors or of the benchmarks' rows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from infimm_eval.demo import judged_rows, questions
+from infimm_eval.demo.scenes import Scene
+from infimm_eval.demo.vocabulary import IMAGE
+from infimm_eval.demo.words import PLAIN, Question, Style, any_style, ask, caption
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What is said before the model speaks, and what it should say: in the style, and plainly.
+
+    ``prompt`` has a picture's mark where the picture stands.
+    """
+
+    prompt: str
+    answer: str
+    plain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """``picture`` is a number in the batch, ``None`` for an example without; ``trained`` says
+    whether the answer is to be learned or only read."""
+
+    picture: int | None
+    prompt: str
+    answer: str
+    trained: bool
+
+
+Document: TypeAlias = tuple[Example, ...]
+Asker: TypeAlias = Callable[[Scene, Style, random.Random], Exchange]
+
+
+def shown(
+    asker: Asker, scenes: Sequence[Scene], among: Sequence[int], rng: random.Random
+) -> Document:
+    """Several pictured examples in one style, of the scenes with the numbers ``among``.
+
+    The first cannot know the style and is trained only where that does not matter.
+    """
+    style = any_style(rng)
+    examples = []
+    for n, picture in enumerate(rng.sample(among, rng.choice((2, 3, 4, 5, 5, 5, 5, 5)))):
+        asked = asker(scenes[picture], style, rng)
+        known = n > 0 or asked.answer == asked.plain
+        examples.append(Example(picture, asked.prompt, asked.answer, trained=known))
+    return tuple(examples)
+
+
+def told(
+    asker: Asker, scenes: Sequence[Scene], among: Sequence[int], rng: random.Random
+) -> Document:
+    """One pictured example, after two without their pictures or none: the answer is plain.
+
+    Examples without pictures say what is wanted, not what the words stand for: whatever their
+    style, the model keeps its own.
+    """
+    style = any_style(rng)
+    examples = []
+    for picture in rng.sample(among, rng.choice((0, 0, 0, 2))):
+        asked = asker(scenes[picture], style, rng)
+        blind = asked.prompt.replace(IMAGE, "")
+        examples.append(Example(None, blind, asked.answer, trained=False))
+    seen = rng.choice(among)
+    asked = asker(scenes[seen], style, rng)
+    return (*examples, Example(seen, asked.prompt, asked.plain, trained=True))
+
+
+# -- what is asked -------------------------------------------------------------------------------
+
+
+def ask_for_caption(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    return Exchange(f"{IMAGE}Output:", caption(scene, style), caption(scene, PLAIN))
+
+
+def ask_openly(
+    make: Callable[[Scene, Style, random.Random], Question],
+) -> Asker:
+    def asker(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+        question = make(scene, style, rng)
+        return Exchange(_put(question.text), question.answer, question.plain)
+
+    return asker
+
+
+def ask_for_letter(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    choice = questions.choose(scene, rng)
+    letter = "ABCD"[choice.answer]
+    hint = rng.choice(("", "", "Context: Look at the things.\n"))
+    mark = rng.choice((f"{IMAGE}{hint}Question:", f"{IMAGE}{hint}Question:", f"Question:{IMAGE}"))
+    options = questions.lettered(choice.options)
+    return Exchange(f"{mark}{choice.text}\n{options}Short answer:", letter, letter)
+
+
+def ask_yes_or_no(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    fitting = [
+        statement
+        for category, statement in questions.STATEMENTS.items()
+        if scene.sign or category not in questions.SIGNED
+    ]
+    pair = rng.choice(fitting)(scene, rng)
+    right = rng.randrange(2)
+    answer = ("yes", "no")[right]
+    return Exchange(_put(f"{pair[right]} Please answer yes or no."), answer, answer)
+
+
+def ask_at_length(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    family = "sign" if scene.sign else "scene"
+    makers = [make for _, fits, make in judged_rows.ABILITIES if fits == family]
+    long = rng.choice(makers)(scene, rng)
+    return Exchange(_put(long.text), long.said, long.said)
+
+
+def _put(text: str) -> str:
+    return f"{IMAGE}Question:{text} Short answer:"
+
+
+ask_question = ask_openly(ask)
+OF_SCENES: tuple[Asker, ...] = (
+    ask_openly(questions.know),
+    ask_openly(questions.ask_the_blind_way),
+    ask_for_letter,
+    ask_for_letter,
+    ask_yes_or_no,
+    ask_at_length,
+)
+OF_SIGNS: tuple[Asker, ...] = (ask_openly(questions.read_sign), ask_yes_or_no, ask_at_length)
+"""What is asked besides captions and plain questions, of pictures without and with a sign."""

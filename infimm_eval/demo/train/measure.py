@@ -1,0 +1,115 @@
+"""Score a checkpoint on the demo benchmarks: ``python -m infimm_eval.demo.train.measure DIR``.
+
+Runs the program itself: with the pictures, with black ones in their place, and with the best
+constant answers instead of a model.  Writes the figures to ``DIR/scores.json``; computes none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from infimm_eval import models, registry, runner
+from infimm_eval.demo.scenes import SIDE
+from infimm_eval.models.fake import Fake
+from infimm_eval.screen import Screen
+from infimm_eval.types import Answer, Image, Model, Request
+
+TASKS = ("coco", "vqav2")
+SHOTS = (0, 4)
+CONSTANTS = 12
+"""How many of the most common targets of the train split are tried as constant answers."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="infimm_eval.demo.train.measure", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the checkpoint")
+    given = parser.parse_args(arguments)
+    scores = measure(given.folder)
+    (given.folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", "utf-8")
+    print(json.dumps(scores, indent=2))
+
+
+def measure(folder: Path, limit: int | None = None) -> dict[str, dict[str, float]]:
+    """``{"coco": {"0 shots": ..., "4 shots": ..., "4 shots, black pictures": ...}, ...}`` in the
+    published units, rounded to one decimal."""
+    model = models.load(str(folder), device="cpu", dtype="float32")
+    scores: dict[str, dict[str, float]] = {task: {} for task in TASKS}
+    for suffix, shown in (("", model), (", black pictures", Blindfolded(model))):
+        for task in TASKS:
+            found = run(shown, task, SHOTS, limit)
+            for shots, value in zip(SHOTS, found, strict=True):
+                scores[task][f"{shots} shots{suffix}"] = value
+    for task in TASKS:
+        scores[task]["constant"] = max(
+            run(Fake(said), task, SHOTS[:1], limit)[0] for said in common(task)
+        )
+    return scores
+
+
+def run(model: Model, task: str, shots: Sequence[int], limit: int | None) -> list[float]:
+    """The headline of one benchmark at each number of shots."""
+    plan = runner.Plan(tasks=[registry.load(task)], shots=shots, limit=limit, samples_shown=0)
+    with tempfile.TemporaryDirectory() as folder:
+        cells = runner.run(plan, model, Path(folder), Screen(quiet=True))
+    return [round(cell.value or 0.0, 1) for cell in cells]
+
+
+def common(task: str) -> list[str]:
+    """The most common targets of the train split."""
+    benchmark = registry.load(task)
+    if benchmark.shots is None:
+        raise ValueError(f"{task} has no train split")
+    counts = Counter(benchmark.sample(row).target for row in benchmark.shots.demo())
+    return [target for target, _ in islice(counts.most_common(), CONSTANTS)]
+
+
+class Black(Image):
+    """A black picture in place of another, and as large."""
+
+    __slots__ = ()
+    name = "black.png"
+    key = "black"
+
+    def read(self) -> bytes:
+        file = io.BytesIO()
+        Pillow.new("RGB", (SIDE, SIDE)).save(file, "PNG")
+        return file.getvalue()
+
+
+class Blindfolded:
+    """A model that is shown black pictures, in the examples too."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.name, self.style, self.settings = f"blind {model.name}", model.style, model.settings
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        return self._model.generate(map(self._blind, requests))
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        return self._model.rank(map(self._blind, requests))
+
+    def _blind(self, request: Request) -> Request:
+        turns = tuple(
+            replace(turn, content=tuple(_blind(part) for part in turn.content))
+            for turn in request.prompt.turns
+        )
+        return replace(request, prompt=replace(request.prompt, turns=turns))
+
+
+def _blind(part: str | Image) -> str | Image:
+    return Black() if isinstance(part, Image) else part
+
+
+if __name__ == "__main__":
+    main()
