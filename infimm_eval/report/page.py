@@ -39,6 +39,7 @@ def page(runs: Sequence[Run], samples: int) -> str:
         .get_template("report.html.j2")
         .render(
             runs=runs,
+            models=list(dict.fromkeys(run.model for run in runs)),
             notice=words.demo_notice([cell for run in runs for cell in run.cells]),
             tables=tables(runs),
             pairs=pairs(runs),

@@ -132,13 +132,16 @@ def _decoding(values: Any) -> str:
 
 def zero_shot_notes(runs: Sequence[Run]) -> list[str]:
     """What ``0 shots`` means in these runs, for the captions of tables."""
-    notes = []
+    shown: dict[str, list[str]] = {}
     for run in runs:
         told = {section(c, "protocol").get("zero_shot_demos") for c in run.cells if c.shots == 0}
         if counts := sorted(count for count in told if isinstance(count, int)):
-            shown = " or ".join(map(str, counts))
-            notes.append(f"At 0 shots {run.name} was shown {shown} text-only examples.")
-    return notes
+            shown.setdefault(" or ".join(map(str, counts)), []).append(run.name)
+    return [
+        f"At 0 shots {', '.join(names) if len(shown) > 1 else 'the model'} was shown {counts}"
+        " text-only examples."
+        for counts, names in shown.items()
+    ]
 
 
 def shots_text(shots: int) -> str:
