@@ -48,15 +48,17 @@ class Dataset:
         ``UsageError``, also one that names a few of the pictures that are missing.
         """
         count = 0
-        pictures: set[Image] = set()
-        for row in islice(self.rows(), limit):
-            count += 1
-            for cell in row.values():
-                if isinstance(cell, Image):
-                    pictures.add(cell)
-                elif isinstance(cell, list):
-                    pictures.update(item for item in cell if isinstance(item, Image))
-        require_pictures(pictures, self.title)
+
+        def pictures() -> Iterator[Image]:
+            nonlocal count
+            for row in islice(self.rows(), limit):
+                count += 1
+                for cell in row.values():
+                    for item in cell if isinstance(cell, list) else (cell,):
+                        if isinstance(item, Image):
+                            yield item
+
+        require_pictures(pictures(), self.title)
         return count
 
     @cached_property

@@ -120,26 +120,31 @@ class Folder:
         return ZipImage(self.archive, _member(self.archive, self.top, relative))
 
 
-def folder(root: Path, top: str, near: Path | None = None) -> Folder:
-    """Find the picture folder ``top`` (or its ``.zip``), beside the file ``near`` or above it.
+def folder(root: Path, top: str, near: Path | None = None, archive: str | None = None) -> Folder:
+    """Find the picture folder ``top``, its ``.zip`` or an ``archive`` that holds it: beside the
+    file ``near``, above it, or in another folder of ``root``.
 
     Where neither is there the folder is named all the same: text-only prompts need no picture,
     and ``require_pictures`` says what is missing before any other run.
     """
-    places = _upwards(root, near.parent if near else root)
+    places = _places(root, near.parent if near else root)
     for place in places:
         if (place / top).is_dir():
             return Folder(str(root), (place / top).relative_to(root).as_posix(), None, top)
-        for archive in (place / f"{top}.zip", place / f"{Path(top).name}.zip"):
-            if archive.is_file():
-                return Folder(str(root), None, str(archive), top)
+        for name in (f"{top}.zip", archive):
+            if name and (place / name).is_file():
+                return Folder(str(root), None, str(place / name), top)
     return Folder(str(root), (places[0] / top).relative_to(root).as_posix(), None, top)
 
 
 def require_pictures(images: Iterable[Image], title: str) -> None:
     """Raise one ``UsageError`` that names a few of the pictures that cannot be found."""
     missing: dict[str, None] = {}
+    last = None
     for image in images:
+        if image == last:
+            continue  # Questions about one picture come in a row.
+        last = image
         try:
             image.key  # noqa: B018 - looks the picture up without reading it
         except OSError:
@@ -152,10 +157,12 @@ def require_pictures(images: Iterable[Image], title: str) -> None:
         )
 
 
-def _upwards(root: Path, start: Path) -> list[Path]:
-    """``start`` and the folders above it up to ``root``, each with its ``images`` folder."""
-    inside = [start, *(p for p in start.parents if p == root or root in p.parents)]
-    return [place for folder in inside for place in (folder, folder / "images")]
+def _places(root: Path, start: Path) -> list[Path]:
+    """``start`` and the folders above it up to ``root``, then the other folders in ``root`` (COCO's
+    pictures serve several benchmarks), each with its ``images`` folder."""
+    above = [start, *(p for p in start.parents if p == root or root in p.parents)]
+    beside = sorted(p for p in root.iterdir() if p.is_dir())
+    return [place for folder in above + beside for place in (folder, folder / "images")]
 
 
 @lru_cache(maxsize=16)
@@ -169,10 +176,13 @@ def _archive(path: str, _process: int) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=16)
 def _prefix(archive: str, top: str) -> str:
-    """COCO's archives hold ``val2014/x.jpg``; others hold ``x.jpg`` at their top."""
-    names = _archive(archive, os.getpid()).namelist()
-    tops = (f"{top}/", f"{Path(top).name}/", "")
-    return next(prefix for prefix in tops if any(name.startswith(prefix) for name in names))
+    """COCO's archives hold ``val2014/x.jpg``, others ``mm-vet/images/x.png`` or just ``x.jpg``."""
+    leaf = Path(top).name
+    for name in _archive(archive, os.getpid()).namelist():
+        at = f"/{name}".find(f"/{leaf}/")
+        if at >= 0:
+            return name[: at + len(leaf) + 1]
+    return ""
 
 
 def _member(archive: str, top: str, relative: str) -> str:

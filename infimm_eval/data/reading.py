@@ -16,6 +16,7 @@ from infimm_eval.errors import UsageError
 
 _CHUNK = 1 << 20
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_INNER = ("annotations", "Annotations")
 _SPACE = " \t\n\r"
 _AFTER = frozenset(_SPACE + ",]}:")
 """What may stand after a JSON value that is complete."""
@@ -27,7 +28,7 @@ def find(root: Path, *names: str) -> Path | None:
     places = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
     for name in names:
         for place in places:
-            for candidate in (place / name, place / "annotations" / name):
+            for candidate in (place / name, *(place / inner / name for inner in _INNER)):
                 if candidate.exists() or candidate.is_symlink():
                     return candidate
     return None

@@ -75,14 +75,14 @@ class TextVqa:
 
     @property
     def expects(self) -> tuple[str, ...]:
-        return (self.file, f"the pictures in {self.images} (folder or .zip)")
+        return (self.file, f"the pictures in {self.images} (folder or {self._archive})")
 
     def files(self, root: Path) -> tuple[Path, ...]:
         return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)
-        pictures = folder(root, self.images, near=path)
+        pictures = folder(root, self.images, near=path, archive=self._archive)
         unique = Unique(path, "question")
         for number, entry in enumerate(stream(path, "data")):
             question_id = column(entry, "question_id", path, number)
@@ -99,6 +99,10 @@ class TextVqa:
                 "answer_type": None,
                 "ocr_tokens": entry.get("ocr_tokens", []),
             }
+
+    @property
+    def _archive(self) -> str:
+        return "train_val_images.zip" if self.images == "train_images" else f"{self.images}.zip"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

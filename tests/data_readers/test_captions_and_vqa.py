@@ -187,6 +187,9 @@ def test_text_vqa_keeps_hexadecimal_picture_ids_and_ocr_tokens(tmp_path: Path) -
     write(tmp_path / "TextVQA_0.5.1_val.json", {"data": [entry]})
     (row,) = read(TextVqa(file="TextVQA_0.5.1_val.json"), tmp_path)
     assert row["image"].name == "train_images/003a8ae2ef43b901.jpg"
+    with zipfile.ZipFile(tmp_path / "train_val_images.zip", "w") as archive:
+        archive.writestr("train_images/003a8ae2ef43b901.jpg", b"pixels")
+    assert read(TextVqa(file="TextVQA_0.5.1_val.json"), tmp_path)[0]["image"].read() == b"pixels"
     assert row["answers"] == [" nokia"] * 10
     assert row["ocr_tokens"] == ["NOKIA", "nan"]
 
@@ -217,7 +220,7 @@ def test_missing_pictures_are_counted_and_a_few_are_named(tmp_path: Path) -> Non
         require_pictures((row["image"] for row in read(VQA, tmp_path)), "VQAv2 val")
 
 
-@pytest.mark.parametrize("packed", ["val2014/", ""])
+@pytest.mark.parametrize("packed", ["val2014/", "coco/val2014/", ""])
 def test_a_packed_picture_folder_reads_like_an_unpacked_one(tmp_path: Path, packed: str) -> None:
     name = "COCO_val2014_000000000001.jpg"
     vqa_folder(tmp_path, [10], [10])
@@ -235,6 +238,15 @@ def test_a_packed_picture_folder_reads_like_an_unpacked_one(tmp_path: Path, pack
     (row,) = read(VQA, tmp_path)
     assert row["image"].name == f"val2014/{name}"
     assert row["image"].digest() == again.digest()
+
+
+@pytest.mark.parametrize("place", ["", "images", "vqa", "coco", "coco/images"])
+def test_pictures_are_found_where_downloads_leave_them(tmp_path: Path, place: str) -> None:
+    vqa_folder(tmp_path / "vqa", [10], [10])
+    (tmp_path / place / "val2014").mkdir(parents=True)
+    (tmp_path / place / "val2014" / "COCO_val2014_000000000001.jpg").write_bytes(b"pixels")
+    (row,) = read(VQA, tmp_path)
+    assert row["image"].read() == b"pixels"
 
 
 def test_the_key_of_a_picture_changes_when_the_file_does(tmp_path: Path) -> None:
