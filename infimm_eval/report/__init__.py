@@ -13,8 +13,9 @@ from infimm_eval.report.gather import gather
 from infimm_eval.report.markdown import markdown
 from infimm_eval.report.page import page
 from infimm_eval.report.screen import screen
+from infimm_eval.report.show import show
 
-__all__ = ["screen", "write"]
+__all__ = ["screen", "show", "write"]
 
 
 def write(folders: Sequence[Path], output: Path, samples: int = 200) -> list[Path]:

@@ -1,7 +1,7 @@
-"""The short table that a run prints, and samples one by one: plain text for a terminal.
+"""The short table that a run prints: plain text for a terminal.
 
-It refuses to know colours and widths of terminals; control characters in what models say are shown,
-not sent.
+It refuses to know colours and widths of terminals; control characters in what data sets and models
+say are spelled out, not sent.
 """
 
 from __future__ import annotations
@@ -55,11 +55,18 @@ def _row(cells: Sequence[Cell]) -> tuple[str, ...]:
     )
 
 
+_JOINERS = "\u200c\u200d"
+
+
 def printable(text: str) -> str:
-    """Text with control and direction characters spelled out, so that none reaches a terminal."""
-    return "".join(
-        c if c == "\n" or unicodedata.category(c)[0] != "C" else f"\\u{ord(c):04x}" for c in text
-    )
+    """Text with control, direction and line-breaking characters spelled out, so that none of them
+    reaches a terminal; line feeds stay."""
+    return "".join(c if c in "\n" + _JOINERS or _harmless(c) else f"\\u{ord(c):04x}" for c in text)
+
+
+def _harmless(c: str) -> bool:
+    category = unicodedata.category(c)
+    return category[0] != "C" and category not in ("Zl", "Zp")
 
 
 def _width(text: str) -> int:
