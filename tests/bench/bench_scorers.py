@@ -19,30 +19,14 @@ from typing import Any
 from infimm_eval.scorers import caption, vqa
 from infimm_eval.types import Answer, Record, Sample, Scorer
 
-THINGS = [
-    "man",
-    "woman",
-    "dog",
-    "cat",
-    "bus",
-    "train",
-    "pizza",
-    "horse",
-    "kite",
-    "beach",
-    "street",
-    "table",
-    "plate",
-    "clock",
-]
+THINGS = ["man", "woman", "dog", "cat", "bus", "train", "pizza", "horse", "kite", "beach", "table"]
 LOOKS = ["red", "blue", "small", "large", "old", "wooden", "young", "white", "black", "striped"]
 DEEDS = ["sits on", "stands next to", "looks at", "plays with", "rides past", "lies under"]
 
 
 def answers(count: int, dice: random.Random) -> list[Record]:
     common = ["yes", "no", "2", "1", "white", *THINGS]
-    rare = [f"{look} {thing}'s {n}-sided, {n},000 th." for look in LOOKS for thing in THINGS
-            for n in range(100)]  # fmt: skip
+    rare = [f"{a} {b}'s {n}-sided, {n},000 th." for a in LOOKS for b in THINGS for n in range(99)]
     found = []
     for number in range(count):
         people = tuple(dice.choice(common if dice.random() < 0.9 else rare) for _ in range(10))
