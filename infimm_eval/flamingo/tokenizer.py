@@ -55,6 +55,9 @@ class Tokenizer:
     ) -> None:
         """``pad`` is what fills batches and is never attended; none given, ``eos`` serves."""
         self.raw = raw
+        # A tokenizer.json may carry its author's last settings, which would shorten prompts.
+        raw.no_truncation()
+        raw.no_padding()
         self._names = {Mark.BOS: bos, Mark.EOS: eos, IMAGE: image, END_OF_CHUNK: end_of_chunk}
         self._ids = {m: raw.token_to_id(name) for m, name in self._names.items()}
         for mark in (Mark.EOS, IMAGE, END_OF_CHUNK):

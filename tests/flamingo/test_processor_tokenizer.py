@@ -162,6 +162,13 @@ def test_a_folder_names_its_own_special_tokens(tmp_path: Path, wordwise: Tokeniz
     assert loaded.encode(["red cat"]) == wordwise.encode(["red cat"])
 
 
+def test_limits_left_in_a_file_do_not_shorten_prompts(tmp_path: Path, wordwise: Tokenizer) -> None:
+    wordwise.raw.enable_truncation(2)
+    wordwise.raw.enable_padding(length=9)
+    loaded = Tokenizer.load(checkpoint(tmp_path, wordwise.raw))
+    assert len(loaded.encode(["a red cat"])) == 4
+
+
 def test_a_folder_whose_numbers_disagree_is_refused(tmp_path: Path, wordwise: Tokenizer) -> None:
     checkpoint(tmp_path, wordwise.raw, config={"image_token_id": 4, "eoc_token_id": 9})
     with pytest.raises(UsageError, match=r"eoc_token_id 9, but .*<\|endofchunk\|>' the id 3"):
