@@ -18,6 +18,7 @@ _CHARACTERS_A_TOKEN = 4
 
 
 def needed(judge: Model | None, title: str) -> Model:
+    """The judge; ``UsageError`` where there is none to grade ``title``."""
     if judge is None:
         raise UsageError(
             f"{title} is graded by a judge; name one with --judge (openai:NAME with --base-url, "
@@ -37,12 +38,17 @@ def score(
     """One score a record: the mean over ``runs`` verdicts, each also under ``parts["run k"]``.
 
     A verdict that cannot be read is asked again, hotter each time, up to ``rubric.tries``.  A call
-    that failed for good, or a last verdict that cannot be read, leaves the record unscored.
+    that failed for good, or a last verdict that cannot be read, leaves the record unscored; so
+    does a right answer that is not known, about which the judge is not asked.
     """
     panel = [(record, run) for record in records() for run in range(runs)]
     found: dict[int, Score] = {}
     for attempt in range(rubric.tries):
-        open_ = [place for place in range(len(panel)) if place not in found]
+        open_ = [
+            place
+            for place, (record, _) in enumerate(panel)
+            if place not in found and record.sample.references
+        ]
         asked = {place: _request(rubric, *panel[place], attempt) for place in open_}
         verdicts = _verdicts(asked, judge, kept, say)
         for place in open_:

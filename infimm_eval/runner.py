@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -226,12 +227,21 @@ class _Cell:
         for sample, answer in self.log.answered(self.place):
             yield Record(sample, answer, self.wording.read(answer.text)) if answer else None
 
+    @cached_property
+    def withheld(self) -> bool:
+        """No right answer is known: the cell is for a submission, not for a figure."""
+        return self.task.withheld or not any(
+            sample.references for sample, _ in self.log.answered(self.place)
+        )
+
     def _answered(self) -> Iterator[Record]:
         return (record for record in self._records() if record is not None)
 
     def _score(self, ruler: Scorer | Rubric) -> tuple[Scoring, dict[str, Any]]:
         if not isinstance(ruler, Rubric):
             return ruler(self._answered(), self._samples), {}
+        if self.withheld:
+            return Scoring([Score(None, "no right answer") for _ in self._answered()]), {}
         judge = judging.needed(self.plan.judge, self.task.title)
         scores = judging.score(
             ruler, self._answered, judge, self.plan.judge_runs, self.log, self.watcher.stage
@@ -277,7 +287,7 @@ class _Cell:
     ) -> log.Cell:
         unanswered = sum(outcome.score is _UNANSWERED for outcome in outcomes)
         unscored = sum(outcome.score.value is None for outcome in outcomes)
-        missing = unanswered if self.task.withheld else unscored
+        missing = unanswered if self.withheld else unscored
         value = summary.metrics.get(self.task.headline)
         return log.Cell(
             task=self.task.name,

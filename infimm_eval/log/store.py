@@ -130,11 +130,16 @@ class Log:
             key,
         )
         with self._lock, _writing(self.folder):
-            self._db.execute(
-                "INSERT INTO entry (task, shots, seed, position, id, sample, prompt, shot_ids,"
-                " answer) VALUES (?,?,?,?,?,?,?,?,?)",
-                row,
-            )
+            try:
+                self._db.execute(
+                    "INSERT INTO entry (task, shots, seed, position, id, sample, prompt, shot_ids,"
+                    " answer) VALUES (?,?,?,?,?,?,?,?,?)",
+                    row,
+                )
+            except sqlite3.IntegrityError as error:
+                raise UsageError(
+                    f"{place.task}: two rows have the id {sample.id}; ids must be unique"
+                ) from error
 
     def answered(self, place: Place) -> Iterator[tuple[Sample, Answer | None]]:
         """What scoring needs of a cell: samples and answers, in the order of the split."""

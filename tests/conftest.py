@@ -1,0 +1,68 @@
+"""What tests share: small values, a silent watcher, a run in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infimm_eval import log, registry, runner
+from infimm_eval.models.fake import Fake
+from infimm_eval.types import Model, Task
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+class Silent:
+    """Watches a run and says nothing; remembers how many answers came from the log."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.stages: list[str] = []
+
+    def started(self, place: log.Place, title: str, total: int | None) -> None: ...
+
+    def asked(self, kept: bool) -> None:
+        self.kept += kept
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def finished(self, cell: log.Cell) -> None: ...
+
+
+@pytest.fixture
+def shared() -> Callable[[str], Path]:
+    """A folder of the shared material, or a skip that says why."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).exists():
+            pytest.skip(f"needs {name} in the folder shared beside the project")
+        return SHARED / name
+
+    return find
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., list[log.Cell]]:
+    """Run a task on the demo data with a fake model: ``run("vqav2", limit=5)``."""
+
+    def go(
+        *tasks: str | Task,
+        model: Model | None = None,
+        folder: Path = tmp_path / "run",
+        watcher: Silent | None = None,
+        **plan: Any,
+    ) -> list[log.Cell]:
+        loaded = [registry.load(task) if isinstance(task, str) else task for task in tasks]
+        defaults: dict[str, Any] = {"samples_shown": 0}
+        return runner.run(
+            runner.Plan(tasks=loaded, **{**defaults, **plan}),
+            model or Fake(),
+            folder,
+            watcher or Silent(),
+        )
+
+    return go
