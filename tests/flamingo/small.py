@@ -26,7 +26,7 @@ LANGUAGES: dict[str, dict[str, Any]] = {
 
 
 def layout(
-    tower: str = "L", language: str = "mistral", every: int = 2, **top: Any
+    tower: str = "L", decoder: str = "mistral", every: int = 2, **top: Any
 ) -> dict[str, Any]:
     """A `config.json` as the original would write it, but for the small resampler."""
     return {
@@ -38,7 +38,7 @@ def layout(
         "visual": {"image_size": 28, "layers": 2, "patch_size": 14, "embed_dim": 8, "xattn": False}
         | TOWERS[tower],
         "language": {
-            "model_type": language,
+            "model_type": decoder,
             "vocab_size": 80,
             "hidden_size": 64,
             "intermediate_size": 96,
@@ -49,7 +49,7 @@ def layout(
             "bos_token_id": 1,
             "eos_token_id": 2,
         }
-        | LANGUAGES[language],
+        | LANGUAGES[decoder],
         "resampler": {"heads": 2, "dim_head": 12, "depth": 2, "latents": 8},
         "gated": {"heads": 2, "dim_head": 16},
     } | top
