@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, pstdev
 
 from infimm_eval.errors import unknown
@@ -52,12 +53,7 @@ def choices(*, by: Sequence[str] = ()) -> Metrics:
         expected = [o.score.parts["expected"] for o in scored if "expected" in o.score.parts]
         if len(expected) == len(scored):
             extra["expected"] = 100 * fmean(expected)
-        return Summary(
-            metrics={**plain.metrics, **extra},
-            breakdown=plain.breakdown,
-            units=plain.units,
-            scale=plain.scale,
-        )
+        return replace(plain, metrics={**plain.metrics, **extra})
 
     return metrics
 

@@ -29,13 +29,22 @@ Reading: TypeAlias = Callable[[str, Options], str]
 
 
 def ruler(read: Reading) -> Scorer:
+    """1 where the letter heard is the reference, else 0; without a reference unscored."""
+
     def score(record: Record) -> Score:
-        heard = read(record.text, options_of(record.sample))
+        heard = hear(record, read)
         if not record.sample.references:
             return Score(None, heard, parsed=bool(heard))
         return Score(float(heard == record.sample.references[0]), heard, parsed=bool(heard))
 
     return each(score)
+
+
+def hear(record: Record, read: Reading) -> str:
+    """The letter that was said; of options ranked by likelihood, the likeliest needs no reading."""
+    if ranks := record.answer.logliks:
+        return ascii_uppercase[ranks.index(max(ranks))]
+    return read(record.text, options_of(record.sample))
 
 
 def options_of(sample: Sample) -> dict[str, str]:

@@ -15,7 +15,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from infimm_eval.scorers.choice import Options, options_of
+from infimm_eval.scorers.choice import Options, hear, options_of
 from infimm_eval.types import Record, Sample, Score, Scoring
 
 
@@ -40,7 +40,7 @@ def official_seed42(records: Iterable[Record], split: Callable[[], Iterable[Samp
 def _judge(record: Record) -> Score:
     sample = record.sample
     if sample.options:
-        heard = read_choice(record.text, options_of(sample))
+        heard = hear(record, read_choice)
         return _compare(heard, sample, parsed=bool(heard))
     heard_all = read_open(record.text)
     read_as = " | ".join(dict.fromkeys(map(str, heard_all)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infimm_eval.scorers import choice
+from infimm_eval.scorers import choice, mmmu
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import golden, percent, read_json, real, record, scores
 from tests.scorers.pictures import PICTURE
@@ -84,6 +84,14 @@ def test_a_picture_among_the_options_reads_as_a_mark():
     assert choice.options_of(sample) == {"A": "<image>", "B": "the <image>"}
     said = Record(sample, Answer("1", "B"), "B")
     assert scores(choice.letter, [said])[0].value == 1.0
+
+
+@pytest.mark.parametrize("ruler", [choice.letter, choice.llava, choice.vlmevalkit, mmmu.official])
+def test_the_likeliest_of_ranked_options_needs_no_reading(ruler):
+    sample = Sample(id="1", options=(("cat",), ("dog",)), references=("B",))
+    ranked = Record(sample, Answer("1", "dog", logliks=(-9.0, -2.5)), "dog")
+    (score,) = scores(ruler, [ranked])
+    assert (score.value, score.read_as, score.parsed) == (1.0, "B", True)
 
 
 def test_scienceqa_predictions_score_as_published():
