@@ -41,13 +41,14 @@ _BACKENDS = {
     "infimm": ("infimm:build", "a checkpoint in InfiMM's layout: infimm:FOLDER or infimm:HUB_ID"),
     "hf": ("transformers:build", "a model of the transformers library: hf:FOLDER or hf:HUB_ID"),
     "openai": ("openai:build", "any OpenAI-compatible server: openai:NAME with --base-url"),
+    "demo-judge": ("demo_judge:build", "the rule-based judge of the demo data"),
     "fake": ("fake:build", "says one thing: fake:WORD, fake:echo, or fake for varied words"),
 }
 
 
 def available() -> list[tuple[str, str]]:
     """``(spec, what it is)`` of everything ``load`` understands."""
-    specs = {"demo": "demo", "fake": "fake[:WORD]"}
+    specs = {"demo": "demo", "demo-judge": "demo-judge", "fake": "fake[:WORD]"}
     named = [(specs.get(name, f"{name}:..."), about) for name, (_, about) in _BACKENDS.items()]
     return [*named, ("FOLDER or HUB_ID", "a checkpoint, its kind found from its config.json")]
 
@@ -94,13 +95,14 @@ def _parse(spec: str, revision: str | None) -> tuple[str, str]:
         return _kind(spec, revision), spec
     if backend not in _BACKENDS:
         raise unknown("model", backend, [*_BACKENDS, "a checkpoint folder", "a hub id with a /"])
-    if bool(name) == (backend == "demo") and backend != "fake":
+    if bool(name) == (backend in ("demo", "demo-judge")) and backend != "fake":
         raise UsageError(f"model {spec!r}: write {dict(_FORMS)[backend]}")
     return backend, name
 
 
 _FORMS = (
     ("demo", "demo"),
+    ("demo-judge", "demo-judge"),
     ("infimm", "infimm:FOLDER or infimm:HUB_ID"),
     ("hf", "hf:FOLDER or hf:HUB_ID"),
     ("openai", "openai:NAME"),
