@@ -1,0 +1,232 @@
+"""The page in a real browser: nothing foreign runs, nothing is fetched, everybody can use it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infimm_eval import report
+from tests.report.made import HOSTILE, Made, maker
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs: one hostile in everything it says, one with other answers and no pictures."""
+    folder = tmp_path_factory.mktemp("runs")
+    make = maker(folder)
+    mme = Made(
+        task="mme",
+        title="MME",
+        headline="perception",
+        columns={"MME perception": "perception", "MME cognition": "cognition"},
+        metrics={"perception": 1398.2, "cognition": 331.1},
+        breakdown={"score": {f"sub-task {k}": 100.0 + 5 * k for k in range(18)}},
+        value=1398.2,
+        ci95=(1370.2, 1425.0),
+    )
+    many = len(HOSTILE)
+    first = make(
+        "first",
+        Made(answers=HOSTILE, values=[0.0] * many),
+        Made(answers=HOSTILE, values=[1.0] * (many - 1) + [None], shots=4),
+        mme,
+        model="Infi-MM/infimm-zephyr",
+        step=1000,
+    )
+    second = make(
+        "second",
+        Made(answers=["plain"] * many, values=[0.6] * many),
+        Made(answers=["plain"] * many, values=[0.6] * many, shots=4, limit=8, complete=False),
+        model="Infi-MM/infimm-zephyr",
+        step=2000,
+        pictures=False,
+    )
+    return report.write([first, second], folder)[1]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        ) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture
+def view(browser: Any, page_file: Path) -> Iterator[Any]:
+    """Opens the page; fails on any console message, error or request."""
+    troubles: list[str] = []
+    contexts = []
+
+    def opened(width: int = 1280, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: troubles.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
+        page.goto(page_file.as_uri())
+        page.on("request", lambda request: _note(request.url, troubles))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def _note(url: str, troubles: list[str]) -> None:
+    if not url.startswith("data:image/webp;base64,"):
+        troubles.append(f"request: {url[:200]}")
+
+
+def count(page: Any) -> str:
+    return str(page.text_content("#count"))
+
+
+def open_everything(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+
+
+def test_what_models_say_stays_text(view: Any) -> None:
+    page = view()
+    open_everything(page)
+    assert page.evaluate("window.hacked") is None
+    said = page.locator(".said").all_text_contents()
+    assert set(HOSTILE) <= set(said)
+    assert page.locator("#list script, #list b b, #list a, main textarea").count() == 0
+
+
+def test_pictures_of_samples_and_shots_are_shown_and_missing_ones_named(view: Any) -> None:
+    page = view()
+    page.select_option("[name=task]", "vqav2")
+    open_everything(page)
+    page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
+    page.wait_for_function("[...document.images].every((one) => one.complete)")
+    widths = page.evaluate("[...document.images].map((one) => one.naturalWidth)")
+    assert len(widths) >= 8 * 5 and min(widths) > 0
+    assert page.locator(".prompt").first.locator("img").count() >= 1
+
+
+def test_filters_narrow_and_clear(view: Any) -> None:
+    page = view()
+    assert count(page) == "12 of 12 samples"
+    page.select_option("[name=task]", "vqav2")
+    assert count(page) == "8 of 12 samples"
+    page.select_option("[name=type]", "number")
+    assert count(page) == "3 of 12 samples"
+    page.select_option("[name=type]", "")
+    page.select_option("[name=cell]", label="Infi-MM/infimm-zephyr (step 1,000), 4 shots")
+    page.select_option("[name=score]", "unscored")
+    assert count(page) == "1 of 12 samples"
+    page.select_option("[name=score]", "right")
+    assert count(page) == "7 of 12 samples"
+    page.click("text=Clear")
+    page.wait_for_function("document.getElementById('count').textContent === '12 of 12 samples'")
+    page.select_option("[name=changed]", label="worse in the later run")
+    assert count(page) == "7 of 12 samples"
+    page.click("text=Clear")
+    page.fill("[name=search]", "</TEXTAREA> bold")
+    assert count(page) == "2 of 12 samples"
+    page.fill("[name=search]", "nothing says this")
+    assert count(page) == "0 of 12 samples"
+
+
+def test_the_keyboard_reaches_everything(view: Any) -> None:
+    page = view()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.focus("[name=task]")
+    page.focus("#filters button")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "search"
+    page.keyboard.type("/j")
+    assert page.input_value("[name=search]") == "/j"
+    page.fill("[name=search]", "")
+    page.focus("#filters button")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    number = "[...document.querySelectorAll('.sample')].indexOf(document.activeElement)"
+    assert page.evaluate(number) == 1
+    page.keyboard.press("k")
+    assert page.evaluate(number) == 0
+    page.keyboard.press("p")
+    assert page.evaluate("document.activeElement.querySelectorAll('.prompt').length") >= 1
+
+
+def test_single_keys_do_nothing_outside_the_samples(view: Any) -> None:
+    page = view()
+    page.focus(".scroll")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.className") == "scroll"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(view: Any, scheme: str, width: int) -> None:
+    page = view(width, color_scheme=scheme)
+    open_everything(page)
+    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [
+        f"{rule['id']}: {rule['nodes'][0]['html'][:200]} {rule['nodes'][0]['failureSummary']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_it_fits_a_phone_and_keeps_its_looks_in_every_light(view: Any, page_file: Path) -> None:
+    """Screenshots are left beside the page for people to look at."""
+    looks: dict[str, Any] = {
+        "light": view(color_scheme="light"),
+        "dark": view(color_scheme="dark"),
+        "phone": view(390),
+        "print": view(),
+    }
+    looks["print"].emulate_media(media="print")
+    colours = {}
+    for name, page in looks.items():
+        path = page_file.with_name(f"report-{name}.png")
+        page.screenshot(path=path, full_page=True)
+        assert path.stat().st_size > 20_000
+        colours[name] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(overflow) == 0, name
+    assert colours["light"] != colours["dark"]
+    assert not looks["print"].is_visible("#filters")
+
+
+def test_the_theme_can_be_chosen(view: Any) -> None:
+    page = view(color_scheme="light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("#theme")
+    page.click("#theme")
+    assert page.text_content("#theme") == "Theme: dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_without_scripts_every_figure_is_still_there(view: Any) -> None:
+    page = view(java_script_enabled=False)
+    assert page.is_visible("text=Pretraining benchmarks")
+    assert page.locator("svg.chart").count() >= 3
+    assert page.locator("#list li").count() == 0
