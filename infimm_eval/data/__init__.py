@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import infimm_eval
 from infimm_eval.data import parquet
 from infimm_eval.data.pictures import require_pictures
 from infimm_eval.errors import UsageError
@@ -87,7 +86,9 @@ def _find(source: Source, where: str | Path, revision: str | None, title: str) -
 
 
 def _demo_identity() -> Mapping[str, Any]:
-    return {"kind": "demo", "version": infimm_eval.__version__}
+    from infimm_eval.demo.scenes import VERSION
+
+    return {"kind": "demo", "version": VERSION}
 
 
 def _open_hub(source: Source, revision: str | None, title: str) -> Dataset:

@@ -95,7 +95,8 @@ def open_data(path: Path) -> BinaryIO:
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise UsageError(f"{path} is a link to nothing; download the file itself") from None
+        what = "is a link to nothing" if path.is_symlink() else "is not there"
+        raise UsageError(f"{path} {what}; download the file itself") from None
     start = file.read(len(_POINTER))
     file.seek(0)
     if start == _POINTER:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infimm_eval.data.reading import json_lines
 from infimm_eval.errors import UsageError
 
 
@@ -32,8 +33,8 @@ def write_json(path: Path, value: object) -> None:
 
 
 def load_list(path: Path, wanted: Iterable[str]) -> list[Mapping[str, Any]]:
-    """A JSON list of objects that all have the ``wanted`` keys."""
-    rows = load_json(path)
+    """A JSON list (or JSON lines) of objects that all have the ``wanted`` keys."""
+    rows = list(json_lines(path)) if path.suffix == ".jsonl" else load_json(path)
     shape = f"a list of objects with {' and '.join(wanted)}"
     if not isinstance(rows, list):
         raise UsageError(f"{path} holds a {type(rows).__name__}; it should be {shape}")

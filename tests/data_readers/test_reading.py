@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from infimm_eval.data import open_source, reading, tsv
 from infimm_eval.data.captions import CocoCaptions
 from infimm_eval.errors import UsageError
+from infimm_eval.formats.files import load_list
 from infimm_eval.types import Source
 
 JSON = st.recursive(
@@ -98,6 +99,15 @@ def test_json_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
     lines = [json.dumps({"text": odd}, ensure_ascii=False), json.dumps({"text": "None"})]
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode() + b"\n\n")
     assert [row["text"] for row in reading.json_lines(path)] == [odd, "None"]
+
+
+def test_predictions_in_json_lines_are_read_like_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"question_id": 1, "answer": "a\u2028b"}\n{"question_id": 2, "answer": "1"}\n')
+    rows = load_list(path, ["question_id", "answer"])
+    assert [row["answer"] for row in rows] == ["a\u2028b", "1"]
+    with pytest.raises(UsageError, match=r"gone\.jsonl is not there"):
+        load_list(tmp_path / "gone.jsonl", ["answer"])
 
 
 def test_a_broken_json_line_is_named(tmp_path: Path) -> None:
