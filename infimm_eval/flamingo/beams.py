@@ -126,9 +126,7 @@ def beam_search(
     # The last token of an answer is never fed back.
     room = [n + K * (m - 1) for n, m in zip(prompts.lengths, prompts.limits, strict=True)]
     cache = model.new_cache(len(prompts), max(room))
-    logits_BY = model.prefill(
-        cache, prompts.ids_BT, prompts.lengths, prompts.latents_BIVD, prompts.n_images_B
-    )
+    logits_BY = prompts.read(model, cache)
     tree = _Tree(cache, K, model.config.language.sliding_window, device)
     logits_RKY = logits_BY[:, None].expand(-1, K, -1)
     searches = [

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.model import Flamingo, packing
 
 Stop = Callable[[int, Sequence[int]], bool]
@@ -49,9 +50,15 @@ class Prompts:
     eos: frozenset[int]
     banned: Tensor
     stop: Stop | None
+    prefixes: Sequence[Cache | None] = ()
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def read(self, model: Flamingo, cache: Cache) -> Tensor:
+        """The prompts into an empty cache; logits after each, (B, Y)."""
+        pictures = self.latents_BIVD, self.n_images_B
+        return read_after(self.prefixes, model, cache, self.ids_BT, self.lengths, *pictures)
 
     def forbid(self, scores: Tensor, produced: int) -> Tensor:
         """Banned tokens, and the end before `least` tokens, become impossible, (..., Y)."""
@@ -84,6 +91,7 @@ def generate(
     eos_ids: Iterable[int] | None = None,
     banned_ids: Iterable[int] | None = None,
     stop: Stop | None = None,
+    prefixes: Sequence[Cache | None] = (),
 ) -> list[Generated]:
     """Continues every prompt, greedily or with `num_beams` > 1 by beam search; deterministic.
 
@@ -98,6 +106,9 @@ def generate(
     `beam_length_rule` says what a beam's score is divided by.  "transformers": its new tokens, the
     end included.  "original-4.35", what the released code ran on: prompt with its padding plus
     new tokens, the end not counted; there alone the padding of `ids_BT` changes answers.
+
+    `prefixes` names, for each prompt, a one-row cache that already holds its beginning, or None;
+    see `read_after`.
 
     UsageError if prompt and answer exceed the model's positions or an option is unknown.
     """
@@ -125,6 +136,7 @@ def generate(
         eos=eos,
         banned=torch.tensor(sorted(banned_ids), dtype=torch.long, device=ids_BT.device),
         stop=stop,
+        prefixes=prefixes,
     )
     if min(prompts.limits) < 1:
         raise UsageError(f"max_new_tokens is {min(prompts.limits)}; it counts from 1")
@@ -144,12 +156,57 @@ def pack(ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, list[int]]:
     return ids_BT.gather(1, order_BT)[:, : max(lengths)], lengths
 
 
+def read_after(
+    prefixes: Sequence[Cache | None],
+    model: Flamingo,
+    cache: Cache,
+    ids_BT: Tensor,
+    lengths: Sequence[int],
+    latents_BIVD: Tensor | None,
+    n_images_B: Tensor | None,
+    rows: Sequence[int] | None = None,
+) -> Tensor:
+    """`model.prefill` into empty rows, but what row 0 of a prompt's prefix holds, its first tokens
+    and pictures, is copied and not computed again.  No prefixes at all: it is `model.prefill`.
+
+    A prefix is shorter than its prompt and was read with the prompt's flag: where the prompt has a
+    picture tag and the prefix none, the prefix's `flags_R` was set to 1 before it was filled.
+    """
+    if not any(prefix is not None for prefix in prefixes):
+        return model.prefill(cache, ids_BT, lengths, latents_BIVD, n_images_B, rows=rows)
+    to = range(len(cache)) if rows is None else rows
+    for prefix in {id(p): p for p in prefixes if p is not None}.values():
+        of = [r for r, p in zip(to, prefixes, strict=True) if p is prefix]
+        cache.adopt(of, prefix, [0] * len(of))
+    held = [0 if prefix is None else prefix.lengths[0] for prefix in prefixes]
+    left = [length - done for length, done in zip(lengths, held, strict=True)]
+    held_B1 = torch.tensor(held, device=ids_BT.device)[:, None]
+    place_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand_as(ids_BT)
+    tags_BT = ids_BT == model.config.image_token_id
+    shown_B = (tags_BT & (place_BT < held_B1)).sum(dim=1)
+    if latents_BIVD is not None and n_images_B is None:
+        n_images_B = torch.full_like(shown_B, latents_BIVD.shape[1])
+    return model.prefill(
+        cache,
+        _without_first(ids_BT, held_B1[:, 0])[:, : max(left)],
+        left,
+        None if latents_BIVD is None else _without_first(latents_BIVD, shown_B),
+        None if n_images_B is None else n_images_B - shown_B,
+        rows=rows,
+    )
+
+
+def _without_first(x_BN: Tensor, n_B: Tensor) -> Tensor:
+    """(B, N, ...) with each row moved n places to the front; what moves in behind is arbitrary."""
+    rows_B1 = torch.arange(len(x_BN), device=x_BN.device)[:, None]
+    place_BN = torch.arange(x_BN.shape[1], device=x_BN.device) + n_B[:, None]
+    return x_BN[rows_B1, place_BN.clamp(max=max(0, x_BN.shape[1] - 1))]
+
+
 def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
     capacity = max(n + m for n, m in zip(prompts.lengths, prompts.limits, strict=True))
     cache = model.new_cache(len(prompts), capacity)
-    logits_RY = model.prefill(
-        cache, prompts.ids_BT, prompts.lengths, prompts.latents_BIVD, prompts.n_images_B
-    )
+    logits_RY = prompts.read(model, cache)
     answers: dict[int, Generated] = {}
     ids: list[list[int]] = [[] for _ in prompts.lengths]
     scores = [0.0] * len(prompts)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.generation import pack
+from infimm_eval.flamingo.generation import pack, read_after
 from infimm_eval.flamingo.model import Flamingo
 
 
@@ -41,8 +41,10 @@ def rank(
     n_images_B: Tensor | None = None,
     *,
     continuations: Sequence[Sequence[Sequence[int]]],
+    prefixes: Sequence[Cache | None] = (),
 ) -> list[list[Ranked]]:
-    """Scores `continuations[b]`, lists of ids, after prompt b; see `generate` for the rest.
+    """Scores `continuations[b]`, lists of ids, after prompt b; see `generate` for the rest,
+    `prefixes` included.
 
     All continuations of a prompt follow it in one cache row and in one step, each seeing the
     prompt and itself.  UsageError for an empty continuation, one with a picture tag (it would
@@ -56,7 +58,7 @@ def rank(
     branches = [[list(c[:-1]) for c in row] for row in continuations]
     width = max(sum(map(len, row)) for row in branches)
     cache = model.new_cache(len(lengths), max(lengths) + width)
-    first_BY = model.prefill(cache, packed_BT, lengths, latents_BIVD, n_images_B)
+    first_BY = read_after(prefixes, model, cache, packed_BT, lengths, latents_BIVD, n_images_B)
     after_BTM = _read(model, branches, cache, width) if width else None
     return [
         _score(row, first_BY[b : b + 1], None if after_BTM is None else model.logits(after_BTM[b]))

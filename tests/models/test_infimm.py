@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from infimm_eval import flamingo, models
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.flamingo.generation import generate
+from infimm_eval.models.engine import engine
 from infimm_eval.models.infimm import Infimm, conversation, document
 from infimm_eval.types import Answer, Image, Request
 from tests.models.tiny import Painted, checkpoint, few_shot, painted, request
@@ -63,13 +65,122 @@ def alone(model: Infimm, asked: Request) -> str:
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("batch", [1, 5])
-def test_answers_are_those_of_every_prompt_alone(folder, beams, batch):
-    model = load(folder, batch_size=batch)
+def test_answers_are_those_of_every_prompt_alone(folder, beams):
     asked = few_shot(24, num_beams=beams, length_penalty=0.0)
-    found = answers(model, asked)
-    assert {a.id: alone(model, a) for a in asked} == {i: a.text for i, a in found.items()}
-    assert len({a.text for a in found.values()}) > 6, "the model should not say one thing only"
+    model = load(folder, batch_size=1)
+    expected = {a.id: alone(model, a) for a in asked}
+    assert len(set(expected.values())) > 6, "the model should not say one thing only"
+    for options in ({}, {"streaming": False}, {"sharing": False}):
+        found = answers(load(folder, batch_size=5, **options), asked)
+        assert {i: a.text for i, a in found.items()} == expected
+
+
+def test_rows_of_unequal_limits_join_and_leave_without_changing_an_answer(folder):
+    asked = [
+        replace(r, decoding=replace(r.decoding, max_new_tokens=2 + i % 7, min_new_tokens=1))
+        for i, r in enumerate(few_shot(30, seed=4))
+    ]
+    streamed = answers(load(folder, batch_size=4), asked)
+    static = answers(load(folder, batch_size=4, streaming=False), asked)
+    assert {i: a.text for i, a in streamed.items()} == {i: a.text for i, a in static.items()}
+    assert {i: a.finish for i, a in streamed.items()} == {i: a.finish for i, a in static.items()}
+    assert all(a.notes["tokens_out"] >= 1 for a in streamed.values())
+
+
+FIXED = [(painted(n), "Output:") if n % 2 == 0 else "red dog on the beach" for n in range(8)]
+TEXT_ONLY = ["Question: what is this? Short answer:", "a small red house on the beach " * 3]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("shots", [FIXED, TEXT_ONLY], ids=["pictures", "text only"])
+def test_shots_that_all_share_are_read_once_and_change_nothing(folder, shots, beams, monkeypatch):
+    asked = [
+        request(str(n), *shots, (painted(n % 5), f"Question: {'red ' * (n % 3)}?"), num_beams=beams)
+        for n in range(20)
+    ]
+    asked += [request("other", (painted(1), "Output:"), num_beams=beams)]
+    monkeypatch.setattr(engine, "WORTH", 16)
+    apart = load(folder, batch_size=6, sharing=False)
+    together = load(folder, batch_size=6)
+    expected = {i: a.text for i, a in answers(apart, asked).items()}
+    assert {i: a.text for i, a in answers(together, asked).items()} == expected
+    assert together.statistics["prefixes_read"] <= 2
+    assert together.statistics["prefix_tokens_saved"] >= 16 * 18
+    assert "prefixes_read" not in apart.statistics
+
+
+def test_a_ranking_shares_beginnings_too(folder, monkeypatch):
+    options = ("red", "a small dog")
+    asked = [
+        request(str(n), *FIXED, (painted(n), "Question: ?"), options=options) for n in range(6)
+    ]
+    monkeypatch.setattr(engine, "WORTH", 16)
+    apart = {a.id: a for a in load(folder, batch_size=3, sharing=False).rank(asked)}
+    model = load(folder, batch_size=3)
+    for answer in model.rank(asked):
+        assert answer.logliks == pytest.approx(apart[answer.id].logliks, abs=1e-4)
+    assert model.statistics["prefixes_read"] == 1
+
+
+def test_latents_on_disk_serve_a_later_run_of_the_same_weights_only(folder, tmp_path):
+    kept = tmp_path / "latents"
+    asked = few_shot(10)
+    first = load(folder, cache_folder=kept)
+    expected = {i: a.text for i, a in answers(first, asked).items()}
+    later = load(folder, cache_folder=kept)
+    assert {i: a.text for i, a in answers(later, asked).items()} == expected
+    assert "pictures_encoded" not in later.statistics
+    other = load(checkpoint(tmp_path / "other", seed=3), cache_folder=kept)
+    answers(other, asked)
+    assert other.statistics["pictures_encoded"] == first.statistics["pictures_encoded"]
+
+
+def test_a_budget_too_small_for_the_pictures_costs_time_and_no_answer(folder):
+    asked = few_shot(20)
+    expected = {i: a.text for i, a in answers(load(folder), asked).items()}
+    model = load(folder, batch_size=2, window=1, host_cache=1024)
+    assert {i: a.text for i, a in answers(model, asked).items()} == expected
+    assert model.statistics["pictures_encoded"] > model.statistics["pictures_distinct"]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder, beams, monkeypatch):
+    asked = few_shot(20, num_beams=beams)
+    expected = {i: a.text for i, a in answers(load(folder), asked).items()}
+    model = load(folder, batch_size=8)
+    prefill = model.engine.model.prefill
+
+    def small(cache, *arguments, **keywords):
+        if len(cache) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return prefill(cache, *arguments, **keywords)
+
+    monkeypatch.setattr(model.engine.model, "prefill", small)
+    assert {i: a.text for i, a in answers(model, asked).items()} == expected
+    assert model.statistics["oom_halvings"] == 2
+    assert model.engine.room.size == 2
+
+
+def test_a_single_prompt_that_does_not_fit_into_memory_stops_the_run(folder, monkeypatch):
+    model = load(folder, batch_size=2)
+
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(model.engine.model, "prefill", never)
+    with pytest.raises(MachineryError, match="batch of one"):
+        answers(model, few_shot(4))
+
+
+def test_a_failure_that_is_no_lack_of_memory_keeps_its_traceback(folder, monkeypatch):
+    model = load(folder, batch_size=2)
+
+    def broken(*_, **__):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(model.engine.model, "prefill", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        answers(model, few_shot(4))
 
 
 def test_each_distinct_picture_is_encoded_once(folder):

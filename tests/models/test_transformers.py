@@ -50,9 +50,9 @@ TEMPLATE = (
 )
 
 
-def tokenizer() -> Any:
+def tokenizer(special: list[str] = SPECIAL) -> Any:
     """One token for each printable ASCII character, and the special ones."""
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *CHARACTERS])}
+    vocabulary = {token: i for i, token in enumerate([*special, *CHARACTERS])}
     raw = tokenizers.Tokenizer(tokenizer_models.BPE(vocabulary, [], unk_token=None))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -64,7 +64,7 @@ def tokenizer() -> Any:
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
-        additional_special_tokens=SPECIAL[3:],
+        additional_special_tokens=special[3:],
     )
 
 
@@ -141,25 +141,34 @@ def idefics(_: str | None) -> tuple[Any, Any]:
     )
 
 
+QWEN = ["<pad>", "<s>", "</s>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>"]
+
+
 def qwen2(template: str | None) -> tuple[Any, Any]:
     vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 14}
     config = library.Qwen2VLConfig(
         text_config={**TEXT, "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]}},
         vision_config=vision,
         image_token_id=3,
-        video_token_id=4,
-        vision_start_token_id=5,
+        video_token_id=TEXT["vocab_size"] - 1,
+        vision_start_token_id=4,
     )
-    pictures = library.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56)
-    reads = tokenizer()
-    reads.image_token = "<image>"
     processor = library.Qwen2VLProcessor(
-        pictures, reads, library.Qwen2VLVideoProcessor(), chat_template=template
+        library.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56),
+        tokenizer(QWEN),
+        library.Qwen2VLVideoProcessor(),
+        chat_template=template and template.replace("<image>", "".join(QWEN[i] for i in (4, 3, 5))),
     )
     return library.Qwen2VLForConditionalGeneration(config), processor
 
 
-FAMILIES = {"llava": llava, "idefics2": idefics2, "idefics3": idefics3}
+FAMILIES = {
+    "llava": llava,
+    "idefics": idefics,
+    "idefics2": idefics2,
+    "idefics3": idefics3,
+    "qwen2": qwen2,
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo import Cache, Flamingo
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
 from infimm_eval.flamingo.ranking import rank
@@ -25,13 +25,17 @@ from infimm_eval.models.engine.gallery import Gallery
 from infimm_eval.models.engine.jobs import Job, Refused, take, widest
 from infimm_eval.models.engine.latents import Latents
 from infimm_eval.models.engine.memory import Room, rows_that_fit
+from infimm_eval.models.engine.prefixes import Kept, beginnings, shared
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.engine.stream import Stream
 from infimm_eval.types import Answer, Image, Prompt, Request
 
 Encode: TypeAlias = Callable[[Prompt, int], tuple[Encoded, list[Image]]]
 """(prompt, room in tokens) -> ids, and the pictures that their tags stand for."""
 
 GIB = 2**30
+WORTH = 128
+"""Tokens that a shared beginning must save: reading it apart has a price too."""
 
 
 class Engine:
@@ -39,7 +43,10 @@ class Engine:
 
     ``batch_size`` bounds the rows of a batch; ``auto`` takes what half of the free memory holds,
     at most 64 on an accelerator and 16 on a processor.  ``window`` batches' worth of requests wait
-    at a time, so that memory does not grow with their number.
+    at a time, so that memory does not grow with their number.  ``device_cache`` and ``host_cache``
+    are bytes for latents; ``cache_folder`` keeps them for later runs too.  ``sharing`` reads common
+    beginnings once; ``streaming`` lets greedy rows join a running batch.  No answer depends on any
+    of these.
     """
 
     def __init__(
@@ -56,6 +63,8 @@ class Engine:
         device_cache: int = 2 * GIB,
         host_cache: int = 4 * GIB,
         cache_folder: Path | None = None,
+        sharing: bool = True,
+        streaming: bool = True,
     ) -> None:
         self.model = model
         self.processor = processor
@@ -63,6 +72,8 @@ class Engine:
         self.workers = workers
         self.room = Room(_rows(model, batch_size), self.statistics)
         self.window = window
+        self.sharing, self.streaming = sharing, streaming
+        self.kept = Kept(model, 8, self.statistics)
         self._encode = encode
         pictures = processor.pictures
         latents = Latents(
@@ -83,13 +94,17 @@ class Engine:
         )
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._generate)
+        return self._answers(requests, self._generate, streaming=self.streaming)
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._rank)
+        return self._answers(requests, self._rank, streaming=False)
 
     def _answers(
-        self, requests: Iterable[Request], work: Callable[[Sequence[Job]], list[Answer]]
+        self,
+        requests: Iterable[Request],
+        work: Callable[[Sequence[Job]], list[Answer]],
+        *,
+        streaming: bool,
     ) -> Iterator[Answer]:
         depth = min(64, 2 * self.room.size)
         prepared = ahead(requests, self._prepare, workers=self.workers, depth=depth)
@@ -99,6 +114,9 @@ class Engine:
                 yield from self._fill(waiting, prepared)
                 if not waiting:
                     return
+                if streaming and waiting[0].greedy:
+                    yield from self._stream(waiting, prepared)
+                    continue
                 batch = take(waiting, self.room.size)
                 self.statistics.count("batches")
                 self.statistics.count("requests", len(batch))
@@ -126,12 +144,14 @@ class Engine:
         notes = {"tokens_in": len(encoded.ids)}
         if encoded.dropped_shots:
             notes["dropped_shots"] = encoded.dropped_shots
+        digests = tuple(map(self.gallery.digest, pictures))
         return Job(
             request=request,
             ids=encoded.ids,
             eos=frozenset(ends),
             pictures=tuple(pictures),
-            digests=tuple(map(self.gallery.digest, pictures)),
+            digests=digests,
+            beginnings=beginnings(encoded.ids, self.model.config.image_token_id, digests),
             options=tuple(
                 tuple(tokenizer.continuation(encoded.tail, option)) for option in request.options
             ),
@@ -140,6 +160,7 @@ class Engine:
 
     def _fill(self, waiting: list[Job], prepared: Generator[Job | Refused]) -> Iterator[Answer]:
         """Brings the window back to its size, the new jobs' pictures encoded."""
+        before = len(waiting)
         new: list[Job] = []
         missing = 0
         while len(waiting) + len(new) < self.window * self.room.size:
@@ -158,6 +179,10 @@ class Engine:
                 new, missing = [], 0
         self._attach(new)
         waiting += new
+        if self.sharing and len(waiting) != before:
+            found = shared([job.beginnings for job in waiting], self.kept, worth=WORTH)
+            for job, prefix in zip(waiting, found, strict=True):
+                job.shared = prefix
 
     def _attach(self, jobs: Sequence[Job]) -> None:
         wanted = {d: i for job in jobs for d, i in zip(job.digests, job.pictures, strict=True)}
@@ -170,6 +195,7 @@ class Engine:
 
     def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
         decoding = jobs[0].request.decoding
+        prefixes = self._prefixes(jobs)
         with self.statistics.stage("decode"):
             generated = generate(
                 self.model,
@@ -180,22 +206,84 @@ class Engine:
                 length_penalty=decoding.length_penalty,
                 eos_ids=jobs[0].eos,
                 stop=self._stop(decoding.stop),
+                prefixes=prefixes,
             )
-        self.statistics.count("tokens_out", sum(len(answer.ids) for answer in generated))
         return [
-            Answer(
-                job.request.id,
-                self.processor.tokenizer.decode(answer.ids),
-                "length" if answer.finish == "length" else "stop",
-                notes={**job.notes, "tokens_out": len(answer.ids)},
-            )
+            self._answer(job, answer.ids, answer.finish)
             for job, answer in zip(jobs, generated, strict=True)
         ]
 
+    def _stream(self, waiting: list[Job], prepared: Generator[Job | Refused]) -> Iterator[Answer]:
+        """Greedy jobs of one search, until none of those that wait fits into the same cache.
+
+        Rows are refilled when a quarter of them is free, so that prompts are read in company.
+        """
+        like = max(waiting, key=lambda job: (job.greedy, job.tokens))
+        rows, capacity = self.room.size, like.tokens
+        stream = Stream(
+            self.model,
+            like,
+            rows=rows,
+            capacity=capacity,
+            stop=self._stop(like.request.decoding.stop),
+        )
+        joining: list[Job] = []
+        try:
+            while True:
+                if stream.free * 4 >= rows:
+                    yield from self._fill(waiting, prepared)
+                    joining = take(waiting, stream.free, like=like, room=capacity)
+                    self._join(stream, joining)
+                    joining = []
+                if not stream.running:
+                    return
+                if not waiting and stream.free * 2 >= rows:
+                    stream.shrink()
+                    rows = len(stream.running)
+                with self.statistics.stage("decode"):
+                    ended = stream.advance()
+                self.statistics.count("steps")
+                for job, ids, finish in ended:
+                    yield self._answer(job, ids, finish)
+        except RuntimeError as error:
+            # What was running or about to begins again, in a cache of half the size.
+            waiting += [*stream.running, *joining]
+            self.room.shrink(rows, error)
+
+    def _join(self, stream: Stream, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        self.statistics.count("batches")
+        self.statistics.count("requests", len(jobs))
+        prefixes = self._prefixes(jobs)
+        ids, _, latents, counts = self._batch(jobs)
+        with self.statistics.stage("prefill"):
+            stream.join(jobs, ids, latents, counts, prefixes)
+
+    def _answer(self, job: Job, ids: Sequence[int], finish: str) -> Answer:
+        self.statistics.count("tokens_out", len(ids))
+        return Answer(
+            job.request.id,
+            self.processor.tokenizer.decode(ids),
+            "length" if finish == "length" else "stop",
+            notes={**job.notes, "tokens_out": len(ids)},
+        )
+
+    def _prefixes(self, jobs: Sequence[Job]) -> list[Cache | None]:
+        with self.statistics.stage("prefill"):
+            return [
+                self.kept.get(job.shared, job.ids, job.latents) if job.shared else None
+                for job in jobs
+            ]
+
     def _rank(self, jobs: Sequence[Job]) -> list[Answer]:
+        prefixes = self._prefixes(jobs)
         with self.statistics.stage("rank"):
             ranked = rank(
-                self.model, *self._batch(jobs), continuations=[job.options for job in jobs]
+                self.model,
+                *self._batch(jobs),
+                continuations=[job.options for job in jobs],
+                prefixes=prefixes,
             )
         answers = []
         for job, options in zip(jobs, ranked, strict=True):

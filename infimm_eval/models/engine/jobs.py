@@ -21,7 +21,7 @@ class Job:
 
     ``pictures`` and ``digests`` are those that the prompt's tags stand for, in order; ``latents``
     come once they are encoded.  ``eos`` ends the answer.  ``options`` are the continuations to
-    rank, in ids.
+    rank, in ids.  ``shared`` is that of the ``beginnings`` which is read once for several prompts.
     """
 
     request: Request
@@ -31,6 +31,7 @@ class Job:
     digests: tuple[str, ...] = ()
     options: tuple[tuple[int, ...], ...] = ()
     beginnings: tuple[Prefix, ...] = ()
+    shared: Prefix | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     latents: list[Tensor] = field(default_factory=list)
 
@@ -41,6 +42,15 @@ class Job:
         options = sum(map(len, self.options))
         answer = 0 if self.options else decoding.max_new_tokens * decoding.num_beams
         return len(self.ids) + options + answer + sum(len(latents) for latents in self.latents)
+
+    @property
+    def greedy(self) -> bool:
+        return self.request.decoding.num_beams == 1
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and longest answer together, as one greedy row."""
+        return len(self.ids) + self.request.decoding.max_new_tokens
 
     @property
     def search(self) -> Hashable:
@@ -56,15 +66,20 @@ class Refused:
     answer: Answer
 
 
-def take(waiting: list[Job], size: int) -> list[Job]:
-    """Removes and returns the next batch: the costliest job, and what is like it in cost among
-    the jobs that want the same search.
+def take(waiting: list[Job], size: int, *, like: Job | None = None, room: int = 0) -> list[Job]:
+    """Removes and returns the next batch: the costliest job, and what comes next in cost among
+    the jobs that want the same search.  ``like``: the search of this job instead, and only jobs
+    whose prompt and answer take at most ``room`` tokens.
 
     Long first: a job that does not fit shows early, and rows of one batch end together.
     """
     waiting.sort(key=lambda job: job.cost, reverse=True)
-    search = waiting[0].search
-    batch = [job for job in waiting if job.search == search][:size]
+    first = like or waiting[0]
+    batch = [
+        job
+        for job in waiting
+        if job.search == first.search and (like is None or job.tokens <= room)
+    ][:size]
     chosen = set(map(id, batch))
     waiting[:] = [job for job in waiting if id(job) not in chosen]
     return batch

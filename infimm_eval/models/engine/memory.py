@@ -46,19 +46,23 @@ class Room:
         try:
             return compute(part)
         except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if len(part) == 1:
-                reason = str(error).strip().split("\n")[0]
-                raise MachineryError(
-                    f"a batch of one does not fit into memory ({reason})"
-                ) from error
-        # Outside the except clause: by now the failed attempt's tensors are free.
+            self.shrink(len(part), error)
+        return None
+
+    def shrink(self, tried: int, error: RuntimeError) -> None:
+        """Half of what was tried from now on; raises what is no lack of memory, and
+        ``MachineryError`` where it was one item."""
+        if not out_of_memory(error):
+            raise error
+        if tried == 1:
+            reason = str(error).strip().split("\n")[0]
+            raise MachineryError(f"a batch of one does not fit into memory ({reason})") from error
+        # The failed attempt's tensors live in its frames until the traceback is gone.
+        error.__traceback__ = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.size = max(1, len(part) // 2)
+        self.size = max(1, tried // 2)
         self.statistics.count("oom_halvings")
-        return None
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,14 +1,20 @@
-"""Which beginnings do several prompts share, and is it worth reading them once?
+"""Beginnings that several prompts share: which they are, and the caches they were read into.
 
-Knows token ids and picture digests; computes nothing with a model.
+Finds them in token ids and picture digests; nobody has to say that examples are the same.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from infimm_eval.flamingo import Cache, Flamingo
+from infimm_eval.models.engine.statistics import Statistics
 
 BLOCK = 16
 """Beginnings are compared in steps of so many tokens."""
@@ -40,13 +46,51 @@ def beginnings(ids: Sequence[int], image_id: int, pictures: Sequence[str]) -> tu
     return tuple(found)
 
 
-def shared(prompts: Iterable[Sequence[Prefix]]) -> list[Prefix | None]:
-    """For each prompt, the beginning whose single reading saves the most tokens among them all."""
+def shared(
+    prompts: Iterable[Sequence[Prefix]], held: Container[bytes], *, worth: int
+) -> list[Prefix | None]:
+    """For each prompt, the beginning whose single reading saves the most tokens among them all;
+    ``None`` where that is fewer than ``worth``.  One that is ``held`` need not be read at all."""
     prompts = list(prompts)
     times = Counter(prefix.name for prompt in prompts for prefix in prompt)
 
     def saved(prefix: Prefix) -> int:
-        return (times[prefix.name] - 1) * prefix.length
+        return (times[prefix.name] - (prefix.name not in held)) * prefix.length
 
     best = [max(prompt, key=saved, default=None) for prompt in prompts]
-    return [prefix if prefix is not None and saved(prefix) else None for prefix in best]
+    return [prefix if prefix is not None and saved(prefix) >= worth else None for prefix in best]
+
+
+class Kept:
+    """The last few beginnings that were read, as one-row caches."""
+
+    def __init__(self, model: Flamingo, most: int, statistics: Statistics) -> None:
+        self.model = model
+        self.most = most
+        self.statistics = statistics
+        self._held: OrderedDict[bytes, Cache] = OrderedDict()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+    def get(self, prefix: Prefix, ids: Sequence[int], latents: Sequence[Tensor]) -> Cache:
+        """The cache of a prompt's beginning, read from its ``ids`` and ``latents`` if need be."""
+        if prefix.name not in self._held:
+            self._held[prefix.name] = self._read(ids[: prefix.length], latents)
+            while len(self._held) > self.most:
+                self._held.popitem(last=False)
+        else:
+            self.statistics.count("prefix_tokens_saved", prefix.length)
+        self._held.move_to_end(prefix.name)
+        return self._held[prefix.name]
+
+    def _read(self, ids: Sequence[int], latents: Sequence[Tensor]) -> Cache:
+        self.statistics.count("prefixes_read")
+        cache = self.model.new_cache(1, len(ids))
+        shown = ids.count(self.model.config.image_token_id)
+        # A picture further on in the prompt makes the gated blocks act on its beginning too.
+        cache.flags_R.fill_(bool(latents))
+        pictures = torch.stack(list(latents[:shown]))[None] if shown else None
+        on_device = torch.tensor([list(ids)], device=self.model.device)
+        self.model.prefill(cache, on_device, [len(ids)], pictures)
+        return cache

@@ -1,0 +1,120 @@
+"""Greedy decoding in a batch that never empties: finished rows leave, waiting prompts join.
+
+Knows ids and logits; who waits and in which order is the engine's business.
+
+Shapes: R cache rows, Y vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from infimm_eval.flamingo import Cache, Flamingo
+from infimm_eval.flamingo.generation import read_after
+from infimm_eval.models.engine.jobs import Job
+
+Finish = Literal["eos", "stop", "length"]
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    job: Job
+    ids: list[int] = field(default_factory=list)
+
+
+class Stream:
+    """``rows`` sequences of up to ``capacity`` tokens, all with the search of ``like``."""
+
+    def __init__(
+        self,
+        model: Flamingo,
+        like: Job,
+        *,
+        rows: int,
+        capacity: int,
+        stop: Callable[[int, Sequence[int]], bool] | None,
+    ) -> None:
+        config = model.config
+        self.model = model
+        self.cache = model.new_cache(rows, capacity)
+        self._rows: list[_Row | None] = [None] * rows
+        self._eos = like.eos
+        self._least = like.request.decoding.min_new_tokens
+        self._stop = stop
+        banned = {config.image_token_id, config.eoc_token_id} - like.eos
+        self._banned = torch.tensor(sorted(banned), device=model.device)
+        self._ends = torch.tensor(sorted(like.eos), device=model.device)
+        self._logits_RY = torch.zeros(rows, config.language.vocab_size, device=model.device)
+
+    @property
+    def running(self) -> list[Job]:
+        return [row.job for row in self._rows if row is not None]
+
+    @property
+    def free(self) -> int:
+        return self._rows.count(None)
+
+    @torch.inference_mode()
+    def join(
+        self,
+        jobs: Sequence[Job],
+        ids_BT: Tensor,
+        latents_BIVD: Tensor | None,
+        n_images_B: Tensor | None,
+        prefixes: Sequence[Cache | None],
+    ) -> None:
+        """Reads the prompts (right-padded) into free rows."""
+        rows = [r for r, row in enumerate(self._rows) if row is None][: len(jobs)]
+        lengths = [len(job.ids) for job in jobs]
+        logits_BY = read_after(
+            prefixes, self.model, self.cache, ids_BT, lengths, latents_BIVD, n_images_B, rows
+        )
+        self._logits_RY[torch.tensor(rows, device=logits_BY.device)] = logits_BY
+        for r, job in zip(rows, jobs, strict=True):
+            self._rows[r] = _Row(job)
+
+    @torch.inference_mode()
+    def advance(self) -> list[tuple[Job, list[int], Finish]]:
+        """One more token for every running row; returns the answers that are complete, without
+        the token that ended them."""
+        token_R = self._choose()
+        ended = []
+        for r, token in enumerate(token_R.tolist()):
+            row = self._rows[r]
+            finish = row and self._finish(row, token)
+            if row is not None and finish is not None:
+                ended.append((row.job, row.ids, finish))
+                self._rows[r] = None
+                self.cache.free([r])
+        if self.running:
+            self._logits_RY = self.model.step(self.cache, token_R[:, None])[:, 0]
+        return ended
+
+    def shrink(self) -> None:
+        """Gives up the free rows: nobody waits for them any more."""
+        kept = [r for r, row in enumerate(self._rows) if row is not None]
+        self.cache.select(kept)
+        self._rows = [self._rows[r] for r in kept]
+        self._logits_RY = self._logits_RY[kept]
+
+    def _choose(self) -> Tensor:
+        scores_RY = self._logits_RY.clone()
+        scores_RY.index_fill_(-1, self._banned, -torch.inf)
+        if self._least and len(self._ends):
+            young = [r for r, row in enumerate(self._rows) if row and len(row.ids) < self._least]
+            rows = torch.tensor(young, dtype=torch.long, device=scores_RY.device)
+            scores_RY[rows[:, None], self._ends] = -torch.inf
+        return scores_RY.argmax(dim=-1)
+
+    def _finish(self, row: _Row, token: int) -> Finish | None:
+        if token in self._eos:
+            return "eos"
+        row.ids.append(token)
+        if self._stop is not None and self._stop(0, row.ids):
+            return "stop"
+        return "length" if len(row.ids) >= row.job.request.decoding.max_new_tokens else None

@@ -1,0 +1,153 @@
+"""The parts of the engine that need no model."""
+
+from __future__ import annotations
+
+import threading
+from itertools import count
+
+import pytest
+import torch
+
+from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.latents import Latents, Shelf
+from infimm_eval.models.engine.memory import Room
+from infimm_eval.models.engine.prefixes import BLOCK, beginnings, shared
+from infimm_eval.models.engine.statistics import Statistics
+
+
+def test_what_was_asked_for_longest_ago_makes_room():
+    shelf = Shelf(budget=3 * 8)
+    for name in "abc":
+        assert shelf.put(name, torch.zeros(2)) == []
+    shelf.get("a")
+    assert [name for name, _ in shelf.put("d", torch.zeros(2))] == ["b"]
+    assert ("a" in shelf, "b" in shelf, shelf.used) == (True, False, 24)
+
+
+def test_a_tensor_beyond_the_budget_is_not_kept():
+    shelf = Shelf(budget=8)
+    assert [name for name, _ in shelf.put("big", torch.zeros(9))] == ["big"]
+    assert (len(shelf), shelf.used) == (0, 0)
+
+
+def latents(folder, identity="weights", statistics=None):
+    return Latents(
+        identity,
+        statistics or Statistics(),
+        device=torch.device("cpu"),
+        device_bytes=0,
+        host_bytes=10**6,
+        folder=folder,
+    )
+
+
+def test_latents_come_back_from_disk_bit_for_bit(tmp_path):
+    made = torch.randn(4, 8).to(torch.bfloat16)
+    latents(tmp_path).put("ab12", made)
+    again = latents(tmp_path)
+    assert again.holds("ab12")
+    assert torch.equal(again.get("ab12"), made)
+    assert latents(tmp_path, "other weights").get("ab12") is None
+
+
+def test_a_damaged_file_is_as_good_as_none_and_counted(tmp_path):
+    latents(tmp_path).put("ab12", torch.zeros(4, 8))
+    (file,) = tmp_path.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:20])
+    statistics = Statistics()
+    again = latents(tmp_path, statistics=statistics)
+    assert again.get("ab12") is None
+    assert statistics["damaged_on_disk"] == 1
+    again.put("ab12", torch.ones(4, 8))
+    assert torch.equal(latents(tmp_path).get("ab12"), torch.ones(4, 8))
+
+
+def test_work_ahead_keeps_order_and_distance():
+    started = []
+
+    def work(n: int) -> int:
+        started.append(n)
+        return n * n
+
+    results = ahead(count(), work, workers=3, depth=5)
+    assert [next(results) for _ in range(4)] == [0, 1, 4, 9]
+    results.close()
+    assert len(started) <= 4 + 5
+
+
+def test_what_work_raises_comes_out_in_its_turn():
+    def work(n: int) -> int:
+        if n == 2:
+            raise ValueError("two")
+        return n
+
+    results = ahead(range(5), work, workers=2, depth=4)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+
+
+def test_requests_are_read_in_the_callers_thread():
+    threads = set()
+
+    def reading():
+        for n in range(10):
+            threads.add(threading.get_ident())
+            yield n
+
+    assert list(ahead(reading(), str, workers=2, depth=3)) == list(map(str, range(10)))
+    assert threads == {threading.get_ident()}
+
+
+def test_room_shrinks_for_good():
+    statistics = Statistics()
+    room = Room(8, statistics)
+    sizes = []
+
+    def compute(part):
+        if len(part) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        sizes.append(len(part))
+        return [n + 1 for n in part]
+
+    assert list(room.run(range(10), compute)) == list(range(1, 11))
+    assert sizes == [2] * 5
+    assert statistics["oom_halvings"] == 2
+
+
+IMAGE = 9
+
+
+def prompt(start: list[int], length: int, last: int, pictures=()):
+    return beginnings(start + [last] * (length - len(start)), IMAGE, pictures)
+
+
+def test_a_beginning_leaves_a_token_to_read():
+    assert [p.length for p in prompt([], 2 * BLOCK, 1)] == [BLOCK]
+    assert [p.length for p in prompt([], 2 * BLOCK + 1, 1)] == [BLOCK, 2 * BLOCK]
+
+
+def test_the_longest_beginning_that_saves_most_is_shared():
+    same = [1, 2] * BLOCK
+    found = shared([prompt(same, 50, n) for n in range(5)] + [prompt([3], 50, 3)], (), worth=1)
+    assert [p and p.length for p in found] == [2 * BLOCK] * 5 + [None]
+    assert len({p.name for p in found if p}) == 1
+
+
+def test_too_little_to_save_is_not_shared():
+    found = shared([prompt([1] * BLOCK, 20, 1)] * 2, (), worth=BLOCK + 1)
+    assert found == [None, None]
+
+
+def test_what_is_held_already_is_used_by_one_prompt_too():
+    (one,) = prompt([1] * BLOCK, 20, 1)
+    assert shared([[one]], (), worth=1) == [None]
+    assert shared([[one]], {one.name}, worth=1) == [one]
+
+
+def test_another_picture_or_a_picture_further_on_is_another_beginning():
+    start = [IMAGE, *[1] * (BLOCK - 1)]
+    one, same, other = (prompt(start, 20, 1, (digest,)) for digest in ("a", "a", "b"))
+    assert one == same != other
+    text, shown = prompt([1] * BLOCK, 20, 1), prompt([1] * BLOCK, 20, IMAGE, ("a",) * 4)
+    assert text[0].name != shown[0].name
