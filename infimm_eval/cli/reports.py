@@ -25,13 +25,33 @@ def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
 @click.argument("run", type=_RUN)
 @click.option("--task", help="Samples of this benchmark only.")
 @click.option("--shots", type=int)
-@click.option("--score", type=click.Choice(["right", "partly", "wrong", "unscored"]))
+@click.option("--score", help="right, partly, wrong or unscored.")
 @click.option("--id", "sample", help="The sample of this id.")
-@click.option("--search", help="Samples whose question or answer holds this text.")
+@click.option("--search", help="A text in the question, the answer or the references.")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True)
-def show(run: Path, **wanted: str | int | None) -> None:
+@click.option("--prompt", is_flag=True, help="Also the prompt as the model saw it.")
+def show(
+    run: Path,
+    task: str | None,
+    shots: int | None,
+    score: str | None,
+    sample: str | None,
+    search: str | None,
+    limit: int,
+    prompt: bool,
+) -> None:
     """Print samples of a run: what was asked, said, read and scored."""
     from infimm_eval import report
 
-    for block in report.show(run, **wanted):
+    found = report.show(
+        run,
+        task=task,
+        shots=shots,
+        score=score,
+        id=sample,
+        search=search,
+        limit=limit,
+        prompt=prompt,
+    )
+    for block in found:
         click.echo(block)

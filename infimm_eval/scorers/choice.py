@@ -19,7 +19,7 @@ from string import ascii_uppercase
 from typing import TypeAlias
 
 from infimm_eval.scorers import each
-from infimm_eval.types import Content, Record, Sample, Score, Scorer
+from infimm_eval.types import Content, Image, Record, Sample, Score, Scorer
 
 Options: TypeAlias = Mapping[str, str]
 """Letter to text, in order."""
@@ -48,12 +48,20 @@ def hear(record: Record, read: Reading) -> str:
 
 
 def options_of(sample: Sample) -> dict[str, str]:
-    """The options' texts by letter; a picture among them reads as ``<image>``."""
-    return dict(zip(ascii_uppercase, map(_plain, sample.options), strict=False))
+    """The options' texts by letter.  A picture reads as ``<image 3>``, counted as one meets it:
+    those before the question, those inside, those among the options."""
+    pictures: list[Image] = []
 
+    def plain(content: Content) -> str:
+        return "".join(part if isinstance(part, str) else mark(part) for part in content)
 
-def _plain(content: Content) -> str:
-    return "".join(part if isinstance(part, str) else "<image>" for part in content)
+    def mark(picture: Image) -> str:
+        if picture not in pictures:
+            pictures.append(picture)
+        return f"<image {pictures.index(picture) + 1}>"
+
+    plain((*sample.images, *sample.question))
+    return dict(zip(ascii_uppercase, map(plain, sample.options), strict=False))
 
 
 # ---- for anybody

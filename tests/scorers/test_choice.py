@@ -7,7 +7,7 @@ import pytest
 from infimm_eval.scorers import choice, mmmu
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import golden, percent, read_json, real, record, scores
-from tests.scorers.pictures import PICTURE
+from tests.scorers.pictures import unread
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,18 @@ def test_a_question_whose_answer_is_withheld_stays_unscored():
     assert (score.value, score.read_as) == (None, "B")
 
 
-def test_a_picture_among_the_options_reads_as_a_mark():
-    sample = Sample(id="1", options=((PICTURE,), ("the ", PICTURE)), references=("B",))
-    assert choice.options_of(sample) == {"A": "<image>", "B": "the <image>"}
-    said = Record(sample, Answer("1", "B"), "B")
-    assert scores(choice.letter, [said])[0].value == 1.0
+def test_a_picture_among_the_options_reads_as_its_number():
+    sample = Sample(
+        id="1",
+        question=("Which is like ", unread("asked"), "?"),
+        options=((unread("left"),), ("the ", unread("right"), " one"), (unread("asked"),)),
+        references=("B",),
+    )
+    texts = {"A": "<image 2>", "B": "the <image 3> one", "C": "<image 1>"}
+    assert choice.options_of(sample) == texts
+    said = "It is most of all like the <image 3> one"
+    (score,) = scores(mmmu.official, [Record(sample, Answer("1", said), said)])
+    assert (score.value, score.read_as) == (1.0, "B")
 
 
 @pytest.mark.parametrize("ruler", [choice.letter, choice.llava, choice.vlmevalkit, mmmu.official])

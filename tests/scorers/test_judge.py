@@ -9,11 +9,11 @@ from infimm_eval.errors import UsageError
 from infimm_eval.scorers import judge
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import outcomes, read_json, real, record
-from tests.scorers.pictures import PICTURE
+from tests.scorers.pictures import unread
 
 
 def _asked(rubric, said, attempt=0, references=("3<AND>4",)):
-    sample = Sample(id="v1_0", question=(PICTURE, "What is x?"), references=references)
+    sample = Sample(id="v1_0", question=(unread("x.png"), "What is x?"), references=references)
     (turn,) = rubric.ask(Record(sample, Answer("v1_0", said), said), attempt).turns
     return turn.content[0]
 

@@ -18,11 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="infimm_eval.demo.train", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the checkpoint folder")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=loop.STEPS)
     parser.add_argument("--threads", type=int, default=2, help="equal results need equal threads")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    model, tokenizer = loop.train(given.seed, given.steps)
+    model, tokenizer = loop.train(given.seed)
     tiny.save(model, tokenizer, given.output)
 
 

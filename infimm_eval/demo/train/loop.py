@@ -29,74 +29,131 @@ from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.pictures import Pictures
 
 PICTURES = 8000
-STEPS = 1100
-SEEING = 0.35
-"""The share of the steps in which there are only single examples, to learn to see."""
 BATCH = 64
-RATE = 2e-3
 DECAY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """Documents of one kind in every step: ``shown`` or ``told``, what is asked, how many."""
+class Subject:
+    """What may be asked about pictures without a sign, or with one."""
 
     name: str
     asked: tuple[Asker, ...]
-    early: int
-    """``told`` documents while seeing is learned."""
-    alone: int
-    """``told`` documents after that."""
-    together: int
-    """``shown`` documents after that."""
     signs: bool = False
 
 
-LESSONS = (
-    Lesson("captions", (documents.ask_for_caption,), 32, 8, 20),
-    Lesson("questions", (documents.ask_question,), 72, 24, 32),
-    Lesson("others", documents.OF_SCENES, 24, 8, 8),
-    Lesson("signs", documents.OF_SIGNS, 8, 4, 4, signs=True),
+SUBJECTS = (
+    Subject("captions", (documents.ask_for_caption,)),
+    Subject("questions", (documents.ask_question,)),
+    Subject("others", documents.OF_SCENES),
+    Subject("signs", documents.OF_SIGNS, signs=True),
 )
 
 
-def train(seed: int, steps: int) -> tuple[Flamingo, Tokenizer]:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """So many steps with the same number of documents of every subject: ``told`` examples that
+    stand alone, and ``shown`` ones together."""
+
+    steps: int
+    told: tuple[int, ...]
+    shown: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Stages under one learning rate, which rises to ``rate`` and falls to a thirtieth of it."""
+
+    rate: float
+    stages: tuple[Stage, ...]
+    labels: bool
+    """Whether the tower is told what stands in every place."""
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+
+COURSES = (
+    Course(
+        rate=2e-3,
+        stages=(
+            Stage(315, told=(32, 72, 24, 8), shown=(0, 0, 0, 0)),
+            Stage(585, told=(8, 24, 8, 4), shown=(20, 32, 8, 4)),
+        ),
+        labels=True,
+    ),
+    Course(
+        rate=1.5e-3, stages=(Stage(600, told=(4, 16, 8, 4), shown=(20, 48, 8, 4)),), labels=False
+    ),
+)
+"""First to see and to speak plainly, then to follow the style of what was shown before."""
+
+
+def train(seed: int) -> tuple[Flamingo, Tokenizer]:
     """The trained model and its tokenizer.  Says on stderr how it gets on."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
     scenes, pixels_I3HW = gallery(PICTURES)
     tokenizer = vocabulary.build(corpus(scenes))
     model = Flamingo(tiny.config(tokenizer))
     labels = Labels(model.config.visual.width)
     open_gates(model)
-    parameters = [*model.parameters(), *labels.parameters()]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": DECAY},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ],
-        lr=RATE,
-        betas=(0.9, 0.98),
-    )
-    facts, reader = Facts.of(scenes), Reader(tokenizer)
-    report = Report(steps)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, steps)
-        chosen = rng.sample(range(len(scenes)), BATCH)
-        tokens_IND = model.vision_encoder(pixels_I3HW[chosen])
-        latents_IVD = model.perceiver(tokens_IND)
-        losses = {"labels": labels(tokens_IND, latents_IVD, facts[chosen])}
-        lot = [scenes[i] for i in chosen]
-        for lesson in LESSONS:
-            for name, batch in write(lesson, lot, rng, early=step < SEEING * steps).items():
-                losses[name] = reader.loss(model, latents_IVD, batch, rng)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        report(step, losses)
+    classroom = Classroom(model, labels, Reader(tokenizer), scenes, pixels_I3HW)
+    for number, course in enumerate(COURSES):
+        classroom.take(course, random.Random(seed + number))
+        rounded(model)
     return model.eval(), tokenizer
+
+
+class Classroom:
+    """A model, and everything it learns from."""
+
+    def __init__(
+        self,
+        model: Flamingo,
+        labels: Labels,
+        reader: Reader,
+        scenes: Sequence[Scene],
+        pixels_I3HW: Tensor,
+    ) -> None:
+        self.model, self.labels, self.reader = model, labels, reader
+        self.scenes, self.pixels_I3HW, self.facts = scenes, pixels_I3HW, Facts.of(scenes)
+
+    def take(self, course: Course, rng: random.Random) -> None:
+        """One course, with an optimizer of its own."""
+        parameters = [*self.model.parameters(), *self.labels.parameters()]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in parameters if p.dim() > 1], "weight_decay": DECAY},
+                {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+        )
+        report = Report(course.steps)
+        stages = (stage for stage in course.stages for _ in range(stage.steps))
+        for step, stage in enumerate(stages):
+            for group in optimizer.param_groups:
+                group["lr"] = rate(course.rate, step, course.steps)
+            losses = self.losses(stage, course.labels, rng)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            report(step, losses)
+
+    def losses(self, stage: Stage, labelled: bool, rng: random.Random) -> dict[str, Tensor]:
+        """Of one step: a lot of pictures, each encoded once, and documents about them."""
+        chosen = rng.sample(range(len(self.scenes)), BATCH)
+        tokens_IND = self.model.vision_encoder(self.pixels_I3HW[chosen])
+        latents_IVD = self.model.perceiver(tokens_IND)
+        losses = {}
+        if labelled:
+            losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])
+        lot = [self.scenes[i] for i in chosen]
+        for subject, *counts in zip(SUBJECTS, stage.told, stage.shown, strict=True):
+            for name, batch in write(subject, counts, lot, rng).items():
+                losses[name] = self.reader.loss(self.model, latents_IVD, batch, rng)
+        return losses
 
 
 def gallery(count: int) -> tuple[list[Scene], Tensor]:
@@ -117,10 +174,10 @@ def corpus(scenes: Sequence[Scene]) -> list[str]:
     signed = [i for i, scene in enumerate(scenes) if scene.sign]
     plain = [i for i, scene in enumerate(scenes) if not scene.sign]
     texts = [REQUESTS]
-    for lesson in LESSONS:
-        for asker in lesson.asked:
+    for subject in SUBJECTS:
+        for asker in subject.asked:
             for _ in range(600):
-                document = shown(asker, scenes, signed if lesson.signs else plain, rng)
+                document = shown(asker, scenes, signed if subject.signs else plain, rng)
                 texts += [text for example in document for text in (example.prompt, example.answer)]
     return [text.replace(vocabulary.IMAGE, " ") for text in texts]
 
@@ -139,23 +196,26 @@ def open_gates(model: Flamingo) -> None:
             nn.init.constant_(parameter, 0.5)
 
 
-def rate(step: int, steps: int) -> float:
+def rounded(model: Flamingo) -> None:
+    """Keep what a checkpoint in bfloat16 keeps, so that a course can go on from a saved one."""
+    model.to(torch.bfloat16).to(torch.float32)
+
+
+def rate(peak: float, step: int, steps: int) -> float:
     """Linear over the first 60 steps, then half a cosine down to a thirtieth."""
-    return RATE * min(1, (step + 1) / 60) * (0.03 + 0.485 * (1 + math.cos(math.pi * step / steps)))
+    return peak * min(1, (step + 1) / 60) * (0.03 + 0.485 * (1 + math.cos(math.pi * step / steps)))
 
 
 def write(
-    lesson: Lesson, lot: Sequence[Scene], rng: random.Random, *, early: bool
+    subject: Subject, counts: Sequence[int], lot: Sequence[Scene], rng: random.Random
 ) -> dict[str, list[Document]]:
-    """The documents of one lesson about the pictures of one step."""
-    among = [i for i, scene in enumerate(lot) if bool(scene.sign) == lesson.signs]
-    alone, together = (lesson.early, 0) if early else (lesson.alone, lesson.together)
-    kinds = {"told": (told, alone), "shown": (shown, together)}
+    """The documents of one step about one subject: so many ``told`` and so many ``shown``."""
+    among = [i for i, scene in enumerate(lot) if bool(scene.sign) == subject.signs]
     return {
-        f"{lesson.name} {kind}": [
-            make(rng.choice(lesson.asked), lot, among, rng) for _ in range(count)
+        f"{subject.name} {make.__name__}": [
+            make(rng.choice(subject.asked), lot, among, rng) for _ in range(count)
         ]
-        for kind, (make, count) in kinds.items()
+        for make, count in zip((told, shown), counts, strict=True)
         if count and len(among) >= 5
     }
 

@@ -86,8 +86,10 @@ class Stream:
         ended = []
         for r, token in enumerate(token_R.tolist()):
             row = self._rows[r]
-            finish = row and self._finish(row, token)
-            if row is not None and finish is not None:
+            if row is None:
+                continue
+            finish = self._finish(row, token)
+            if finish is not None:
                 ended.append((row.job, row.ids, finish))
                 self._rows[r] = None
                 self.cache.free([r])
