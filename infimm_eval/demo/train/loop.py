@@ -29,7 +29,6 @@ from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.pictures import Pictures
 
 PICTURES = 8000
-BATCH = 64
 DECAY = 0.05
 
 
@@ -62,12 +61,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Stages under one learning rate, which rises to ``rate`` and falls to a thirtieth of it."""
+    """Stages under one learning rate, which rises to ``rate`` and falls along a cosine."""
 
     rate: float
-    stages: tuple[Stage, ...]
+    falls_over: int
+    """The steps after which the rate would have fallen to a thirtieth; a course may end before."""
+    pictures: int
+    """Pictures a step."""
     labels: bool
     """Whether the tower is told what stands in every place."""
+    stages: tuple[Stage, ...]
 
     @property
     def steps(self) -> int:
@@ -77,14 +80,20 @@ class Course:
 COURSES = (
     Course(
         rate=2e-3,
+        falls_over=900,
+        pictures=64,
+        labels=True,
         stages=(
             Stage(315, told=(32, 72, 24, 8), shown=(0, 0, 0, 0)),
-            Stage(585, told=(8, 24, 8, 4), shown=(20, 32, 8, 4)),
+            Stage(285, told=(8, 24, 8, 4), shown=(20, 32, 8, 4)),
         ),
-        labels=True,
     ),
     Course(
-        rate=1.5e-3, stages=(Stage(600, told=(4, 16, 8, 4), shown=(20, 48, 8, 4)),), labels=False
+        rate=1.5e-3,
+        falls_over=500,
+        pictures=40,
+        labels=False,
+        stages=(Stage(500, told=(4, 8, 4, 2), shown=(16, 32, 6, 2)),),
     ),
 )
 """First to see and to speak plainly, then to follow the style of what was shown before."""
@@ -133,21 +142,21 @@ class Classroom:
         stages = (stage for stage in course.stages for _ in range(stage.steps))
         for step, stage in enumerate(stages):
             for group in optimizer.param_groups:
-                group["lr"] = rate(course.rate, step, course.steps)
-            losses = self.losses(stage, course.labels, rng)
+                group["lr"] = rate(course.rate, step, course.falls_over)
+            losses = self.losses(course, stage, rng)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(torch.stack(list(losses.values())).sum())
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             report(step, losses)
 
-    def losses(self, stage: Stage, labelled: bool, rng: random.Random) -> dict[str, Tensor]:
+    def losses(self, course: Course, stage: Stage, rng: random.Random) -> dict[str, Tensor]:
         """Of one step: a lot of pictures, each encoded once, and documents about them."""
-        chosen = rng.sample(range(len(self.scenes)), BATCH)
+        chosen = rng.sample(range(len(self.scenes)), course.pictures)
         tokens_IND = self.model.vision_encoder(self.pixels_I3HW[chosen])
         latents_IVD = self.model.perceiver(tokens_IND)
         losses = {}
-        if labelled:
+        if course.labels:
             losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])
         lot = [self.scenes[i] for i in chosen]
         for subject, *counts in zip(SUBJECTS, stage.told, stage.shown, strict=True):
