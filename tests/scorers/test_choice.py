@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from infimm_eval.log import Named
 from infimm_eval.scorers import choice, mmmu
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import golden, percent, read_json, real, record, scores
-from tests.scorers.pictures import unread
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,12 @@ def test_a_question_whose_answer_is_withheld_stays_unscored():
 def test_a_picture_among_the_options_reads_as_its_number():
     sample = Sample(
         id="1",
-        question=("Which is like ", unread("asked"), "?"),
-        options=((unread("left"),), ("the ", unread("right"), " one"), (unread("asked"),)),
+        question=("Which is like ", Named("asked", "asked"), "?"),
+        options=(
+            (Named("left", "left"),),
+            ("the ", Named("right", "right"), " one"),
+            (Named("asked", "asked"),),
+        ),
         references=("B",),
     )
     texts = {"A": "<image 2>", "B": "the <image 3> one", "C": "<image 1>"}

@@ -6,14 +6,16 @@ import pytest
 
 from infimm_eval import metrics
 from infimm_eval.errors import UsageError
+from infimm_eval.log import Named
 from infimm_eval.scorers import judge
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import outcomes, read_json, real, record
-from tests.scorers.pictures import unread
 
 
 def _asked(rubric, said, attempt=0, references=("3<AND>4",)):
-    sample = Sample(id="v1_0", question=(unread("x.png"), "What is x?"), references=references)
+    sample = Sample(
+        id="v1_0", question=(Named("x.png", "x.png"), "What is x?"), references=references
+    )
     (turn,) = rubric.ask(Record(sample, Answer("v1_0", said), said), attempt).turns
     return turn.content[0]
 
