@@ -23,11 +23,15 @@ def fetch(hub: Hub, revision: str | None, title: str) -> Split:
 
     try:
         repo, commit = resolve(hub, revision, title)
-        builder = load_dataset_builder(repo, name=hub.config, revision=commit)
+        try:
+            builder = load_dataset_builder(repo, name=hub.config, revision=commit)
+        except ValueError as odd:
+            raise _changed(title, repo, commit, str(odd)) from odd
         files = builder.config.data_files or {}
         if hub.split not in files:
-            known = ", ".join(map(str, files)) or "none"
-            raise UsageError(f"{title}: {repo} has no split {hub.split!r}; it has {known}")
+            raise _changed(
+                title, repo, commit, f"no split {hub.split!r} among {[*map(str, files)]}"
+            )
         # hf://datasets/<repo>@<commit>/<name>
         names = [str(file).partition(f"@{commit}/")[2] for file in files[hub.split]]
         root = Path(
@@ -61,12 +65,20 @@ def resolve(hub: Hub, revision: str | None, title: str) -> tuple[str, str]:
     )
 
 
+def _changed(title: str, repo: str, commit: str, what: str) -> UsageError:
+    return UsageError(
+        f"{title}: {repo} at {commit[:8]} is not laid out as it was ({what}); pin an older "
+        "--revision, or amend infimm_eval/data/hubs.py"
+    )
+
+
 def _unreachable() -> tuple[type[BaseException], ...]:
+    from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
     # The HTTP library under the hub's client has changed name with its versions; its root error
     # (no connection, time-out, bad status) has always been the first base of this one.
-    return (ConnectionError, HfHubHTTPError.__bases__[0])
+    return (ConnectionError, DatasetNotFoundError, HfHubHTTPError.__bases__[0])
 
 
 def _offline(hub: Hub, title: str, broken: BaseException) -> UsageError:

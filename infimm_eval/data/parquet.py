@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from infimm_eval.data.reading import open_data
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub, Image, Row
 
@@ -153,6 +154,7 @@ def read(shards: Sequence[Path], root: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     for shard in shards:
+        open_data(shard).close()
         try:
             file = pq.ParquetFile(shard)
         except pa.ArrowException as broken:

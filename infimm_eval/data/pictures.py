@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+from infimm_eval.data.reading import POINTER
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Image
 
@@ -39,7 +40,10 @@ class FileImage(Image):
 
     def read(self) -> bytes:
         with open(os.path.join(self.root, self.relative), "rb") as file:
-            return file.read()
+            data = file.read()
+        if data.startswith(POINTER):
+            raise OSError(f"{self.relative} is a Git LFS pointer; run `git lfs pull`")
+        return data
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 from infimm_eval.errors import UsageError
 
 _CHUNK = 1 << 20
-_POINTER = b"version https://git-lfs.github.com/spec/"
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git LFS has not fetched."""
 _INNER = ("annotations", "Annotations")
 _SPACE = " \t\n\r"
 _AFTER = frozenset(_SPACE + ",]}:")
@@ -97,9 +98,9 @@ def open_data(path: Path) -> BinaryIO:
     except FileNotFoundError:
         what = "is a link to nothing" if path.is_symlink() else "is not there"
         raise UsageError(f"{path} {what}; download the file itself") from None
-    start = file.read(len(_POINTER))
+    start = file.read(len(POINTER))
     file.seek(0)
-    if start == _POINTER:
+    if start == POINTER:
         file.close()
         raise UsageError(f"{path} is a Git LFS pointer; run `git lfs pull` or download the file")
     if not start:

@@ -258,6 +258,9 @@ def test_the_key_of_a_picture_changes_when_the_file_does(tmp_path: Path) -> None
     before = row["image"].key
     path.write_bytes(b"other pixels")
     assert row["image"].key != before
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(OSError, match="Git LFS pointer"):
+        row["image"].read()
 
 
 def test_an_unreadable_picture_is_an_os_error_that_names_it(tmp_path: Path) -> None:

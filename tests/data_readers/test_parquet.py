@@ -98,6 +98,9 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"<html>")
     with pytest.raises(UsageError, match="not a Parquet file"):
         read(hubs.VQAV2_VAL, tmp_path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    with pytest.raises(UsageError, match="Git LFS pointer"):
+        read(hubs.VQAV2_VAL, tmp_path)
 
 
 def test_captions_of_one_dataset_meet_the_pictures_of_another(tmp_path: Path) -> None:
@@ -272,6 +275,29 @@ def test_the_first_dataset_that_exists_is_fetched_at_one_commit(
     assert [row["question_id"] for row in found.rows()] == [100, 101]
     known = found.identity
     assert (known["kind"], known["repo"], known["commit"]) == ("hub", "lmms-lab/VQAv2", commit)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (ValueError("no config 'en'"), r"cccccccc is not laid out as it was \(no config 'en'\)"),
+        ({"train": []}, r"no split 'dev' among \['train'\].*hubs\.py"),
+    ],
+)
+def test_a_dataset_that_was_rearranged_is_told(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
+) -> None:
+    import datasets
+
+    def load_dataset_builder(*_: Any, **__: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(config=SimpleNamespace(data_files=answer))
+
+    monkeypatch.setattr("infimm_eval.data.hub.resolve", lambda *_: ("lmms-lab/MMBench", "c" * 40))
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
+    with pytest.raises(UsageError, match=message):
+        open_source(Source(demo=tuple, hub=hubs.MMBENCH_DEV), "hub", title="MMBench dev")
 
 
 def test_an_unreachable_hub_is_one_message_that_names_a_folder(
