@@ -113,6 +113,7 @@ class Flamingo(nn.Module):
         if min(lengths) < 1:
             raise ValueError("an empty sequence has no next token; begin it with one")
         to = list(range(len(cache))) if rows is None else list(rows)
+        self.check_positions(max(cache.lengths[r] + n for r, n in zip(to, lengths, strict=True)))
         lengths_B = torch.tensor(lengths, device=ids_BT.device)
         x_BTM = self._run(ids_BT, lengths_B, latents_BIVD, n_images_B, cache, to)
         for r, n in zip(to, lengths, strict=True):
