@@ -106,14 +106,14 @@ def _read(folder: Path) -> list[Run]:
             folder=folder,
             model=model,
             name=model,
-            cells=tuple(sorted((cell for cell in cells if cell.model == model), key=_order)),
+            cells=tuple(sorted((cell for cell in cells if cell.model == model), key=paper_order)),
             unfinished=unfinished if first else (),
         )
         for first, model in ((i == 0, model) for i, model in enumerate(models))
     ]
 
 
-def _order(cell: Cell) -> tuple[int, str, int, int]:
+def paper_order(cell: Cell) -> tuple[int, str, int, int]:
     """As the papers' tables run, then what no paper has."""
     known = [at for at, column in enumerate(_COLUMNS) if column in cell.columns]
     return (min(known, default=len(_COLUMNS)), cell.task, cell.shots, cell.seed)

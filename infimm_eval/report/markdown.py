@@ -47,7 +47,7 @@ def escaped(text: str) -> str:
 def _head(runs: Sequence[Run]) -> str:
     lines = [f"# Results: {', '.join(escaped(run.name) for run in runs)}"]
     if notice := words.demo_notice([cell for run in runs for cell in run.cells]):
-        lines.append(f"> **Demo.** {notice} {words.REAL_HINT}")
+        lines.append(f"> **Demo.** {notice} {words.REAL_HINT} `{words.REAL_OPTIONS}`")
     for run in runs:
         for place, asked, said in run.unfinished:
             lines.append(

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from infimm_eval.log import Cell
 from infimm_eval.report import words
+from infimm_eval.report.gather import paper_order
 from infimm_eval.report.tables import against, figure
 
 
 def screen(cells: Iterable[Cell]) -> str:
     """One line a task and shot count (the mean over seeds), columns aligned."""
-    cells = list(cells)
+    cells = sorted(cells, key=paper_order)
     rows = [
         ("task", "shots", "metric", "value", "95 % interval", "n", "", "published"),
         *(_row(group) for group in _by_place(cells)),
@@ -28,7 +29,9 @@ def screen(cells: Iterable[Cell]) -> str:
         for row in rows
     ]
     notice = words.demo_notice(cells)
-    return "\n".join([*lines, *(["", notice, words.REAL_HINT] if notice else [])])
+    return "\n".join(
+        [*lines, *(["", notice, f"{words.REAL_HINT} {words.REAL_OPTIONS}"] if notice else [])]
+    )
 
 
 def _by_place(cells: Sequence[Cell]) -> list[list[Cell]]:

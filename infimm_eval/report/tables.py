@@ -177,7 +177,8 @@ def _measured_lines(stage: str, columns: Iterable[str], run: Run) -> list[Line]:
     rows: dict[int, dict[str, Entry]] = {}
     for (_, shots), cells in by_place(run.cells).items():
         for column, metric in cells[0].columns.items():
-            if column in columns:
+            told = any(metric in (cell.headline, *cell.metrics) for cell in cells)
+            if column in columns and told:
                 printed = against(column, run.model, shots)
                 rows.setdefault(shots, {})[column] = figure(cells, metric, printed)
     return [

@@ -18,7 +18,8 @@ LEGEND = (
     " italics. A difference is measured minus published, for the same model; the published figure"
     " lies inside or outside the interval."
 )
-REAL_HINT = "For real ones name a model and its data: --model CHECKPOINT --data DIR (or hub)."
+REAL_HINT = "For real ones name a model and its data:"
+REAL_OPTIONS = "--model CHECKPOINT --data DIR"
 
 
 def printed(value: float) -> str:
