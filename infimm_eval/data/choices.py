@@ -131,15 +131,16 @@ class MmBench:
             if not images:
                 raise UsageError(f"{path}: row {row['index']} has no picture")
             index = integer(row["index"], path)
-            if index >= ROTATION and index % ROTATION not in indices:
-                raise UsageError(
-                    f"{path}: row {index} is a rotation of {index % ROTATION}, which is not before "
-                    "it; is the file complete?"
-                )
             indices.add(index)
             yield {**row, "index": index, "image": images[0]}
         if not indices:
             raise UsageError(f"{path} has no row of the split {self.split!r}")
+        for index in sorted(indices):
+            if index % ROTATION not in indices:
+                raise UsageError(
+                    f"{path}: row {index} is a rotation of {index % ROTATION}, which is missing; "
+                    "is the file complete?"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

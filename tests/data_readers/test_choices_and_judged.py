@@ -112,7 +112,7 @@ def test_only_rows_of_the_split_are_kept(tmp_path: Path) -> None:
         ([bench_row(7, image=PICTURE), bench_row(7, image=PICTURE)], "index 7 occurs twice"),
         ([bench_row(7)], "row 7 has no picture"),
         ([bench_row(7, image="8")], "row 7 refers to the picture of row 8, which has none"),
-        ([bench_row(1_000_007, image=PICTURE)], "rotation of 7, which is not before"),
+        ([bench_row(1_000_007, image=PICTURE)], "rotation of 7, which is missing"),
         ([bench_row("7.5", image=PICTURE)], "index '7.5' is not a whole number"),
         ([bench_row(7, image=PICTURE, split="test")], "no row of the split 'dev'"),
     ],
