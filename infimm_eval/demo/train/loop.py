@@ -89,11 +89,11 @@ COURSES = (
         ),
     ),
     Course(
-        rate=1.5e-3,
-        falls_over=500,
+        rate=8e-4,
+        falls_over=450,
         pictures=40,
         labels=False,
-        stages=(Stage(500, told=(4, 8, 4, 2), shown=(16, 32, 6, 2)),),
+        stages=(Stage(450, told=(2, 16, 4, 2), shown=(14, 40, 4, 2)),),
     ),
 )
 """First to see and to speak plainly, then to follow the style of what was shown before."""
@@ -185,7 +185,7 @@ def corpus(scenes: Sequence[Scene]) -> list[str]:
     texts = [REQUESTS]
     for subject in SUBJECTS:
         for asker in subject.asked:
-            for _ in range(600):
+            for _ in range(60):
                 document = shown(asker, scenes, signed if subject.signs else plain, rng)
                 texts += [text for example in document for text in (example.prompt, example.answer)]
     return [text.replace(vocabulary.IMAGE, " ") for text in texts]
