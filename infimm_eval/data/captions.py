@@ -31,7 +31,10 @@ class Karpathy:
     @property
     def expects(self) -> tuple[str, ...]:
         pictures = self.images or "val2014 and train2014"
-        return (self.file, f"the pictures in {pictures} (folder or .zip)")
+        return (
+            f"{self.file} (it alone says which pictures are the {self.split} split)",
+            f"the pictures in {pictures} (folder or .zip)",
+        )
 
     def files(self, root: Path) -> tuple[Path, ...]:
         return (require(root, self.file),)
