@@ -30,7 +30,7 @@ def cider(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> S
 
 
 def cider_and_meteor(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-    """The same with METEOR, which takes some ten seconds to start."""
+    """The same with METEOR, which takes some ten seconds to start, once a process."""
     return _score(records, split, [_bleu, _rouge, _meteor])
 
 

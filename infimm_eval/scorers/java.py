@@ -7,14 +7,14 @@ lose count of captions that hold a line break, write into the package's folder a
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 from infimm_eval.errors import UsageError
 
@@ -51,17 +51,24 @@ def tokenise(captions: Sequence[str]) -> list[str]:
 def meteor(said: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
     """METEOR 1.5 (Denkowski and Lavie 2014) of tokenised captions: of the corpus, and of each.
 
-    0 to 1; NaN where METEOR itself says so.  Takes some ten seconds to load its paraphrases.
+    0 to 1; NaN where METEOR itself says so.  The first call of a process waits some ten seconds
+    while METEOR loads its paraphrases; later ones ask the same program.
     """
-    jar = _jar("meteor/meteor-1.5.jar")
-    command = [java(), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", str(jar)]
-    with _conversation([*command, "-", "-", "-stdio", "-l", "en", "-norm"]) as ask:
-        counts = [
-            ask(" ||| ".join(["SCORE", *people, _separable(caption)]), lines=1)[0]
-            for caption, people in zip(said, references, strict=True)
-        ]
-        *each, corpus = map(float, ask(" ||| ".join(["EVAL", *counts]), lines=len(counts) + 1))
+    ask = _meteor(java())
+    counts = [
+        ask(" ||| ".join(["SCORE", *people, _separable(caption)]), lines=1)[0]
+        for caption, people in zip(said, references, strict=True)
+    ]
+    *each, corpus = map(float, ask(" ||| ".join(["EVAL", *counts]), lines=len(counts) + 1))
     return corpus, each
+
+
+@cache
+def _meteor(executable: str) -> _Ask:
+    """METEOR, running until this process ends."""
+    jar = _jar("meteor/meteor-1.5.jar")
+    command = [executable, "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", str(jar)]
+    return _Ask([*command, "-", "-", "-stdio", "-l", "en", "-norm"])
 
 
 def _separable(caption: str) -> str:
@@ -95,8 +102,12 @@ def _jar(name: str) -> Path:
 class _Ask:
     """Question and answer with a program that reads and writes lines."""
 
-    def __init__(self, command: Sequence[str], program: subprocess.Popen[bytes], said: IO[bytes]):
-        self.command, self.program, self.remarks = command, program, said
+    def __init__(self, command: Sequence[str]) -> None:
+        pipe = subprocess.PIPE
+        self.command = command
+        self.remarks = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the program)
+        self.program = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.remarks)
+        atexit.register(self.close)
 
     def __call__(self, line: str, *, lines: int) -> list[str]:
         assert self.program.stdin is not None and self.program.stdout is not None
@@ -108,21 +119,17 @@ class _Ask:
             answers = [""]
         if "" in answers:
             self.remarks.seek(0)
-            raise _failure("METEOR", self.command, self.remarks.read())
+            remarks = self.remarks.read()
+            self.close()
+            _meteor.cache_clear()
+            raise _failure("METEOR", self.command, remarks)
         return answers
 
-
-@contextmanager
-def _conversation(command: Sequence[str]) -> Iterator[_Ask]:
-    pipe = subprocess.PIPE
-    with (
-        tempfile.TemporaryFile() as remarks,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=remarks) as program,
-    ):
-        try:
-            yield _Ask(command, program, remarks)
-        finally:
-            program.kill()
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        self.program.kill()
+        self.program.communicate()
+        self.remarks.close()
 
 
 def _failure(what: str, command: Sequence[str], remarks: bytes) -> UsageError:
