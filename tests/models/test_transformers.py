@@ -248,7 +248,7 @@ def test_a_ranking_is_the_likelihood_of_each_option(folder):
     for option, loglik in zip(options, answer.logliks, strict=True):
         prompt = model.writer.read([job.written], [job.shown])
         n = prompt["input_ids"].shape[1]
-        text = (f"{job.written[0]}{option}",)
+        text = (*job.written[:-1], f"{job.written[-1]}{option}")
         whole = model.writer.read([text], [job.shown])
         with torch.inference_mode():
             logp = model.model(**whole).logits.log_softmax(-1)[0]
@@ -294,7 +294,6 @@ def test_settings_name_what_can_move_a_number(folder):
     settings = load(folder).settings
     assert settings["pictures"]["processor"].endswith("ImageProcessor")
     assert settings["transformers"] == library.__version__
-    assert settings["chat_template"]
     json.dumps(settings)
 
 
@@ -307,6 +306,7 @@ def test_a_checkpoint_without_a_chat_template_completes(tmp_path):
 
 def test_a_chat_template_is_filled_in_once_with_its_opening_token(tmp_path):
     model = load(saved(tmp_path, llava))
+    assert (model.style, bool(model.settings["chat_template"])) == ("instruct", True)
     asked = request("1", (painted(1), "what?"), style="instruct", system="Be brief.")
     (text,) = model.writer.write(asked.prompt)
     assert text == (
@@ -315,6 +315,22 @@ def test_a_chat_template_is_filled_in_once_with_its_opening_token(tmp_path):
     job = model._prepare(asked)
     ids = model.writer.read([job.written], [job.shown])["input_ids"][0].tolist()
     assert ids.count(1) == 1
+
+
+def test_idefics_1_is_written_in_its_own_lines(tmp_path):
+    model = load(saved(tmp_path, idefics))
+    shot, query = painted(1), painted(2)
+    turns = [(shot, "see http://a.b/c?"), "yes", (query, "http://a.b/c")]
+    chat = model.writer.write(request("1", *turns, style="instruct").prompt)
+    assert chat == (
+        "\nUser: ",
+        shot,
+        "see http:// a.b/c?<end_of_utterance>\nAssistant: yes<end_of_utterance>\nUser: ",
+        query,
+        "http:// a.b/c<end_of_utterance>\nAssistant:",
+    )
+    text = model.writer.write(request("1", *turns).prompt)
+    assert text == (shot, "see http:// a.b/c?yes\n", query, "http:// a.b/c")
 
 
 @pytest.mark.parametrize(
