@@ -50,6 +50,7 @@ class Watcher(Protocol):
     def started(self, place: log.Place, title: str, total: int | None) -> None: ...
     def asked(self, kept: bool) -> None: ...
     def stage(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def finished(self, cell: log.Cell) -> None: ...
 
 
@@ -72,6 +73,8 @@ class Plan:
     choice: Choice = "generate"
     judge: Model | None = None
     judge_runs: int = 1
+    ocr: bool = False
+    """Put OCR tokens into the questions of benchmarks that bring them."""
     wordings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """``{task: {"ask": template, "answer": ..., "system": ...}}`` in place of the plugin's."""
     samples_shown: int = 200
@@ -116,6 +119,9 @@ class _Cell:
         self.model, self.log, self.watcher = model, kept, watcher
         self.style = plan.style or model.style
         self.wording = _wording(task, self.style, plan.wordings.get(task.name, {}))
+        self.ocr = plan.ocr and task.ocr
+        if self.ocr:
+            self.wording = prompts.with_ocr(self.wording)
         self.prompter = prompts.Prompter(self.style, self.wording)
         self.rows = data.open_source(
             task.source, plan.data, revision=plan.revision, title=task.title
@@ -244,7 +250,7 @@ class _Cell:
             return Scoring([Score(None, "no right answer") for _ in self._answered()]), {}
         judge = judging.needed(self.plan.judge, self.task.title)
         scores = judging.score(
-            ruler, self._answered, judge, self.plan.judge_runs, self.log, self.watcher.stage
+            ruler, self._answered, judge, self.plan.judge_runs, self.log, self.watcher.note
         )
         facts = {"name": judge.name, **judge.settings}
         return Scoring(scores), {"judge": facts, "judge_runs": self.plan.judge_runs}
@@ -265,7 +271,11 @@ class _Cell:
         for name, ruler in self.task.variants.items():
             if name == default or isinstance(ruler, Rubric):
                 continue
-            scoring = ruler(self._answered(), self._samples)
+            try:
+                scoring = ruler(self._answered(), self._samples)
+            except UsageError as lacking:  # an optional package, say: the others stand without it
+                self.watcher.stage(f"without {self.task.headline}:{name}: {lacking}")
+                continue
             scores = iter(scoring.scores)
             rescored = [
                 o if o.score is _UNANSWERED else replace(o, score=next(scores)) for o in outcomes
@@ -291,7 +301,7 @@ class _Cell:
         value = summary.metrics.get(self.task.headline)
         return log.Cell(
             task=self.task.name,
-            title=self.task.title,
+            title=self.task.title + " with OCR" * self.ocr,
             shots=self.place.shots,
             seed=self.place.seed,
             model=self.model.name,
@@ -331,6 +341,7 @@ class _Cell:
             "choice": "rank" if self._ranks() else "generate",
             "shots": self.place.shots,
             "zero_shot_demos": self.demos,
+            **({"ocr": "in the prompt"} if self.ocr else {}),
             **ruler,
         }
         if self.support is not None:

@@ -46,7 +46,7 @@ class Screen:
     def stage(self, text: str) -> None:
         if self._bar is not None:
             self._bar.set_postfix_str(text)
-            if text.startswith("asking"):
+            if text.startswith(("asking", "without")):
                 self.say(text)
 
     def finished(self, cell: log.Cell) -> None:

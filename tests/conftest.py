@@ -30,6 +30,9 @@ class Silent:
     def stage(self, text: str) -> None:
         self.stages.append(text)
 
+    def note(self, text: str) -> None:
+        self.stages.append(text)
+
     def finished(self, cell: log.Cell) -> None: ...
 
 
