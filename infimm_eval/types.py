@@ -314,10 +314,10 @@ class Reader(Protocol):
 class Source:
     """Where one split lies, in every form it is distributed in.  All yield the same columns."""
 
-    demo: Callable[[], Iterable[Row]]
-    """Small rows of the same shape, made by code."""
     files: tuple[Reader, ...] = ()
     """Official layouts, the first whose files are there is read."""
+    demo: Callable[[], Iterable[Row]] | None = None
+    """Small rows of the same shape, made by code; every built-in benchmark has them."""
     hub: Hub | None = None
     keep: Callable[[Row], bool] = lambda row: True
     """Which rows are the split's, where a file holds more."""
@@ -343,6 +343,8 @@ class Task:
     """Where few-shot examples come from.  ``None``: the benchmark is zero-shot only."""
     rankable: bool = False
     """``--choice rank`` may ask it by log-likelihood of ``options``."""
+    ocr: bool = False
+    """Samples carry what an OCR engine read in their pictures (``tags["ocr"]``), for ``--ocr``."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Columns of the published tables, each with the metric that it shows."""
     splits: Mapping[str, Split] = field(default_factory=dict)
@@ -383,3 +385,6 @@ class Submission:
     """A judge's file to ``{sample id: one score a run}``."""
     missing: Literal["refused", "wrong", "left out"] = "refused"
     """What the official script makes of a question without a prediction."""
+    size: int | None = None
+    """How many samples the split has, where references may hold a larger set (all of val2014):
+    of a larger one, those with a prediction are the split."""

@@ -79,6 +79,8 @@ def open_source(
 
 def _find(source: Source, where: str | Path, revision: str | None, title: str) -> Dataset:
     if where == "demo":
+        if source.demo is None:
+            raise UsageError(f"{title} has no demo rows; {_wanted(source)}")
         return Dataset(title=title, read=source.demo, describe=_demo_identity)
     if where == "hub":
         return _open_hub(source, revision, title)

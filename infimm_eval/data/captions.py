@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infimm_eval.data.pictures import Folder, folder
-from infimm_eval.data.reading import Unique, column, require, stream
+from infimm_eval.data.reading import OneFileAndPictures, Unique, column, require, stream
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -67,21 +67,11 @@ class Karpathy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CocoCaptions:
+class CocoCaptions(OneFileAndPictures):
     """All of ``captions_train2014.json`` or ``captions_val2014.json``, in the order of its images.
 
     Chen et al., "Microsoft COCO Captions", arXiv:1504.00325.  Not the Karpathy split.
     """
-
-    file: str
-    images: str
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file, f"the pictures in {self.images} (folder or .zip)")
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)
@@ -107,18 +97,8 @@ class CocoCaptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CocoImages:
+class CocoImages(OneFileAndPictures):
     """The pictures of ``image_info_test2014.json``, whose captions are withheld."""
-
-    file: str
-    images: str
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file, f"the pictures in {self.images} (folder or .zip)")
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)

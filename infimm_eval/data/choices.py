@@ -17,7 +17,7 @@ from typing import Any
 
 from infimm_eval.data import parquet, tsv
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, column, read_json, require
+from infimm_eval.data.reading import OneFile, Unique, column, read_json, require
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -71,18 +71,10 @@ class ScienceQa:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScienceQaTsv:
+class ScienceQaTsv(OneFile):
     """``ScienceQA_TEST.tsv`` of VLMEvalKit: the questions with a picture; ids are row indices."""
 
-    file: str
     split: str
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file,)
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)
@@ -177,18 +169,10 @@ class Mmmu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MmmuTsv:
+class MmmuTsv(OneFile):
     """``MMMU_DEV_VAL.tsv`` or ``MMMU_TEST.tsv`` of VLMEvalKit: picture k is ``<image k>``."""
 
-    file: str
     split: str
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file,)
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)

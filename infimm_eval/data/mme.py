@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infimm_eval.data import tsv
 from infimm_eval.data.pictures import FileImage
-from infimm_eval.data.reading import column, find, open_data, require
+from infimm_eval.data.reading import OneFile, column, find, open_data, require
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -77,17 +77,10 @@ class Mme:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MmeTsv:
+class MmeTsv(OneFile):
     """``MME.tsv`` of VLMEvalKit; the two questions about a picture share ``image_path``."""
 
     file: str = "MME.tsv"
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file,)
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)

@@ -14,7 +14,15 @@ from typing import Any
 
 from infimm_eval.data import tsv
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, column, find, read_json, require, stream_object
+from infimm_eval.data.reading import (
+    OneFile,
+    Unique,
+    column,
+    find,
+    read_json,
+    require,
+    stream_object,
+)
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -48,17 +56,10 @@ class MmVet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MmVetTsv:
+class MmVetTsv(OneFile):
     """``MMVet.tsv`` of VLMEvalKit; a bare index stands for the official id."""
 
     file: str = "MMVet.tsv"
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file,)
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)

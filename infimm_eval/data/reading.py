@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -107,6 +108,31 @@ def open_data(path: Path) -> BinaryIO:
         file.close()
         raise UsageError(f"{path} is empty; download it again")
     return file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneFile:
+    """What readers of a single file have in common."""
+
+    file: str
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (self.file,)
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, self.file),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneFileAndPictures(OneFile):
+    """The same, with a folder of pictures near it."""
+
+    images: str
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (self.file, f"the pictures in {self.images} (folder or .zip)")
 
 
 class Unique:

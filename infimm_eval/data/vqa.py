@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, column, require, stream
+from infimm_eval.data.reading import OneFileAndPictures, Unique, column, require, stream
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -106,22 +106,12 @@ class TextVqa:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VizWiz:
+class VizWiz(OneFileAndPictures):
     """``{train,val,test}.json`` of VizWiz-VQA: a bare array; a question is known by its picture.
 
     Gurari et al., "VizWiz Grand Challenge", CVPR 2018.  Its answers carry no ``answer_id``: an
     annotator is a position.
     """
-
-    file: str
-    images: str
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file, f"the pictures in {self.images} (folder or .zip)")
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
         (path,) = self.files(root)
