@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
 
-from infimm_eval.errors import unknown
+from infimm_eval.errors import UsageError, unknown
 from infimm_eval.types import Metrics, Outcome, Summary, Unit
 
 
@@ -237,7 +237,11 @@ _COMPLEXITIES = {"Moderate": 1.0, "High": 2.0}
 
 
 def _complexity(outcome: Outcome) -> float:
-    name = outcome.tags["complexity"]
+    if (name := outcome.tags.get("complexity")) is None:
+        raise UsageError(
+            f"the complexity of InfiMM-Eval's question {outcome.id} is not known; give the "
+            "questions (core-mm-wo-answer.json or its folder) as --references"
+        )
     if name not in _COMPLEXITIES:
         raise unknown("InfiMM-Eval complexity", name, _COMPLEXITIES)
     return _COMPLEXITIES[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from string import ascii_uppercase
@@ -87,6 +88,15 @@ def free_answer(max_new_tokens: int = 1024) -> Wording:
     return Wording(
         ask="{{ images }}{{ question }}", decoding=Decoding(max_new_tokens=max_new_tokens)
     )
+
+
+def with_ocr(wording: Wording) -> Wording:
+    """The same with the picture's OCR tokens under the question, as LLaVA and lmms-eval put them;
+    a picture in which nothing was read adds nothing."""
+    tokens = "{% if tags.get('ocr') %}\nReference OCR token: {{ tags['ocr'] }}{% endif %}"
+    if "{{ question }}" not in wording.ask:
+        raise UsageError("--ocr puts tokens under {{ question }}, which the template does not have")
+    return replace(wording, ask=wording.ask.replace("{{ question }}", "{{ question }}" + tokens))
 
 
 # -- how answers are read before they are scored -------------------------------------------------

@@ -70,11 +70,11 @@ def score(
     *,
     allow_partial: bool = False,
 ) -> Result:
-    """Score a results file against references: a data folder, the authors' answer file, or
-    nothing where the results carry the right answers themselves.
+    """Score a results file against references: a data folder (``demo`` and ``hub`` too), the
+    authors' answer file, or nothing where the results carry the right answers themselves.
 
-    ``allow_partial`` scores the questions that have a prediction where the official script would
-    refuse the file.
+    ``allow_partial`` scores what predictions and references have in common where the official
+    script would refuse the file.
     """
     submission = _submission(task)
     name = variant or next(iter(task.variants))
@@ -84,8 +84,13 @@ def score(
     if isinstance(ruler, Rubric):
         return _graded(task, submission, name, predictions, references)
     answers = submission.read(predictions)
-    samples = list(samples_of(task, references or predictions))
-    strangers = _strangers(answers, samples, predictions, submission)
+    samples = samples_of(task, references or predictions)
+    if not any(sample.references for sample in samples):
+        raise UsageError(f"{references or predictions} holds no right answers of {task.title}")
+    if submission.size is not None and len(samples) > submission.size:
+        samples = [sample for sample in samples if sample.id in answers]
+    strict = submission.missing != "wrong" and not allow_partial
+    strangers = _strangers(answers, samples, predictions, strict)
     lacking = [sample.id for sample in samples if sample.id not in answers]
     if lacking and submission.missing == "refused" and not allow_partial:
         raise UsageError(
@@ -116,16 +121,23 @@ def score(
 
 
 def samples_of(task: Task, place: Path) -> list[Sample]:
-    """The questions with their right answers, from a data folder or one file of the authors'."""
+    """The questions with their right answers, from ``demo``, the ``hub``, a data folder or one
+    file (or folder) of the authors' in which the answers alone are."""
     submission = _submission(task)
-    if not place.exists():
+    named = str(place) if str(place) in ("demo", "hub") and not place.exists() else None
+    if named is None and not place.exists():
         raise UsageError(f"there is no {place}")
-    if place.is_dir():
+    if named or place.is_dir():
         try:
-            return [task.sample(row) for row in data.open_source(task.source, place).rows()]
-        except UsageError:
-            if submission.references is None:
+            rows = data.open_source(task.source, named or place, title=task.title).rows()
+            return [task.sample(row) for row in rows]
+        except UsageError as no_data:
+            if named or submission.references is None:
                 raise
+            try:
+                return list(submission.references(place))
+            except UsageError:
+                raise no_data from None
     if submission.references is None:
         raise UsageError(f"{task.name}: --references should be a data folder, not the file {place}")
     return list(submission.references(place))
@@ -138,13 +150,13 @@ def _submission(task: Task) -> Submission:
 
 
 def _strangers(
-    answers: Collection[str], samples: Sequence[Sample], path: Path, submission: Submission
+    answers: Collection[str], samples: Sequence[Sample], path: Path, strict: bool
 ) -> int:
-    """Predictions for questions that the references do not have: refused where the official
-    script refuses them, and where nothing is left."""
+    """Predictions for questions that the references do not have: refused where that is
+    ``strict``ly done, and where nothing is left."""
     known = {sample.id for sample in samples}
     strangers = [key for key in answers if key not in known]
-    if strangers and (submission.missing != "wrong" or len(strangers) == len(answers)):
+    if strangers and (strict or len(strangers) == len(answers)):
         raise UsageError(
             f"{path}: {len(strangers)} of {len(answers)} predictions are for questions that the "
             f"references do not have ({', '.join(strangers[:3])}); is it the same split?"
@@ -161,7 +173,7 @@ def _graded(
     grades = submission.grades(predictions)
     known = {s.id: s for s in samples_of(task, references)} if references else {}
     if known:
-        _strangers(grades, list(known.values()), predictions, submission)
+        _strangers(grades, list(known.values()), predictions, strict=True)
     outcomes = []
     for key, runs in grades.items():
         sample = known.get(key, Sample(id=key))

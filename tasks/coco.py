@@ -48,7 +48,7 @@ TASK = Task(
     metrics=metrics.captions(),
     headline="CIDEr",
     columns={"COCO CIDEr": "CIDEr"},
-    submission=lists.captions("coco_karpathy_test_results.json"),
+    submission=lists.captions("coco_karpathy_test_results.json", size=5000),
     splits={
         "val2014": Split(
             source=Source(
@@ -56,7 +56,7 @@ TASK = Task(
                 files=(CocoCaptions(file="captions_val2014.json", images="val2014"),),
             ),
             title="COCO val2014",
-            filename="captions_val2014_infimm_results.json",
+            submission=lists.captions("captions_val2014_infimm_results.json"),
         ),
         "test2014": Split(
             source=Source(
@@ -64,7 +64,7 @@ TASK = Task(
             ),
             title="COCO test2014",
             withheld=True,
-            filename="captions_test2014_infimm_results.json",
+            submission=lists.captions("captions_test2014_infimm_results.json"),
         ),
     },
 )

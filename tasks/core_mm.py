@@ -41,5 +41,7 @@ TASK = Task(
     metrics=metrics.core_mm(),
     headline="overall",
     columns={"InfiMM-Eval": "overall"},
-    submission=answers.dictionary("infimm_eval.json", grades=answers.mmvet_grades),
+    submission=answers.dictionary(
+        "infimm_eval.json", references=answers.core_mm_questions, grades=answers.grades
+    ),
 )

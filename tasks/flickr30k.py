@@ -50,5 +50,5 @@ TASK = Task(
     metrics=metrics.captions(),
     headline="CIDEr",
     columns={"Flickr30k CIDEr": "CIDEr"},
-    submission=lists.captions("flickr30k_results.json"),
+    submission=lists.captions("flickr30k_results.json", size=1000),
 )

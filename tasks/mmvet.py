@@ -44,6 +44,6 @@ TASK = Task(
     headline="total",
     columns={"MM-Vet": "total"},
     submission=answers.dictionary(
-        "mmvet.json", references=answers.mmvet_questions, grades=answers.mmvet_grades
+        "mmvet.json", references=answers.mmvet_questions, grades=answers.grades
     ),
 )

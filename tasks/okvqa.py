@@ -1,12 +1,15 @@
 """OK-VQA validation: 5,046 questions that need outside knowledge, ten answers by five people.
 
-Marino et al., CVPR 2019.  The published answers are stemmed ("race" for "racing"): ``stemmed``
-scores against them and stems the prediction too, as Flamingo and OpenFlamingo do; ``raw`` scores
-against what people typed.
+Marino et al., CVPR 2019.  Each published answer is there as typed and stemmed ("race" for
+"racing").  ``raw`` scores against what people typed, ``published`` against the stems with the
+prediction as it is (the VQA script on the annotations file), ``stemmed`` against the stems with
+the prediction stemmed too, as Flamingo and OpenFlamingo do (needs NLTK and its data).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from infimm_eval import metrics, prompts
@@ -14,12 +17,13 @@ from infimm_eval.data import hubs
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import open_rows
 from infimm_eval.formats import lists
-from infimm_eval.scorers import vqa
-from infimm_eval.types import Row, Sample, Source, Task
+from infimm_eval.scorers import okvqa, vqa
+from infimm_eval.types import Record, Row, Sample, Scorer, Scoring, Source, Task
 
 
 def sample(row: Row) -> Sample:
-    raw = tuple(row.get("raw_answers") or row["answers"] or ())
+    stems = tuple(row["answers"] or ())
+    raw = tuple(row.get("raw_answers") or stems)
     return Sample(
         id=str(row["question_id"]),
         images=(row["image"],),
@@ -27,8 +31,25 @@ def sample(row: Row) -> Sample:
         target=raw[0] if raw else "",
         references=raw,
         group=str(row["image_id"]),
-        tags={key: row[key] for key in ("answer_type", "question_type") if row.get(key)},
+        tags={key: row[key] for key in ("answer_type", "question_type") if row.get(key)}
+        | ({"stems": "\n".join(stems)} if row.get("raw_answers") else {}),
     )
+
+
+def against_stems(ruler: Scorer) -> Scorer:
+    """The ruler with the stems for references, where a row has both forms."""
+
+    def score(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
+        return ruler(map(_stems_for_references, records), split)
+
+    return score
+
+
+def _stems_for_references(record: Record) -> Record:
+    stems = record.sample.tags.get("stems")
+    if stems is None:
+        return record
+    return replace(record, sample=replace(record.sample, references=tuple(stems.split("\n"))))
 
 
 def _files(split: str) -> VqaFiles:
@@ -55,7 +76,12 @@ TASK = Task(
     ),
     sample=sample,
     wordings=prompts.wordings(prompts.flamingo_vqa(), prompts.short_answer()),
-    variants={"raw": vqa.always, "evalai": vqa.evalai},
+    variants={
+        "raw": vqa.always,
+        "evalai": vqa.evalai,
+        "published": against_stems(vqa.always),
+        "stemmed": against_stems(okvqa.stemmed),
+    },
     metrics=metrics.mean("accuracy", by=("question_type",)),
     headline="accuracy",
     columns={"OK-VQA acc": "accuracy"},

@@ -1,7 +1,7 @@
 """TextVQA validation: 5,000 questions about text in pictures, ten answers each.
 
-Singh et al., "Towards VQA Models That Can Read", CVPR 2019.  The default ruler is EvalAI's.  No
-OCR tokens in the prompt.
+Singh et al., "Towards VQA Models That Can Read", CVPR 2019.  The default ruler is EvalAI's.  OCR
+tokens stand in the prompt under ``--ocr`` only: they are worth tens of points.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ TASK = Task(
     variants={"evalai": vqa.evalai, "always": vqa.always, "official": vqa.official},
     metrics=metrics.mean("accuracy"),
     headline="accuracy",
+    ocr=True,
     columns={"TextVQA acc": "accuracy"},
     submission=lists.vqa("textvqa_val_results.json"),
     splits={

@@ -19,8 +19,8 @@ _PATH = click.Path(exists=True, path_type=Path)
 @click.option("--predictions", required=True, type=_PATH, help="The official results format.")
 @click.option(
     "--references",
-    type=_PATH,
-    help="A data folder or the authors' answer file; not needed where the results carry answers.",
+    type=click.Path(path_type=Path),
+    help="A data folder, demo, hub or the authors' answer file; none where the results carry it.",
 )
 @click.option("--variant", help="One of the task's rulers (see `tasks`); default the first.")
 @click.option("--allow-partial", is_flag=True, help="Score what is there of an incomplete file.")

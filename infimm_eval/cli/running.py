@@ -64,6 +64,7 @@ DONE, INCOMPLETE = 0, 3
     show_default=True,
     help="How multiple choice is asked: by generation or by log-likelihood.",
 )
+@click.option("--ocr", is_flag=True, help="Put OCR tokens into TextVQA's questions; marked so.")
 @click.option("--judge", help="The model that grades MM-Vet and InfiMM-Eval, e.g. openai:NAME.")
 @click.option("--judge-runs", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--base-url", help="Where openai: models answer, e.g. http://127.0.0.1:8000/v1.")
@@ -80,6 +81,8 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
     if not options["tasks"]:
         raise UsageError("name the benchmarks: --tasks coco,vqav2, or --tasks all")
     tasks = registry.select(options["tasks"])
+    if options["ocr"] and not any(task.ocr for task in tasks):
+        raise UsageError("--ocr: none of these benchmarks brings OCR tokens; textvqa does")
     place = options["data"] or ("demo" if options["model"] == "demo" else "hub")
     watcher = screen.Screen(options["quiet"])
     plan = runner.Plan(
@@ -93,6 +96,7 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
         zero_shot_demos=options["zero_shot_demos"],
         style=options["prompt_style"],
         choice=options["choice"],
+        ocr=options["ocr"],
         judge=_judge(options, place),
         judge_runs=options["judge_runs"],
         wordings=ctx.obj or {},

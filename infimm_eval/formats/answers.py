@@ -1,4 +1,8 @@
-"""Results as one JSON object from id to answer: MMMU, MM-Vet, InfiMM-Eval, ScienceQA."""
+"""Results as one JSON object from id to answer: MMMU, MM-Vet, InfiMM-Eval, ScienceQA.
+
+Reads their authors' answer files and a judge's grades too.  Asks no judge and knows no ruler but
+the one that turns an answer into the option's number, for ScienceQA's leaderboard.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from infimm_eval.data.choices import SUBJECTS
+from infimm_eval.data.choices import SUBJECTS, subject
+from infimm_eval.data.reading import column
 from infimm_eval.errors import UsageError
-from infimm_eval.formats.files import load_json, load_object, once, text_of, write_json
+from infimm_eval.formats.files import entries, load_json, load_object, once, text_of, write_json
 from infimm_eval.types import Record, Sample, Submission
 
 
@@ -38,21 +43,44 @@ def dictionary(
 
 def mmvet_questions(path: Path) -> Iterator[Sample]:
     """``mm-vet.json``: id to question, answer, capabilities."""
-    for key, row in load_object(path, "ids to questions").items():
+    for number, (key, row) in enumerate(load_object(path, "ids to questions").items()):
         yield Sample(
             id=key,
-            question=(row["question"],),
-            references=(row["answer"],),
-            group=row["imagename"],
-            tags={"capability": ",".join(row["capability"])},
+            question=(column(row, "question", path, number),),
+            references=(column(row, "answer", path, number),),
+            group=column(row, "imagename", path, number),
+            tags={"capability": ",".join(column(row, "capability", path, number))},
         )
 
 
-def mmvet_grades(path: Path) -> Mapping[str, Sequence[float]]:
+def core_mm_questions(path: Path) -> Iterator[Sample]:
+    """``core-mm-wo-answer.json``: id to question, category, complexity."""
+    for number, (key, row) in enumerate(load_object(path, "ids to questions").items()):
+        yield Sample(
+            id=key,
+            question=(column(row, "Question", path, number),),
+            group=column(row, "Image path", path, number)[0],
+            tags={
+                "category": column(row, "Category", path, number),
+                "complexity": column(row, "Complexity", path, number),
+            },
+        )
+
+
+def grades(path: Path) -> Mapping[str, Sequence[float]]:
     """``<model>_<judge>-grade-<n>runs.json``: id to the scores of each run, 0 to 1."""
     graded = load_object(path, "ids to grades")
-    if not all(isinstance(row, dict) and row.get("score") for row in graded.values()):
-        raise UsageError(f"{path} has no grades; give the judge's file with a score list an id")
+    for key, row in graded.items():
+        scores = row.get("score") if isinstance(row, dict) else None
+        numbers = [isinstance(s, int | float) and 0 <= s <= 1 for s in scores or ()]
+        if not isinstance(scores, list) or not scores or not all(numbers):
+            raise UsageError(
+                f"{path} has no grades of {key}; give the judge's file, with a list score of "
+                "numbers from 0 to 1 for each id"
+            )
+    runs = {len(row["score"]) for row in graded.values()}
+    if len(runs) > 1:
+        raise UsageError(f"{path}: some answers have {min(runs)} grades, some {max(runs)}")
     return {key: [float(value) for value in row["score"]] for key, row in graded.items()}
 
 
@@ -72,8 +100,10 @@ def mmmu(filename: str) -> Submission:
     def read(path: Path) -> Mapping[str, str]:
         found: dict[str, str] = {}
         if path.is_dir():
-            for file, row in _mmmu_outputs(path):
-                once(file, found, row["id"], text_of(row["response"], file, row["id"]))
+            for file, number, row in _mmmu_outputs(path):
+                key = column(row, "id", file, number)
+                said = column(row, "response", file, number)
+                once(file, found, key, text_of(said, file, key))
             return found
         for key, value in load_object(path, "question ids to responses").items():
             once(path, found, key, text_of(value, path, key))
@@ -87,43 +117,49 @@ def mmmu(filename: str) -> Submission:
 def mmmu_answers(path: Path) -> Iterator[Sample]:
     """``answer_dict_val.json`` (id to type and right answer), or a folder of per-subject outputs.
 
-    The dictionary does not hold the options: a choice then has the four usual letters, and only
-    letters can be read from a response.
+    The dictionary does not hold the options: a choice then has the letters A to H, of which any
+    may be said, and no answer is known by its option's text.
     """
     if path.is_dir():
-        for _, row in _mmmu_outputs(path):
-            options = tuple((str(row["index2ans"][k]),) for k in row.get("all_choices") or ())
-            yield _mmmu_sample(row["id"], row["answer"], options, row["question_type"])
+        for file, number, row in _mmmu_outputs(path):
+            texts = row.get("index2ans") or {}
+            options = tuple((str(texts.get(k, "")),) for k in row.get("all_choices") or ())
+            yield _mmmu_sample(row, "answer", column(row, "id", file, number), options, file)
         return
     for key, row in load_object(path, "question ids to answers").items():
-        letters = ascii_uppercase[: max(4, ascii_uppercase.find(str(row["ground_truth"])) + 1)]
-        choice = row["question_type"] == "multiple-choice"
+        truth = str(column(row, "ground_truth", path, 0))
+        letters = ascii_uppercase[: max(_MMMU_LETTERS, ascii_uppercase.find(truth) + 1)]
+        choice = column(row, "question_type", path, 0) == "multiple-choice"
         options = tuple((f"({letter})",) for letter in letters) if choice else ()
-        yield _mmmu_sample(key, row["ground_truth"], options, row["question_type"])
+        yield _mmmu_sample(row, "ground_truth", key, options, path)
 
 
-def _mmmu_outputs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+_MMMU_LETTERS = 8
+"""A ninth would make a letter of the word "I"."""
+
+
+def _mmmu_outputs(folder: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
     files = sorted(folder.glob("*/output.json"))
     if not files:
         raise UsageError(f"{folder} holds no <Subject>/output.json")
     for file in files:
-        for row in load_json(file):
-            yield file, row
+        for number, row in enumerate(entries(file, load_json(file))):
+            yield file, number, row
 
 
 def _mmmu_sample(
-    key: str, truth: object, options: tuple[tuple[str], ...], question_type: str
+    row: Mapping[str, Any], truth: str, key: str, options: tuple[tuple[str], ...], path: Path
 ) -> Sample:
-    answers = tuple(map(str, truth)) if isinstance(truth, list) else (str(truth),)
-    subject = key.split("_", 1)[1].rsplit("_", 1)[0]
+    right = column(row, truth, path, 0)
+    about = subject(key)
     return Sample(
         id=key,
-        references=answers,
+        references=tuple(map(str, right)) if isinstance(right, list) else (str(right),),
         options=options,
         tags={
-            "subject": subject,
-            "question_type": question_type,
-            "discipline": SUBJECTS.get(subject, "other"),
+            "subject": about,
+            "question_type": column(row, "question_type", path, 0),
+            "discipline": SUBJECTS[about],
         },
     )
 
@@ -145,14 +181,17 @@ def scienceqa(filename: str, *, pictures_only: bool) -> Submission:
     def read(path: Path) -> Mapping[str, str]:
         body = load_object(path, "results to option numbers")
         if "correct" in body and "incorrect" in body and isinstance(body["correct"], list):
-            rows = [*body["correct"], *body["incorrect"]]
-            return {str(row["question_id"]): row["pred"] for row in rows}
-        if outputs := body.get("outputs"):
-            return {key: str(value) for key, value in outputs.items()}
-        if "results" not in body:
-            raise UsageError(f"{path} has neither results nor outputs")
-        numbers = {key: int(value) for key, value in body["results"].items()}
-        return {key: ascii_uppercase[n] if n >= 0 else "" for key, n in numbers.items()}
+            found: dict[str, str] = {}
+            for number, row in enumerate(entries(path, [*body["correct"], *body["incorrect"]])):
+                key = str(column(row, "question_id", path, number))
+                once(path, found, key, text_of(column(row, "pred", path, number), path, key))
+            return found
+        said, numbers = body.get("outputs"), body.get("results")
+        if isinstance(said, dict) and said:
+            return {key: text_of(value, path, key) for key, value in said.items()}
+        if not isinstance(numbers, dict):
+            raise UsageError(f"{path} has neither results (ids to option numbers) nor outputs")
+        return {key: _letter(value, path, key) for key, value in numbers.items()}
 
     def references(path: Path) -> Iterator[Sample]:
         for sample in scienceqa_problems(path):
@@ -170,15 +209,18 @@ def scienceqa_problems(path: Path) -> Iterator[Sample]:
     if "correct" in body and "incorrect" in body:
         for row in [*body["correct"], *body["incorrect"]]:
             yield Sample(
-                id=str(row["question_id"]),
-                references=(row["ground_truth"],),
+                id=str(column(row, "question_id", path, 0)),
+                references=(column(row, "ground_truth", path, 0),),
                 options=tuple(("",) for _ in "ABCDE"),
                 tags={"modality": "IMG" if row.get("is_multimodal") else "TXT"},
             )
         return
     for key, row in body.items():
         if not isinstance(row, dict) or "choices" not in row:
-            raise UsageError(f"{path} is neither problems.json nor a list of outputs")
+            raise UsageError(
+                f"{path} is neither problems.json nor a list of outputs; "
+                "give problems.json, or the folder that holds it, as --references"
+            )
         if row.get("split", "test") == "test":
             yield Sample(
                 id=key,
@@ -187,6 +229,13 @@ def scienceqa_problems(path: Path) -> Iterator[Sample]:
                 tags={k: str(row[k]) for k in ("subject", "topic", "grade") if row.get(k)}
                 | {"modality": "IMG" if row.get("image") else "TXT"},
             )
+
+
+def _letter(number: object, path: Path, key: str) -> str:
+    """An option's number as its letter; -1 stands for no answer."""
+    if not isinstance(number, int) or not -1 <= number < len(ascii_uppercase):
+        raise UsageError(f"{path}: the result for {key} is {number!r}; it should be an index or -1")
+    return ascii_uppercase[number] if number >= 0 else ""
 
 
 def _index(record: Record) -> int:

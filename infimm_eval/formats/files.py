@@ -1,10 +1,13 @@
-"""Reading and writing whole files, with one clear line where they are not what they should be."""
+"""Reading and writing whole files, with one clear line where they are not what they should be.
+
+Knows no benchmark's format.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,21 @@ from infimm_eval.data.reading import json_lines
 from infimm_eval.errors import UsageError
 
 
-def load_json(path: Path) -> Any:
-    """A JSON file, with or without a byte order mark."""
+def load_json(path: Path, **how: Any) -> Any:
+    """A JSON file, with or without a byte order mark; ``how`` is ``json.loads``'s."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_bytes(), path, **how)
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except IsADirectoryError as error:
         raise UsageError(f"{path} is a folder; a JSON file is wanted") from error
-    except (ValueError, UnicodeDecodeError) as error:
+
+
+def parse_json(data: bytes, path: Path, **how: Any) -> Any:
+    """The value of a JSON text that was read from ``path``."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), **how)
+    except ValueError as error:
         raise UsageError(f"{path} is not JSON ({error})") from error
 
 
@@ -32,24 +41,45 @@ def write_json(path: Path, value: object) -> None:
     os.replace(draft, path)
 
 
-def load_list(path: Path, wanted: Iterable[str]) -> list[Mapping[str, Any]]:
-    """A JSON list (or JSON lines) of objects that all have the ``wanted`` keys."""
-    rows = list(json_lines(path)) if path.suffix == ".jsonl" else load_json(path)
+def load_list(path: Path, wanted: Iterable[str], body: Any = None) -> list[Mapping[str, Any]]:
+    """A JSON list (or JSON lines) of objects that all have the ``wanted`` keys; ``body`` where it
+    was read already."""
+    if body is None:
+        body = list(json_lines(path)) if path.suffix == ".jsonl" else load_json(path)
     shape = f"a list of objects with {' and '.join(wanted)}"
-    if not isinstance(rows, list):
-        raise UsageError(f"{path} holds a {type(rows).__name__}; it should be {shape}")
-    for number, row in enumerate(rows):
+    if not isinstance(body, list):
+        raise UsageError(f"{path} holds {_kind(body)}; it should be {shape}")
+    for number, row in enumerate(body):
         if not isinstance(row, dict) or any(key not in row for key in wanted):
             raise UsageError(f"{path}: entry {number} is {str(row)[:80]}; it should be {shape}")
-    return rows
+    return body
 
 
 def load_object(path: Path, shape: str) -> dict[str, Any]:
-    """A JSON object; ``shape`` says what it should map."""
-    value = load_json(path)
+    """A JSON object, each of whose names occurs once; ``shape`` says what it should map."""
+
+    def whole(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(members)
+        if len(found) < len(members):
+            names = [name for name, _ in members]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UsageError(f"{path} has {twice!r} twice; one is wanted")
+        return found
+
+    value = load_json(path, object_pairs_hook=whole)
     if not isinstance(value, dict):
-        raise UsageError(f"{path} holds a {type(value).__name__}; it should map {shape}")
+        raise UsageError(f"{path} holds {_kind(value)}; it should map {shape}")
     return value
+
+
+def entries(path: Path, body: Any) -> Iterator[dict[str, Any]]:
+    """The objects of a list, each looked at."""
+    if not isinstance(body, list):
+        raise UsageError(f"{path} holds {_kind(body)} where a list of objects is wanted")
+    for number, row in enumerate(body):
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}: entry {number} is {str(row)[:80]}; an object is wanted")
+        yield row
 
 
 def once(path: Path, found: dict[str, str], key: str, text: str) -> None:
@@ -71,3 +101,8 @@ def text_of(value: object, path: Path, key: str) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{path}: the answer for {key} is {value!r}; it should be text")
     return value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    return names.get(type(value), "a number")

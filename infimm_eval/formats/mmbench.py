@@ -1,18 +1,22 @@
-"""MMBench's upload sheet: every rotated row with its prediction, as xlsx or tsv."""
+"""MMBench's upload sheet: every rotated row with its prediction, as xlsx or tsv.
+
+Reads anybody's sheet and the benchmark's own TSV.  Knows nothing of how letters are read.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from infimm_eval.data.choices import ROTATION
+from infimm_eval.data.choices import integer as whole
 from infimm_eval.errors import UsageError
 from infimm_eval.formats.files import integer, once
 from infimm_eval.types import Content, Record, Sample, Submission
-
-ROTATION = 1_000_000
-"""A rotated copy of question ``i`` has index ``i + k * ROTATION``."""
 
 _LETTERS = "ABCDEF"
 
@@ -30,7 +34,8 @@ def write(records: Sequence[Record], path: Path) -> None:
     frame = pd.DataFrame([_row(record) for record in records])
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".xlsx":
-        frame.to_excel(path, index=False)
+        with _openpyxl(path):
+            frame.to_excel(path, index=False)
     else:
         frame.to_csv(path, sep="\t", index=False)
 
@@ -53,7 +58,8 @@ def references(path: Path) -> Iterator[Sample]:
             references=(row["answer"],) if row["answer"] else (),
             options=tuple((option,) for option in options),
             group=base(row["index"]),
-            tags={key: value for key, value in category.items() if value},
+            tags={key: value for key, value in category.items() if value}
+            | {"question": base(row["index"])},
         )
 
 
@@ -82,16 +88,32 @@ def _rows(path: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_filter": False}
-    if path.suffix in (".xlsx", ".xls"):
-        frame = pd.read_excel(path, **as_text)
-    else:
-        frame = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", **as_text)
+    try:
+        if path.suffix in (".xlsx", ".xls"):
+            with _openpyxl(path):
+                frame = pd.read_excel(path, **as_text)
+        else:
+            separator = "," if path.suffix == ".csv" else "\t"
+            frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", **as_text)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is no sheet that can be read ({error})") from error
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}")
+        held = ", ".join(map(str, frame.columns))
+        raise UsageError(f"{path} has no column {missing[0]!r}; it has {held}")
     for row in frame.to_dict("records"):
         cells = {str(name): str(value) for name, value in row.items()}
-        yield {**cells, "index": cells["index"].removesuffix(".0")}
+        yield {**cells, "index": str(whole(cells["index"], path))}
+
+
+@contextmanager
+def _openpyxl(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: xlsx takes the package openpyxl; pip install openpyxl, or use a .tsv"
+        ) from error
 
 
 def _text(content: Content) -> str:

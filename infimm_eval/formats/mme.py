@@ -1,4 +1,7 @@
-"""MME's results folder: one text file a sub-task, two lines a picture."""
+"""MME's results folder: one text file a sub-task, two lines a picture.
+
+Knows neither how a yes is heard nor how sub-tasks add up.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,14 @@ def write(records: Sequence[Record], path: Path) -> None:
 
 def read(path: Path) -> Mapping[str, str]:
     found: dict[str, str] = {}
-    for file, (image, question, _, response) in _lines(path):
+    for file, image, question, _, response in _lines(path):
         once(file, found, sample_id(file.stem, image, question), response)
     return found
 
 
 def references(path: Path) -> Iterator[Sample]:
     """Questions and right answers as the results themselves carry them."""
-    for file, (image, question, truth, _) in _lines(path):
+    for file, image, question, truth, _ in _lines(path):
         yield Sample(
             id=sample_id(file.stem, image, question),
             question=(question,),
@@ -52,17 +55,20 @@ def references(path: Path) -> Iterator[Sample]:
 
 def sample_id(category: str, image: str, question: str) -> str:
     """MME's own ids name a picture; its two questions differ by their text."""
-    return f"{category}/{image}: {question}"
+    return f"{category}/{image}: {_one_cell(question)}"
 
 
-def _lines(path: Path) -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
+def _lines(path: Path) -> Iterator[tuple[Path, str, str, str, str]]:
     files = sorted(path.glob("*.txt")) if path.is_dir() else []
     if not files:
         raise UsageError(f"{path} is no MME results folder: it holds no <sub-task>.txt")
     for file in files:
-        text = file.read_text(encoding="utf-8-sig")
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{file} is not UTF-8 text ({error})") from error
         for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip("\r"):
+            if not line.strip():
                 continue
             cells = line.rstrip("\r").split("\t")
             if len(cells) != 4:
@@ -70,7 +76,7 @@ def _lines(path: Path) -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
                     f"{file}, line {number}: {len(cells)} cells; "
                     "image, question, ground truth and response are wanted, tabs between"
                 )
-            yield file, (cells[0], cells[1], cells[2], cells[3])
+            yield file, cells[0], cells[1], cells[2], cells[3]
 
 
 def _one_cell(text: str) -> str:

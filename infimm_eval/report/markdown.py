@@ -12,6 +12,7 @@ from infimm_eval.report.protocol import (
     Fact,
     Protocol,
     brief,
+    ocr_notes,
     protocols,
     shots_text,
     zero_shot_notes,
@@ -94,8 +95,12 @@ def _size_and_marks(figure: Figure) -> str:
     return f"{words.size(figure)}, {', '.join(figure.marks)}" if figure.n else ""
 
 
+def _notes(runs: Sequence[Run]) -> list[str]:
+    return [*zero_shot_notes(runs), *ocr_notes(runs)]
+
+
 def _legend(runs: Sequence[Run]) -> str:
-    return " ".join([words.LEGEND, *(escaped(line) for line in zero_shot_notes(runs))])
+    return " ".join([words.LEGEND, *(escaped(line) for line in _notes(runs))])
 
 
 def _beside(found: Sequence[Pair]) -> str:

@@ -21,7 +21,7 @@ from infimm_eval.published import Number
 from infimm_eval.report import words
 from infimm_eval.report.frame import frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
-from infimm_eval.report.protocol import brief, protocols, shots_text, zero_shot_notes
+from infimm_eval.report.protocol import brief, ocr_notes, protocols, shots_text, zero_shot_notes
 from infimm_eval.report.samples import browse
 from infimm_eval.report.series import breakdowns, over_steps, slopes
 from infimm_eval.report.tables import pairs, tables
@@ -47,7 +47,7 @@ def page(runs: Sequence[Run], samples: int) -> str:
             steps=over_steps(runs),
             breakdowns=breakdowns(runs),
             protocols=protocols(runs),
-            zero_shot_notes=zero_shot_notes(runs),
+            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs)],
             data=_json(browse(runs, samples, budget)),
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),

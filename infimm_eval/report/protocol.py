@@ -14,7 +14,7 @@ from infimm_eval.log import Cell
 from infimm_eval.report.gather import Run, by_place, section
 
 _LABELS = {
-    "zero_shot_demos": "text-only examples at 0 shots",
+    "zero_shot_demos": "text-only examples",
     "num_beams": "beams",
     "max_new_tokens": "new tokens, at most",
     "min_new_tokens": "new tokens, at least",
@@ -23,9 +23,8 @@ _LABELS = {
     "task_version": "task version",
     "prompt_style": "prompt style",
     "style": "prompt style",
-    "ask": "prompt template",
-    "answer": "answer template",
-    "system": "system prompt",
+    "ask": "template",
+    "answer": "template of an answer",
     "support": "choice of shots",
 }
 _SECTIONS = {"protocol": "Protocol", "model": "Model", "code": "Code"}
@@ -74,7 +73,7 @@ def _protocol(run: Run, cells: Sequence[Cell]) -> Protocol:
 
 
 def _outcome(cells: Sequence[Cell]) -> Iterator[Fact]:
-    asked = sum(cell.n + cell.unscored for cell in cells)
+    asked = sum(cell.n for cell in cells)
     yield Fact("samples", ", ".join(f"{cell.n:,}" for cell in cells))
     yield Fact("seed", ", ".join(str(cell.seed) for cell in cells))
     yield Fact("unscored", _share(sum(cell.unscored for cell in cells), asked))
@@ -95,7 +94,8 @@ def brief(cell: Cell) -> str:
     parts = [
         _data(protocol.get("data")),
         _named(protocol, "prompt_style", "{} prompts") or _named(protocol, "style", "{} prompts"),
-        _named(protocol, "choice", "answers by {}"),
+        _named(protocol, "ocr", "OCR tokens {}"),
+        "options ranked by likelihood" if protocol.get("choice") == "rank" else "",
         f"{shots_text(cell.shots)}"
         + (f" ({protocol['support']})" if cell.shots and protocol.get("support") else ""),
         _named(protocol, "zero_shot_demos", "{} text-only examples") if not cell.shots else "",
@@ -144,6 +144,12 @@ def zero_shot_notes(runs: Sequence[Run]) -> list[str]:
     ]
 
 
+def ocr_notes(runs: Sequence[Run]) -> list[str]:
+    """Whose questions had OCR tokens in them, for the captions of tables."""
+    given = {run.name: None for run in runs for c in run.cells if section(c, "protocol").get("ocr")}
+    return [f"TextVQA was asked with OCR tokens in the prompt: {', '.join(given)}."] * bool(given)
+
+
 def shots_text(shots: int) -> str:
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
 
@@ -171,6 +177,8 @@ def _label(key: str) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if value in ((), []):
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Sequence) and all(isinstance(item, str | int | float) for item in value):

@@ -1,0 +1,212 @@
+"""What every benchmark keeps to; plugins and their splits are found, not listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from infimm_eval import log, metrics, prompts, published, registry, scoring
+from infimm_eval import submit as submission
+from infimm_eval.models import load
+from infimm_eval.models.fake import Fake
+from infimm_eval.scorers import caption
+from infimm_eval.shots import Shots, pool
+from infimm_eval.types import Content, Image, Rubric, Sample, Style, Task
+
+Run = Callable[..., list[log.Cell]]
+
+PLUGINS = registry.names()
+EVERY = [
+    name
+    for plugin in PLUGINS
+    for name in (plugin, *(f"{plugin}:{split}" for split in registry.load(plugin).splits))
+]
+LIMIT = 6
+
+
+@cache
+def quick(name: str) -> Task:
+    """Captions without METEOR, which takes ten seconds to start, and fifty of them."""
+    task = registry.load(name)
+    if "CIDEr-D" not in task.variants:
+        return task
+    fifty = replace(task.source, demo=lambda: islice(task.source.demo(), 50))
+    return replace(task, source=fifty, variants={"CIDEr-D": caption.cider})
+
+
+@cache
+def samples(name: str) -> list[Sample]:
+    source = quick(name).source
+    return [quick(name).sample(row) for row in filter(source.keep, source.demo())]
+
+
+@cache
+def examples(name: str) -> list[Sample]:
+    shots = registry.load(name).shots
+    if shots is None:
+        return []
+    return [registry.load(name).sample(row) for row in filter(shots.keep, shots.demo())]
+
+
+def styles(task: Task) -> Iterator[tuple[Style, prompts.Prompter]]:
+    for style, wording in task.wordings.items():
+        yield style, prompts.Prompter(style, wording)
+
+
+def pictures(content: Content) -> int:
+    return sum(isinstance(part, Image) for part in content)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_runs_end_to_end_and_its_headline_is_what_its_units_add_up_to(
+    name: str, run: Run, tmp_path: Path
+) -> None:
+    task = quick(name)
+    (cell,) = run(task, limit=LIMIT, judge=load("demo-judge"))
+    assert (cell.task, cell.limit, cell.complete) == (name, LIMIT, False)
+    assert cell.n + cell.unscored >= LIMIT and not cell.unanswered
+    assert set(cell.columns.values()) <= cell.metrics.keys() | {"cognition"}
+    assert cell.headline in cell.metrics and cell.value == cell.metrics[cell.headline]
+    assert cell.value == pytest.approx(metrics.headline(cell.units, cell.scale), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_its_samples_have_ids_of_their_own_and_belong_to_a_picture(name: str) -> None:
+    found = samples(name)
+    assert len({sample.id for sample in found}) == len(found) > LIMIT
+    assert all(sample.id == sample.id.strip() != "" for sample in found)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_both_wordings_ask_every_sample_and_show_its_pictures(name: str) -> None:
+    task = registry.load(name)
+    assert set(task.wordings) == set(get_args(Style))
+    for style, prompter in styles(task):
+        for sample in islice(samples(name), LIMIT):
+            prompt = prompter(sample)
+            (turn,) = prompt.turns
+            assert prompt.style == style and turn.role == "user"
+            assert pictures(turn.content) == len(set(prompts.pictures([sample])))
+            said = "".join(part for part in turn.content if isinstance(part, str))
+            assert said and "{{" not in said
+            asked = [part for part in sample.question if isinstance(part, str)]
+            assert all(part in said for part in asked)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if registry.load(name).shots])
+def test_its_shots_show_another_picture_and_their_answer(name: str) -> None:
+    task = registry.load(name)
+    support = Shots(task.name, 0, pool(examples(name), task.name, 0))
+    for sample in islice(samples(name), LIMIT):
+        drawn = support.pick(sample, 4)
+        assert len({shot.id for shot in drawn}) == 4
+        assert all(not shot.group or shot.group != sample.group for shot in drawn)
+        shown = {image.key for image in prompts.pictures(drawn)}
+        assert shown.isdisjoint(image.key for image in prompts.pictures([sample]))
+        for _, prompter in styles(task):
+            *turns, question = prompter(sample, drawn).turns
+            assert [turn.role for turn in turns] == ["user", "assistant"] * 4
+            assert all(turn.content for turn in turns)
+            plain = prompter(sample, drawn, text_only=True).turns
+            assert [pictures(turn.content) for turn in plain[:-1]] == [0] * 8
+            assert plain[-1] == question
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_it_is_called_like_its_file_and_like_the_published_column(name: str) -> None:
+    task = registry.load(name)
+    assert task.name == name and task.title and task.version >= 1
+    printed = {number.task for number in published.numbers()}
+    for split in ("", *task.splits):
+        assert set(registry.load(f"{name}:{split}" if split else name).columns) <= printed
+
+
+def test_no_published_column_is_left_without_a_benchmark() -> None:
+    shown = {column for name in EVERY for column in registry.load(name).columns}
+    assert shown == {*published.PRETRAINING, *published.INSTRUCTION}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_its_rulers_keep_answers_unscored_where_none_is_known(name: str) -> None:
+    for ruler in quick(name).variants.values():
+        if isinstance(ruler, Rubric):
+            continue
+        blank = [
+            replace(
+                sample, references=(), tags={k: v for k, v in sample.tags.items() if k != "stems"}
+            )
+            for sample in islice(samples(name), 2)
+        ]
+        records = [submission._empty(sample) for sample in blank]
+        try:
+            scored = ruler(records, lambda blank=blank: blank).scores
+        except scoring.UsageError as lacking:
+            assert "pip install" in str(lacking)
+            continue
+        assert [score.value for score in scored] == [None, None]
+
+
+@pytest.mark.parametrize("name", [*PLUGINS, "scienceqa:full"])
+def test_its_submission_scores_what_the_run_scored(name: str, run: Run, tmp_path: Path) -> None:
+    task = quick(name)
+    right = {sample.id: sample.target for sample in samples(name) if lucky(sample)}
+    half = Fake(lambda request: right.get(request.id, "no idea, A."))
+    (cell,) = run(task, model=half, judge=load("demo-judge"))
+    path, count, empty = submission.submit(task, tmp_path / "run", tmp_path / "out" / _file(task))
+    assert (count, empty) == (cell.n, 0)
+    if isinstance(next(iter(task.variants.values())), Rubric):
+        assert task.submission is not None
+        read = task.submission.read(path)
+        assert read.keys() == {sample.id for sample in samples(name)}
+        assert {key: read[key].split() for key in right} == {k: v.split() for k, v in right.items()}
+        return
+    result = scoring.score(task, path, Path("demo"))
+    assert (result.n, result.without_prediction, result.without_reference) == (cell.n, 0, 0)
+    assert result.value == pytest.approx(cell.value, abs=1e-9)
+    assert cell.value
+    shared = {k: v for k, v in cell.metrics.items() if ":" not in k}
+    assert result.summary.metrics == pytest.approx(shared, abs=1e-9)
+    assert result.summary.breakdown.keys() == cell.breakdown.keys()
+
+
+def lucky(sample: Sample) -> bool:
+    """Half of the pictures, with all that is asked about them."""
+    return sum(map(ord, sample.group or sample.id)) % 2 == 0
+
+
+def _file(task: Task) -> str:
+    assert task.submission is not None
+    return task.submission.filename
+
+
+@pytest.mark.slow
+def test_captions_have_meteor_beside_cider(run: Run) -> None:
+    (cell,) = run("coco", model=Fake("a red circle on a white ground"), limit=LIMIT)
+    assert {"CIDEr", "METEOR", "ROUGE_L", "Bleu_4"} <= cell.metrics.keys()
+
+
+def test_ocr_tokens_stand_under_the_question_and_the_figure_says_so(run: Run) -> None:
+    asked: list[Any] = []
+
+    def echo(request: Any) -> str:
+        asked.append(request)
+        return "yes"
+
+    (cell,) = run("textvqa", model=Fake(echo), limit=2, ocr=True)
+    sample = samples("textvqa")[0]
+    question = "".join(part for part in asked[0].prompt.turns[-1].content if isinstance(part, str))
+    assert f"{sample.question[0]}\nReference OCR token: {sample.tags['ocr']}" in question
+    assert (cell.title, cell.settings["protocol"]["ocr"]) == ("TextVQA with OCR", "in the prompt")
+    (plain,) = run("textvqa", model=Fake("yes"), limit=2)
+    assert "OCR" not in plain.title and "ocr" not in plain.settings["protocol"]
+
+
+def test_ocr_leaves_benchmarks_without_tokens_as_they_are(run: Run) -> None:
+    (cell,) = run("vqav2", limit=1, ocr=True)
+    assert "OCR" not in cell.settings["protocol"]["prompt"]["ask"]
