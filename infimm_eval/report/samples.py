@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -54,6 +54,12 @@ def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any
         for task, wanted in _shares(cells, count).items():
             page.add(task, wanted)
         return page.values(picture_bytes)
+
+
+def _found(one: _Open, ids: Sequence[str]) -> Iterator[Entry]:
+    """The entries of these samples, asked for in portions that SQLite takes."""
+    for start in range(0, len(ids), 10_000):
+        yield from one.log.find(one.cell.place, ids[start : start + 10_000])
 
 
 def _shares(cells: Sequence[_Open], count: int) -> dict[str, int]:
@@ -103,7 +109,7 @@ class _Page:
         ids = _chosen(changes, (id for by_id in scores.values() for id in by_id), wanted)
         found: dict[str, dict[str, Any]] = {}
         for at, one in cells:
-            for entry in one.log.find(one.cell.place, ids):
+            for entry in _found(one, ids):
                 sample = found.setdefault(entry.sample.id, self._sample(one, entry))
                 sample["answers"].append(self._answer(at, one, entry))
         for id, sample in found.items():

@@ -26,7 +26,7 @@ class Figure:
     interval: tuple[float, float] | None
     """95 %; over several seeds the mean of their bounds, since they share the samples."""
     n: int
-    """Samples of one seed."""
+    """Samples of one seed, unscored ones included."""
     seeds: int = 1
     deviation: float | None = None
     """Over the seeds (of the sample, n - 1)."""

@@ -14,8 +14,8 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
 
 LEGEND = (
-    "Brackets hold the 95 % interval; n counts the scored samples. Figures of papers are set in"
-    " italics. A difference is measured minus published, for the same model; the published figure"
+    "Brackets hold the 95 % interval; n counts the samples, unscored ones included. Figures of"
+    " papers are set in italics. A difference is measured minus published, for the same model; the published figure"
     " lies inside or outside the interval."
 )
 REAL_HINT = "For real ones name a model and its data:"

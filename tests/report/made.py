@@ -45,7 +45,6 @@ class Made:
     complete: bool = True
     demo: bool = False
     value: float | None = None
-    n: int | None = None
 
 
 def picture(index: int, size: int = 224) -> bytes:
@@ -125,7 +124,7 @@ def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: 
         columns={"VQAv2 acc": "accuracy"} if made.columns is None else made.columns,
         value=value,
         ci95=made.ci95,
-        n=len(scored) if made.n is None else made.n,
+        n=len(made.values),
         unscored=sum(value is None for value in made.values),
         unparsed=1,
         complete=made.complete,

@@ -107,7 +107,7 @@ def test_the_browser_holds_prompts_with_the_pictures_of_shots_and_every_answer(
     assert all(picture["webp"] for picture in values["pictures"])
 
 
-def test_samples_that_changed_between_two_runs_come_first(make_run: MakeRun) -> None:
+def test_samples_that_changed_between_two_runs_are_picked_first(make_run: MakeRun) -> None:
     many = 200
     answers = ["yes"] * many
     base = make_run("a", Made(values=[1.0] * many, answers=answers), model="a", pictures=False)
@@ -122,6 +122,12 @@ def test_small_benchmarks_leave_their_share_to_large_ones(make_run: MakeRun) -> 
     run = make_run("run", large, Made(task="okvqa", title="OK-VQA"), pictures=False)
     tasks = [sample["task"] for sample in data(run, samples=40)["samples"]]
     assert (tasks.count("vqav2"), tasks.count("okvqa")) == (36, 4)
+
+
+def test_a_page_may_have_no_samples_or_all_of_them(make_run: MakeRun) -> None:
+    run = make_run("run", Made(), pictures=False)
+    assert data(run, samples=0)["samples"] == []
+    assert len(data(run, samples=100_000)["samples"]) == 4
 
 
 def test_a_run_without_pictures_shows_their_names(make_run: MakeRun) -> None:

@@ -198,7 +198,7 @@ def test_the_protocol_shows_whatever_the_run_recorded(make_run: MakeRun) -> None
     facts = {fact.label: fact.value for _, facts in first.sections for fact in facts}
     assert facts["decoding · beams"] == "3"
     assert facts["decoding · stop"] == r"'\n', <|endofchunk|>"
-    assert facts["prompt template"].startswith("{{ images }}Question:")
+    assert facts["template"].startswith("{{ images }}Question:")
     assert facts["answers the ruler could not read"] == "1 of 4 (25.0 %)"
     assert "completion prompts, 0 shots, 2 text-only examples, beam 3" in first.summary
 

@@ -131,7 +131,7 @@
 
   function show(sample, number) {
     const item = make("li");
-    const article = make("article", "sample");
+    const article = make("article", sample.pictures.length ? "sample" : "sample bare");
     article.tabIndex = -1;
     const heading = make("h3");
     heading.id = "sample-" + number;
@@ -164,7 +164,8 @@
       references.append(make("b", "", text), (times > 1 ? ` ×${times}` : "") + (at + 1 < sample.references.length ? " / " : ""));
     });
     body.append(references, ...prompts(sample));
-    article.append(pictures, body);
+    if (sample.pictures.length) article.append(pictures);
+    article.append(body);
     item.append(article);
     return item;
   }
