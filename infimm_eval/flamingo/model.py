@@ -15,11 +15,15 @@ from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.config import FlamingoConfig
+from infimm_eval.flamingo.config import EvaConfig, FlamingoConfig
 from infimm_eval.flamingo.gated import Media, slots_of
 from infimm_eval.flamingo.language import Chunk, Decoder
 from infimm_eval.flamingo.resampler import PerceiverResampler
 from infimm_eval.flamingo.vision import EvaTower
+
+# What stands for each kind of configuration; another family's tower or decoder is one line here.
+TOWERS: dict[type, type[EvaTower]] = {EvaConfig: EvaTower}
+DECODERS: dict[str, type[Decoder]] = {"llama": Decoder, "mistral": Decoder}
 
 
 class Flamingo(nn.Module):
@@ -35,9 +39,9 @@ class Flamingo(nn.Module):
     def __init__(self, config: FlamingoConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision_encoder = EvaTower(config.visual)
+        self.vision_encoder = TOWERS[type(config.visual)](config.visual)
         self.perceiver = PerceiverResampler(config.visual.width, config.resampler)
-        self.lang_encoder = Decoder(config)
+        self.lang_encoder = DECODERS[config.language.model_type](config)
 
     @property
     def device(self) -> torch.device:
