@@ -15,8 +15,8 @@ MINUS = "\N{MINUS SIGN}"
 
 LEGEND = (
     "Brackets hold the 95 % interval; n counts the samples, unscored ones included. Figures of"
-    " papers are set in italics. A difference is measured minus published, for the same model; the published figure"
-    " lies inside or outside the interval."
+    " papers are set in italics. A difference is measured minus published, for the same model; the"
+    " published figure lies inside or outside the interval."
 )
 REAL_HINT = "For real ones name a model and its data:"
 REAL_OPTIONS = "--model CHECKPOINT --data DIR"
