@@ -25,7 +25,7 @@ def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
 @click.argument("run", type=_RUN)
 @click.option("--task", help="Samples of this benchmark only.")
 @click.option("--shots", type=int)
-@click.option("--score", help="right, partly, wrong or unscored.")
+@click.option("--score", help="right, partial, wrong or unscored.")
 @click.option("--id", "sample", help="The sample of this id.")
 @click.option("--search", help="A text in the question, the answer or the references.")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True)
