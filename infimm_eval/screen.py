@@ -46,8 +46,10 @@ class Screen:
     def stage(self, text: str) -> None:
         if self._bar is not None:
             self._bar.set_postfix_str(text)
-            if text.startswith(("asking", "without")):
-                self.say(text)
+
+    def note(self, text: str) -> None:
+        """A line that stays on the screen."""
+        self.say(text)
 
     def finished(self, cell: log.Cell) -> None:
         if self._bar is not None:
