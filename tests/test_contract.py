@@ -13,6 +13,7 @@ import pytest
 
 from infimm_eval import log, metrics, prompts, published, registry, scoring
 from infimm_eval import submit as submission
+from infimm_eval.errors import UsageError
 from infimm_eval.models import load
 from infimm_eval.models.fake import Fake
 from infimm_eval.scorers import caption
@@ -134,19 +135,17 @@ def test_no_published_column_is_left_without_a_benchmark() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_its_rulers_keep_answers_unscored_where_none_is_known(name: str) -> None:
+    blank = [
+        replace(sample, references=(), tags={k: v for k, v in sample.tags.items() if k != "stems"})
+        for sample in islice(samples(name), 2)
+    ]
+    records = [submission._empty(sample) for sample in blank]
     for ruler in quick(name).variants.values():
         if isinstance(ruler, Rubric):
             continue
-        blank = [
-            replace(
-                sample, references=(), tags={k: v for k, v in sample.tags.items() if k != "stems"}
-            )
-            for sample in islice(samples(name), 2)
-        ]
-        records = [submission._empty(sample) for sample in blank]
         try:
-            scored = ruler(records, lambda blank=blank: blank).scores
-        except scoring.UsageError as lacking:
+            scored = ruler(records, lambda: blank).scores
+        except UsageError as lacking:
             assert "pip install" in str(lacking)
             continue
         assert [score.value for score in scored] == [None, None]

@@ -1,0 +1,186 @@
+"""What a run survives: kill -9 at any moment, Ctrl-C, a full disk; and that it calls nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infimm_eval import log
+
+LIMIT = 150
+PLACE = log.Place("vqav2", 0, 0)
+
+
+def start(folder: Path, *more: str, delay: float = 0.004, **how: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "infimm_eval", "--model", f"fake:?delay={delay}", *more]
+    command += ["--tasks", "vqav2", "--data", "demo", "--output", str(folder)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **how)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def answers(folder: Path) -> dict[str, str]:
+    """The answers on disk by their keys; none where nothing was written yet."""
+    if not (folder / log.FILE).exists():
+        return {}
+    db = sqlite3.connect(folder / log.FILE, timeout=10)
+    try:
+        return dict(db.execute("SELECT key, text FROM answer").fetchall())
+    except sqlite3.OperationalError:
+        return {}
+    finally:
+        db.close()
+
+
+def wait_for_answers(folder: Path) -> None:
+    patience = time.monotonic() + 60
+    while not answers(folder):
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+
+
+def results(folder: Path) -> Any:
+    """``results.json`` but for times."""
+    body = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for cell in body["cells"]:
+        del cell["seconds"], cell["statistics"]
+    return body
+
+
+def statistics(folder: Path) -> Any:
+    return json.loads((folder / "results.json").read_text())["cells"][0]["statistics"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run that nothing happened to, and its seconds."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    began = time.monotonic()
+    assert finish(start(folder, "--limit", str(LIMIT)))[0] == 0
+    return folder, time.monotonic() - began
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
+    kills: int, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    whole, seconds = undisturbed
+    folder, moments = tmp_path / "run", random.Random(kills)
+    kept: dict[str, str] = {}
+    for _ in range(kills):
+        process = start(folder, "--limit", str(LIMIT))
+        time.sleep(moments.uniform(0.2, 1.0) * seconds)
+        process.kill()
+        finish(process)
+        now = answers(folder)
+        assert kept.items() <= now.items()
+        kept = now
+    code, said = finish(start(folder, "--limit", str(LIMIT)))
+    assert code == 0, said
+    assert statistics(folder)["answers"] == LIMIT - len(kept)
+    assert answers(folder) == answers(whole) and len(answers(folder)) == LIMIT
+    assert results(folder) == results(whole)
+
+
+def test_a_stop_by_the_keyboard_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "--limit", "40", delay=0.03)
+    wait_for_answers(tmp_path / "run")
+    process.send_signal(signal.SIGINT)
+    code, said = finish(process)
+    line = "infimm-eval: stopped; every answer so far is kept, the same command continues"
+    assert code == 3
+    assert said.rstrip().splitlines()[-1] == line and "Traceback" not in said
+    kept = len(answers(tmp_path / "run"))
+    assert 0 < kept < 40
+    assert finish(start(tmp_path / "run", "--limit", "40", delay=0.03))[0] == 0
+    assert statistics(tmp_path / "run")["answers"] == 40 - kept
+
+
+def test_two_runs_never_write_one_folder(tmp_path: Path) -> None:
+    first = start(tmp_path / "run", "--limit", "40", delay=0.03)
+    wait_for_answers(tmp_path / "run")
+    code, said = finish(start(tmp_path / "run", "--limit", "40", delay=0.03))
+    assert code == 2 and "is being written by another run" in said
+    assert finish(first)[0] == 0
+
+
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    code, said = finish(start(tmp_path / "taken" / "run", "--limit", "1", "-q"))
+    assert code == 2
+    (line,) = said.splitlines()
+    assert line.startswith("infimm-eval: cannot write to") and "choose another --output" in line
+
+
+def test_a_full_disk_stops_the_run_with_one_line_and_keeps_what_was_answered(
+    tmp_path: Path,
+) -> None:
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    folder = tmp_path / "run"
+    process = start(folder, "--limit", "600", "-q", delay=0.001, preexec_fn=small_disk)
+    code, said = finish(process)
+    assert code == 3, said
+    (line,) = said.splitlines()
+    assert line.startswith("infimm-eval: ") and "kept" in line
+    kept = answers(folder)
+    assert finish(start(folder, "--limit", "600", delay=0.001))[0] == 0
+    assert kept.items() <= answers(folder).items() and len(answers(folder)) == 600
+
+
+WATCHED = """
+import os, sys
+def hook(event, args):
+    if event in ("socket.__new__", "socket.connect", "socket.getaddrinfo"):
+        os.write(2, f"opened: {event}".encode())
+        os._exit(97)
+sys.addaudithook(hook)
+from infimm_eval.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def watched(*args: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process that dies where it opens a socket."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0"}
+    return subprocess.run(
+        [sys.executable, "-c", WATCHED, *args], capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize("place", ["demo", "real_mini"])
+def test_no_connection_is_opened_on_the_demo_or_on_files(
+    place: str, shared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    where = "demo" if place == "demo" else str(shared(place))
+    done = watched(
+        *("--model", "fake:yes", "--tasks", "vqav2", "--shots", "0,2", "--limit", "3"),
+        *("--data", where, "--output", str(tmp_path / "run")),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_hub_opens_one(tmp_path: Path) -> None:
+    done = watched(
+        *("--model", "fake:yes", "--tasks", "vqav2", "--limit", "1", "--data", "hub"),
+        *("--output", str(tmp_path / "run")),
+    )
+    assert done.returncode == 97, done.stderr
