@@ -45,9 +45,10 @@ class Infimm:
         name: str,
         fingerprint: str,
         style: Style | None = None,
+        facts: Mapping[str, Any] | None = None,
         **engine: Any,
     ) -> None:
-        """``engine``: the keyword arguments of ``Engine``."""
+        """``facts`` join the settings; ``engine`` are the keyword arguments of ``Engine``."""
         self.name = name
         self.processor = processor
         self.style: Style = style or _spoken(processor)
@@ -64,12 +65,16 @@ class Infimm:
             "chat_format": _chat_format(processor),
             "context": processor.context,
             "beam_length_rule": "transformers",
+            **(facts or {}),
         }
         self.engine = Engine(model, self._encode, processor, fingerprint=fingerprint, **engine)
 
     @property
     def statistics(self) -> Mapping[str, float]:
-        """What the engine counted so far; see its README section on what the names mean."""
+        """What the engine counted so far, all growing: ``requests``, ``batches``, ``tokens_in`` and
+        ``tokens_out``; of pictures, how many stood ``in_prompts``, were ``distinct`` and had to be
+        ``encoded``; ``prefix_tokens_saved``; ``oom_halvings``; ``seconds_`` by stage, ``idle``
+        being the model's waiting for prompts and pictures."""
         return self.engine.statistics.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
@@ -136,6 +141,7 @@ def _loaded(folder: Path, name: str, choices: Choices) -> Infimm:
             processor,
             name=name,
             fingerprint=fingerprint.result(),
+            facts=places.step(folder),
             batch_size=choices.batch_size,
             **options,
         )

@@ -13,7 +13,10 @@ from typing import Any
 
 from infimm_eval.errors import UsageError
 
-_FILES = ["*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "tokenizer*"]
+_FILES = [
+    *("*.safetensors", "*.bin", "*.index.json", "*config.json", "*.jinja", "chat_template.json"),
+    *("tokenizer*", "*.model", "*tokens*.json", "vocab.*", "merges.txt"),
+]
 """What a model is built from; everything else in a checkpoint is for people."""
 
 
@@ -50,6 +53,17 @@ def fingerprint(checkpoint: Path) -> str:
         digests = list(pool.map(_digest, files))
     named = [f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)]
     return sha256("\n".join(named).encode()).hexdigest()[:16]
+
+
+def step(checkpoint: Path) -> dict[str, int]:
+    """``{"step": N}`` where the trainer left its state beside the weights, else nothing."""
+    state = checkpoint / "trainer_state.json"
+    if not state.is_file():
+        return {}
+    try:
+        return {"step": int(json.loads(state.read_text(encoding="utf-8"))["global_step"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{state} names no global_step; mend or remove it ({error})") from error
 
 
 def _digest(file: Path) -> str:

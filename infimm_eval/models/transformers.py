@@ -71,6 +71,7 @@ class Transformers:
         name: str,
         fingerprint: str,
         style: Style | None = None,
+        facts: Mapping[str, Any] | None = None,
         batch_size: int | str = "auto",
         window: int = 8,
         workers: int = 2,
@@ -98,6 +99,7 @@ class Transformers:
             "pictures": {"processor": type(processor.image_processor).__name__},
             "chat_template": _template_fingerprint(processor),
             "transformers": library.__version__,
+            **(facts or {}),
         }
 
     @property
@@ -292,6 +294,7 @@ def build(name: str, choices: Choices) -> Transformers:
         processor,
         name=Path(name).name or name,
         fingerprint=places.fingerprint(folder),
+        facts=places.step(folder),
         batch_size=choices.batch_size,
         **choices.options,
     )

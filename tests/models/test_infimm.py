@@ -14,7 +14,7 @@ from infimm_eval.flamingo.generation import generate
 from infimm_eval.models.engine import engine
 from infimm_eval.models.infimm import Infimm, conversation, document
 from infimm_eval.types import Answer, Image, Request
-from tests.models.tiny import Painted, checkpoint, few_shot, painted, request
+from tests.models.tiny import Painted, checkpoint, few_shot, painted, request, write
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +327,28 @@ def test_the_fingerprint_is_of_what_the_folder_holds_and_not_of_its_path(folder,
     assert first.settings == again.settings
     assert first.settings["fingerprint"] != other.settings["fingerprint"]
     assert first.settings["dtype"] == "float32"
+
+
+def test_the_training_step_beside_the_weights_is_a_fact_of_the_model(tmp_path):
+    place = checkpoint(tmp_path)
+    assert "step" not in load(place).settings
+    write(place / "trainer_state.json", {"global_step": 4000})
+    assert load(place).settings["step"] == 4000
+    write(place / "trainer_state.json", {})
+    with pytest.raises(UsageError, match="global_step"):
+        load(place)
+
+
+def test_notes_beside_the_weights_do_not_change_the_fingerprint(tmp_path):
+    before = load(checkpoint(tmp_path)).settings["fingerprint"]
+    write(tmp_path / "scores.json", {"cider": 1})
+    assert load(tmp_path).settings["fingerprint"] == before
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    assert load(tmp_path).settings["fingerprint"] != before
 
 
 def test_a_temperature_is_refused_with_what_would_work(folder):
