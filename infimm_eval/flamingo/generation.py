@@ -180,6 +180,23 @@ def read_after(
         cache.adopt(of, prefix, [0] * len(of))
     held = [0 if prefix is None else prefix.lengths[0] for prefix in prefixes]
     left = [length - done for length, done in zip(lengths, held, strict=True)]
+    if max(held) + max(left) > cache.capacity:
+        # Side by side, the padding behind a long prefix would not fit: like with like instead.
+        logits: dict[int, Tensor] = {}
+        for done in set(held):
+            of = [i for i, h in enumerate(held) if h == done]
+            part = read_after(
+                [prefixes[i] for i in of],
+                model,
+                cache,
+                ids_BT[of, : max(lengths[i] for i in of)],
+                [lengths[i] for i in of],
+                None if latents_BIVD is None else latents_BIVD[of],
+                None if n_images_B is None else n_images_B[of],
+                [to[i] for i in of],
+            )
+            logits |= dict(zip(of, part, strict=True))
+        return torch.stack([logits[i] for i in range(len(held))])
     held_B1 = torch.tensor(held, device=ids_BT.device)[:, None]
     place_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand_as(ids_BT)
     tags_BT = ids_BT == model.config.image_token_id

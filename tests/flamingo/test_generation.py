@@ -173,3 +173,16 @@ def test_what_cannot_be_ranked_is_refused(continuation: list[int], message: str)
     asked = [[[5]], [[6]], [continuation], [[7]]]
     with pytest.raises(UsageError, match=message):
         rank(model, *prompts(model), continuations=asked)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_row_that_shares_most_of_its_prompt_fits_beside_one_that_shares_nothing(
+    beams: int,
+) -> None:
+    model = small()
+    text = torch.randint(3, 70, (2, 20))
+    prefix = model.new_cache(1, 18)
+    model.prefill(prefix, text[:1, :18], [18])
+    options: dict[str, Any] = {"max_new_tokens": 2, "min_new_tokens": 2, "num_beams": beams}
+    shared = generate(model, text, prefixes=[prefix, None], **options)
+    assert [a.ids for a in shared] == [a.ids for a in generate(model, text, **options)]
