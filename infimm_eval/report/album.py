@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from infimm_eval.errors import UsageError
 
 SIZES = ((192, 96), (144, 72), (96, 48), (64, 32))
 """Longer sides in pixels to try, for a sample's own pictures and for those of its shots."""
+
+_PROBES = 48
 
 
 @dataclass(slots=True)
@@ -42,12 +44,14 @@ class Album:
         smallest does not, later pictures are left out.
         """
         pictures = [picture for _, picture in self._pictures.values()]
-        kept = [picture.read() for picture in pictures]
-        for own, shot in SIZES:
-            encoded = [
-                _shrunk(picture.name, webp, shot if picture.small else own) if webp else ""
-                for picture, webp in zip(pictures, kept, strict=True)
-            ]
+        read = [(picture, picture.read()) for picture in pictures]
+        some = read[:: max(1, len(read) // _PROBES)]
+        for sizes in SIZES:
+            # A few tell whether all would fit: encoding all of them at every size takes seconds.
+            guess = sum(map(len, _encoded(some, sizes))) * len(read) / max(1, len(some))
+            if guess > budget and sizes != SIZES[-1]:
+                continue
+            encoded = _encoded(read, sizes)
             if sum(map(len, encoded)) <= budget:
                 break
         left = budget
@@ -57,6 +61,16 @@ class Album:
             left -= len(text) if fits else 0
             values.append({"name": picture.name, "webp": text if text and fits else None})
         return values
+
+
+def _encoded(
+    pictures: Iterable[tuple[_Picture, bytes | None]], sizes: tuple[int, int]
+) -> list[str]:
+    own, shot = sizes
+    return [
+        _shrunk(picture.name, webp, shot if picture.small else own) if webp else ""
+        for picture, webp in pictures
+    ]
 
 
 def _shrunk(name: str, webp: bytes, side: int) -> str:
