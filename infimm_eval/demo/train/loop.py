@@ -71,6 +71,9 @@ class Course:
     labels: bool
     """Whether the tower is told what stands in every place."""
     stages: tuple[Stage, ...]
+    style: float = 1.0
+    """How much more ``shown`` captions weigh than anything else: one word in three of theirs is a
+    matter of style."""
 
     @property
     def steps(self) -> int:
@@ -94,6 +97,21 @@ COURSES = (
         pictures=40,
         labels=False,
         stages=(Stage(450, told=(2, 16, 4, 2), shown=(14, 40, 4, 2)),),
+    ),
+    Course(
+        rate=1e-3,
+        falls_over=360,
+        pictures=40,
+        labels=False,
+        stages=(Stage(360, told=(2, 8, 4, 2), shown=(24, 24, 4, 2)),),
+        style=4.0,
+    ),
+    Course(
+        rate=1e-3,
+        falls_over=300,
+        pictures=40,
+        labels=False,
+        stages=(Stage(300, told=(2, 40, 4, 2), shown=(4, 56, 4, 2)),),
     ),
 )
 """First to see and to speak plainly, then to follow the style of what was shown before."""
@@ -161,7 +179,8 @@ class Classroom:
         lot = [self.scenes[i] for i in chosen]
         for subject, *counts in zip(SUBJECTS, stage.told, stage.shown, strict=True):
             for name, batch in write(subject, counts, lot, rng).items():
-                losses[name] = self.reader.loss(self.model, latents_IVD, batch, rng)
+                weight = course.style if name == "captions shown" else 1.0
+                losses[name] = weight * self.reader.loss(self.model, latents_IVD, batch, rng)
         return losses
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from infimm_eval import models, registry, runner
+from infimm_eval.demo.rows import vqa_rows
 from infimm_eval.demo.scenes import SIDE
 from infimm_eval.models.fake import Fake
 from infimm_eval.scorers import caption
@@ -54,6 +55,9 @@ def measure(folder: Path, limit: int | None = None) -> dict[str, dict[str, float
         scores[task]["constant"] = max(
             run(Fake(said), task, SHOTS[:1], limit)[0] for said in common(task)
         )
+    scores["vqav2"]["constant by kind of question"] = run(
+        Fake(usual_answers()), "vqav2", SHOTS[:1], limit
+    )[0]
     return scores
 
 
@@ -71,10 +75,31 @@ def run(model: Model, task: str, shots: Sequence[int], limit: int | None) -> lis
 def common(task: str) -> list[str]:
     """The most common targets of the train split."""
     benchmark = registry.load(task)
-    if benchmark.shots is None:
-        raise ValueError(f"{task} has no train split")
+    if benchmark.shots is None or benchmark.shots.demo is None:
+        raise ValueError(f"{task} has no made-up train split")
     counts = Counter(benchmark.sample(row).target for row in benchmark.shots.demo())
     return [target for target, _ in islice(counts.most_common(), CONSTANTS)]
+
+
+def usual_answers() -> Callable[[Request], str]:
+    """Says the most common answer of the train split to a question that begins alike: all that
+    can be known without the picture."""
+    counts: dict[str, Counter[str]] = {}
+    for row in vqa_rows("train"):
+        counts.setdefault(_beginning(row["question"]), Counter())[row["answers"][0]] += 1
+
+    def usual(request: Request) -> str:
+        asked = "".join(part for part in request.prompt.turns[-1].content if isinstance(part, str))
+        asked = asked.removeprefix("Question:").removesuffix(" Short answer:")
+        return counts[_beginning(asked)].most_common(1)[0][0]
+
+    return usual
+
+
+def _beginning(question: str) -> str:
+    """Four words; the fifth of a question about the backdrop is what tells it from the others."""
+    words = question.split()
+    return " ".join(words[:4] + [word for word in words[4:] if word == "backdrop?"])
 
 
 class Black(Image):
