@@ -7,6 +7,7 @@ latents; wording and files are its callers' business.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -43,8 +44,9 @@ class Engine:
 
     ``batch_size`` bounds the rows of a batch; ``auto`` takes what half of the free memory holds,
     at most 64 on an accelerator and 16 on a processor.  ``window`` batches' worth of requests wait
-    at a time, so that memory does not grow with their number.  ``device_cache`` and ``host_cache``
-    are bytes for latents; ``cache_folder`` keeps them for later runs too.  ``sharing`` reads common
+    at a time, so that memory does not grow with their number.  ``workers`` threads prepare them:
+    one less than there are processors, unless given.  ``device_cache`` and ``host_cache`` are
+    bytes for latents; ``cache_folder`` keeps them for later runs too.  ``sharing`` reads common
     beginnings once; ``streaming`` lets greedy rows join a running batch.  No answer depends on any
     of these.
     """
@@ -59,7 +61,7 @@ class Engine:
         batch_size: int | str = "auto",
         picture_batch: int = 16,
         window: int = 8,
-        workers: int = 2,
+        workers: int | None = None,
         device_cache: int = 2 * GIB,
         host_cache: int = 4 * GIB,
         cache_folder: Path | None = None,
@@ -69,7 +71,7 @@ class Engine:
         self.model = model
         self.processor = processor
         self.statistics = Statistics()
-        self.workers = workers
+        self.workers = workers or max(1, min(8, (os.cpu_count() or 2) - 1))
         self.room = Room(_rows(model, batch_size), self.statistics)
         self.window = window
         self.sharing, self.streaming = sharing, streaming
