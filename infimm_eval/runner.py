@@ -134,6 +134,7 @@ def _cell(
         unscored=measured.unscored,
         unparsed=measured.unparsed,
         unanswered=measured.unanswered,
+        missing=measured.missing,
         complete=limit is None and measured.missing == 0 and bool(measured.outcomes),
         limit=limit,
         metrics=summary.metrics,

@@ -109,7 +109,7 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
     written = report.write([folder], folder)
     click.echo(report.screen(cells))
     watcher.say("report: " + ", ".join(map(str, written)))
-    whole = all(cell.unscored == 0 and cell.value is not None for cell in cells)
+    whole = all(cell.n and not cell.missing for cell in cells)
     return DONE if whole else INCOMPLETE
 
 

@@ -57,6 +57,9 @@ class Cell:
     settings: Mapping[str, Any]
     """``protocol`` (all that must agree for two figures to be comparable), ``model``, ``code``."""
     unanswered: int = 0
+    missing: int = 0
+    """Samples that keep the cell from being whole: the unscored, or, where right answers are
+    withheld and none can be scored, the unanswered."""
     limit: int | None = None
     scale: float = 100.0
     seconds: float = 0.0
