@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from infimm_eval import log, registry, runner
 from infimm_eval.models.fake import Fake
 from infimm_eval.types import Model, Task
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

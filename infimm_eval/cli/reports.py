@@ -54,4 +54,4 @@ def show(
         prompt=prompt,
     )
     for block in found:
-        click.echo(block)
+        click.echo(block + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,9 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
 
 
 def _model(spec: str, options: dict[str, Any]) -> Model:
+    # On a busy processor the threads of a small model wait longer than they work; OpenMP reads
+    # this once, before torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infimm_eval import models
 
     return models.load(
@@ -145,13 +149,7 @@ def _explain(plan: Plan, say: Any) -> None:
 
 
 def _introduction(model: str, place: str, folder: Path) -> str:
-    lines = [f"model {model}, data {place}, output {folder}"]
-    if "demo" in (model, place):
-        lines.append(
-            "the demo model is tiny and the demo data is drawn by code: its figures say that the "
-            "machinery works.\nreal use: --model FOLDER_OR_HUB_ID --data DIR (or --data hub)"
-        )
-    return "\n".join(lines)
+    return f"model {model}, data {place}, output {folder}"
 
 
 def _slug(model: str) -> str:
