@@ -209,3 +209,19 @@ def test_ocr_tokens_stand_under_the_question_and_the_figure_says_so(run: Run) ->
 def test_ocr_leaves_benchmarks_without_tokens_as_they_are(run: Run) -> None:
     (cell,) = run("vqav2", limit=1, ocr=True)
     assert "OCR" not in cell.settings["protocol"]["prompt"]["ask"]
+
+
+def test_the_page_about_benchmarks_knows_every_one_and_its_example_runs(
+    run: Run, tmp_path: Path
+) -> None:
+    page = (Path(registry.__file__).parents[1] / "tasks" / "README.md").read_text(encoding="utf-8")
+    for name in PLUGINS:
+        rulers = ", ".join(registry.load(name).variants)
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| [{name}](#{name}) |"))
+        assert line.endswith(f"| {registry.load(name).headline} | {rulers} |")
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert all(f"{name}:{split}" in section for split in registry.load(name).splits)
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(page.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    (cell,) = run(str(plugin), model=Fake("yes"), limit=LIMIT)
+    assert (cell.task, cell.n) == ("mine", LIMIT)
