@@ -43,11 +43,10 @@ def run(plan: Plan, model: Model, folder: Path, watcher: Watcher) -> list[log.Ce
     there.  Returns the cells of this plan, in its order."""
     cells = []
     with log.Log(folder, writing=True) as kept:
-        material: Material | None = None
+        # All are opened before anything is asked: what is missing is said at once.
+        material = {task.name: Material(task, plan) for task in plan.tasks}
         for task, place in plan.places():
-            if material is None or material.task is not task:
-                material = Material(task, plan)
-            questions = Questions(material, place, plan.style or model.style)
+            questions = Questions(material[task.name], place, plan.style or model.style)
             cells.append(_run_cell(questions, model, kept, watcher))
             log.write_results(folder, kept.cells())
             watcher.finished(cells[-1])
