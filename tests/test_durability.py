@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from infimm_eval import log
+from infimm_eval import cli, log
 
 LIMIT = 150
 PLACE = log.Place("vqav2", 0, 0)
@@ -112,6 +112,7 @@ def test_a_stop_by_the_keyboard_is_one_line_and_the_run_goes_on(tmp_path: Path) 
     assert statistics(tmp_path / "run")["answers"] == 40 - kept
 
 
+@pytest.mark.slow
 def test_two_runs_never_write_one_folder(tmp_path: Path) -> None:
     first = start(tmp_path / "run", "--limit", "40", delay=0.03)
     wait_for_answers(tmp_path / "run")
@@ -120,11 +121,13 @@ def test_two_runs_never_write_one_folder(tmp_path: Path) -> None:
     assert finish(first)[0] == 0
 
 
-def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "taken").write_text("a file")
-    code, said = finish(start(tmp_path / "taken" / "run", "--limit", "1", "-q"))
-    assert code == 2
-    (line,) = said.splitlines()
+    words = ["--model", "fake", "--tasks", "vqav2", "--data", "demo", "--limit", "1", "-q"]
+    assert cli.main([*words, "--output", str(tmp_path / "taken" / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("infimm-eval: cannot write to") and "choose another --output" in line
 
 

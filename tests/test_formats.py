@@ -258,6 +258,12 @@ def test_an_mme_question_answered_twice_is_refused(tmp_path: Path) -> None:
         MME.read(tmp_path)
 
 
+def test_mme_results_without_some_sub_tasks_are_no_sum(tmp_path: Path) -> None:
+    put(tmp_path / "color.txt", "1.jpg\tIs it red?\tYes\tyes\n")
+    with pytest.raises(UsageError, match=r"lacks existence\.txt, count\.txt"):
+        list(mme.references(tmp_path))
+
+
 Read = Callable[[Path], Any]
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from infimm_eval.data.mme import COGNITION, PERCEPTION
 from infimm_eval.errors import UsageError
 from infimm_eval.formats.files import once
 from infimm_eval.types import Record, Sample, Submission
@@ -42,7 +43,15 @@ def read(path: Path) -> Mapping[str, str]:
 
 
 def references(path: Path) -> Iterator[Sample]:
-    """Questions and right answers as the results themselves carry them."""
+    """Questions and right answers as the results themselves carry them.
+
+    Results without any perception (or cognition) are taken, but not with a part of it: the sum
+    would be one over fewer sub-tasks.
+    """
+    for tasks in (PERCEPTION, COGNITION):
+        missing = [task for task in tasks if not (path / f"{task}.txt").is_file()]
+        if 0 < len(missing) < len(tasks):
+            raise UsageError(f"{path} lacks {', '.join(f'{task}.txt' for task in missing)}")
     for file, image, question, truth, _ in _lines(path):
         yield Sample(
             id=sample_id(file.stem, image, question),
