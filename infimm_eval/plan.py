@@ -39,6 +39,8 @@ class Plan:
     """Put OCR tokens into the questions of benchmarks that bring them."""
     wordings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """``{task: {"ask": template, "answer": ..., "system": ...}}`` in place of the plugin's."""
+    check_batching: int = 0
+    """Ask so many samples again, each alone, and report answers that the batch has changed."""
     samples_shown: int = 200
     """Samples of a cell whose pictures are kept as thumbnails for the report."""
 

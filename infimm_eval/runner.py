@@ -59,6 +59,8 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
     watcher.started(questions.place, questions.task.title, questions.material.total)
     _ask(questions, model, kept, watcher)
     statistics = _since(counted, _statistics(model))
+    if questions.plan.check_batching:
+        statistics |= _check_batching(questions, model, kept, watcher)
     watcher.stage("scoring")
     measure = Measure(
         task=questions.task,
@@ -109,6 +111,25 @@ def _ask(questions: Questions, model: Model, kept: log.Log, watcher: Watcher) ->
     if waiting:
         some = ", ".join(islice(waiting, 3))
         raise MachineryError(f"{model.name} left {len(waiting)} questions open ({some})")
+
+
+def _check_batching(
+    questions: Questions, model: Model, kept: log.Log, watcher: Watcher
+) -> dict[str, int]:
+    """Ask some samples again, each alone: does anything change that the batch should not?"""
+    answered = {s.id: a for s, a in kept.answered(questions.place) if a is not None}
+    chosen = thumbnails.showcase(answered, questions.plan.check_batching)
+    ask = model.rank if questions.ranks else model.generate
+    watcher.stage("checking the batch")
+    differ = []
+    for question in questions:
+        if question.sample.id in chosen:
+            (alone,) = ask([question.request])
+            if alone.text != answered[question.sample.id].text:
+                differ.append(question.sample.id)
+    found = f"{len(differ)} of {len(chosen)} answers differ when asked alone"
+    watcher.note(f"{questions.task.title}: {found}" + (f" ({differ[0]}, ...)" if differ else ""))
+    return {"batching_checked": len(chosen), "batching_differs": len(differ)}
 
 
 def _cell(

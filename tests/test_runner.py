@@ -216,3 +216,22 @@ def test_the_report_gets_thumbnails_of_the_question_and_its_shots(run: Run, tmp_
             for entry in kept.entries(log.Place("vqav2", 2, 0))
         ]
     assert sorted(seen)[-2:] == [3, 3]
+
+
+def test_a_batch_that_changes_answers_is_found_out(run: Run) -> None:
+    class Sloppy(Fake):
+        """Answers the second of a batch as it answered the first."""
+
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            said = ""
+            for answer in super().generate(requests):
+                said = said or answer.text
+                yield replace(answer, text=said)
+
+    watcher = Silent()
+    (sloppy,) = run("vqav2", model=Sloppy(), limit=30, check_batching=10, watcher=watcher)
+    (sound,) = run("mme", model=Fake(), limit=30, check_batching=10)
+    assert sloppy.statistics["batching_checked"] == 10
+    assert sloppy.statistics["batching_differs"] > 0
+    assert sound.statistics["batching_differs"] == 0
+    assert any("answers differ when asked alone" in note for note in watcher.stages)

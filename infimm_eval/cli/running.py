@@ -70,6 +70,12 @@ DONE, INCOMPLETE = 0, 3
 @click.option("--judge-runs", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--base-url", help="Where openai: models answer, e.g. http://127.0.0.1:8000/v1.")
 @click.option("--batch-size", default="auto", show_default=True, callback=batch)
+@click.option(
+    "--check-batching",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Ask N samples again, each alone, and report answers that differ.",
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
 @click.option("--output", type=click.Path(path_type=Path), help="Default: results/<model>.")
@@ -101,6 +107,7 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
         judge=_judge(options, place),
         judge_runs=options["judge_runs"],
         wordings=ctx.obj or {},
+        check_batching=options["check_batching"],
     )
     _explain(plan, watcher.say)
     model = _model(options["model"], options)
