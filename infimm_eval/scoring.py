@@ -7,7 +7,7 @@ file format and no benchmark itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -85,6 +85,8 @@ def score(
         return _graded(task, submission, name, predictions, references)
     answers = submission.read(predictions)
     samples = samples_of(task, references or predictions)
+    if references is not None and references.is_file() and predictions.is_dir():
+        samples = _as_asked(samples, submission, predictions)
     if not any(sample.references for sample in samples):
         raise UsageError(f"{references or predictions} holds no right answers of {task.title}")
     if submission.size is not None and len(samples) > submission.size:
@@ -141,6 +143,17 @@ def samples_of(task: Task, place: Path) -> list[Sample]:
     if submission.references is None:
         raise UsageError(f"{task.name}: --references should be a data folder, not the file {place}")
     return list(submission.references(place))
+
+
+def _as_asked(samples: Sequence[Sample], submission: Submission, predictions: Path) -> list[Sample]:
+    """The questions as results that bring them have them (MMMU's folders: options, order), with
+    the right answers of references that are a file of answers alone."""
+    if submission.references is None:
+        return list(samples)
+    right = {sample.id: sample.references for sample in samples}
+    asked = {sample.id: sample for sample in submission.references(predictions)}
+    known = [replace(s, references=right[s.id]) for s in asked.values() if s.id in right]
+    return known + [sample for sample in samples if sample.id not in asked]
 
 
 def _submission(task: Task) -> Submission:

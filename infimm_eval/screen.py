@@ -32,7 +32,7 @@ class Screen:
         )
 
     def asked(self, kept: bool) -> None:
-        if self._bar is None or self._quiet:
+        if self._bar is None or self._bar.disable:
             return
         if kept:  # answered by an earlier run: part of the way, but not of the rate
             self._kept += 1

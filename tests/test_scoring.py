@@ -46,8 +46,10 @@ def test_zerocap_on_flickr30k(shared: Shared) -> None:
     assert (result.n, round(result.value or 0, 3)) == (1000, 16.804)
 
 
-def test_lavin_on_mme(shared: Shared) -> None:
-    result = score("mme", shared("conformance/mme_lavin"))
+@pytest.mark.parametrize("itself", [False, True])
+def test_lavin_on_mme(shared: Shared, itself: bool) -> None:
+    folder = shared("conformance/mme_lavin")
+    result = score("mme", folder, folder if itself else None)
     assert {k: round(v, 3) for k, v in result.summary.metrics.items()} == {
         "perception": 963.611,
         "cognition": 249.643,
@@ -71,10 +73,13 @@ def test_qwen_on_textvqa(shared: Shared, variant: str, accuracy: float) -> None:
     assert (result.n, round(result.value or 0, 3)) == (5000, accuracy)
 
 
-def test_qwen_on_mmmu_with_the_official_dice(shared: Shared) -> None:
-    result = score("mmmu", shared("conformance/mmmu/qwen_vl"), variant="official-seed42")
+@pytest.mark.parametrize("references", [None, "qwen_vl", "answer_dict_val.json"])
+def test_qwen_on_mmmu_with_the_official_dice(shared: Shared, references: str | None) -> None:
+    folder = shared("conformance/mmmu")
+    place = folder / references if references else None
+    result = score("mmmu", folder / "qwen_vl", place, variant="official-seed42")
     assert (result.n, result.unparsed, round(result.value or 0, 2)) == (900, 48, 36.11)
-    fair = score("mmmu", shared("conformance/mmmu/qwen_vl"))
+    fair = score("mmmu", folder / "qwen_vl", place)
     assert 35.22 < fair.summary.metrics["expected"] < 36.78
     assert fair.value is not None and fair.value < fair.summary.metrics["expected"]
 
