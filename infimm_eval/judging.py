@@ -6,7 +6,7 @@ benchmarks nor endpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -29,7 +29,7 @@ def needed(judge: Model | None, title: str) -> Model:
 
 def score(
     rubric: Rubric,
-    records: Callable[[], Iterable[Record]],
+    records: Sequence[Record],
     judge: Model,
     runs: int,
     kept: log.Log,
@@ -41,7 +41,7 @@ def score(
     that failed for good, or a last verdict that cannot be read, leaves the record unscored; so
     does a right answer that is not known, about which the judge is not asked.
     """
-    panel = [(record, run) for record in records() for run in range(runs)]
+    panel = [(record, run) for record in records for run in range(runs)]
     found: dict[int, Score] = {}
     for attempt in range(rubric.tries):
         open_ = [

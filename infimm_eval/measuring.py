@@ -27,6 +27,7 @@ from infimm_eval.types import (
 )
 
 UNANSWERED = Score(None, "no answer")
+UNSCORED = Score(None, "not scored yet")
 NO_RIGHT_ANSWER = Score(None, "no right answer")
 
 
@@ -35,6 +36,8 @@ class Measured:
     """The outcomes of a cell, in the order of the split, and what they add up to."""
 
     outcomes: Sequence[Outcome]
+    texts: Sequence[str | None]
+    """What was scored of each sample; ``None`` where there is no answer."""
     summary: Summary
     ruler: Mapping[str, Any]
     """The ruler's name and, where it is a judge, the judge's settings: part of the protocol."""
@@ -77,24 +80,36 @@ class Measure:
     def measure(self) -> Measured:
         """Score by the benchmark's first ruler; put the headline under the others beside it."""
         name, ruler = next(iter(self.task.variants.items()))
-        scoring, judge = self._score(ruler)
-        outcomes = self._outcomes(scoring.scores)
+        roster: list[Outcome] = []
+        texts: list[str | None] = []
+        scoring, judge = self._score(ruler, roster, texts)
+        outcomes = _rescored(roster, iter(scoring.scores))
         summary = self.task.metrics(outcomes, scoring.corpus)
         metrics = {**summary.metrics, **self._other_rulers(outcomes, name)}
         return Measured(
-            outcomes, replace(summary, metrics=metrics), {"ruler": name, **judge}, self._withheld
+            outcomes=outcomes,
+            texts=texts,
+            summary=replace(summary, metrics=metrics),
+            ruler={"ruler": name, **judge},
+            withheld=self._withheld,
         )
 
-    def texts(self) -> Iterator[str | None]:
-        """What was scored of each sample; ``None`` where there is no answer."""
-        return (record.text if record else None for record in self._records())
-
-    def _records(self) -> Iterator[Record | None]:
-        for sample, answer in self.kept.answered(self.place):
-            yield Record(sample, answer, self.read(answer.text)) if answer else None
-
     def _answered(self) -> Iterator[Record]:
-        return (record for record in self._records() if record is not None)
+        """The answered samples, in the order of the split."""
+        for sample, answer in self.kept.answered(self.place):
+            if answer:
+                yield Record(sample, answer, self.read(answer.text))
+
+    def _enrolled(self, roster: list[Outcome], texts: list[str | None]) -> Iterator[Record]:
+        """The same, while everybody is entered in the roster: the unanswered are unscored."""
+        for sample, answer in self.kept.answered(self.place):
+            group = sample.group or sample.id
+            score = UNSCORED if answer else UNANSWERED
+            roster.append(Outcome(sample.id, group, sample.tags, score))
+            text = self.read(answer.text) if answer else None
+            texts.append(text)
+            if answer and text is not None:
+                yield Record(sample, answer, text)
 
     @cached_property
     def _withheld(self) -> bool:
@@ -102,28 +117,18 @@ class Measure:
             sample.references for sample, _ in self.kept.answered(self.place)
         )
 
-    def _score(self, ruler: Scorer | Rubric) -> tuple[Scoring, dict[str, Any]]:
+    def _score(
+        self, ruler: Scorer | Rubric, roster: list[Outcome], texts: list[str | None]
+    ) -> tuple[Scoring, dict[str, Any]]:
         if not isinstance(ruler, Rubric):
-            return ruler(self._answered(), self.split), {}
+            return ruler(self._enrolled(roster, texts), self.split), {}
+        records = list(self._enrolled(roster, texts))
         if self._withheld:
-            return Scoring([NO_RIGHT_ANSWER for _ in self._answered()]), {}
+            return Scoring([NO_RIGHT_ANSWER for _ in records]), {}
         judge = judging.needed(self.judge, self.task.title)
-        scores = judging.score(ruler, self._answered, judge, self.judge_runs, self.kept, self.note)
+        scores = judging.score(ruler, records, judge, self.judge_runs, self.kept, self.note)
         facts = {"name": judge.name, **judge.settings}
         return Scoring(scores), {"judge": facts, "judge_runs": self.judge_runs}
-
-    def _outcomes(self, scores: Iterable[Score]) -> list[Outcome]:
-        """One outcome a sample; the unanswered are unscored."""
-        found = iter(scores)
-        return [
-            Outcome(
-                sample.id,
-                sample.group or sample.id,
-                sample.tags,
-                next(found) if answer else UNANSWERED,
-            )
-            for sample, answer in self.kept.answered(self.place)
-        ]
 
     def _other_rulers(self, outcomes: Sequence[Outcome], default: str) -> dict[str, float]:
         """The headline under every other ruler of the benchmark, by ``headline:ruler``."""
@@ -136,11 +141,16 @@ class Measure:
             except UsageError as lacking:  # an optional package, say: the others stand without it
                 self.note(f"{self.task.title} is not measured by {name!r}: {lacking}")
                 continue
-            scores = iter(scoring.scores)
-            rescored = [
-                o if o.score is UNANSWERED else replace(o, score=next(scores)) for o in outcomes
-            ]
+            rescored = _rescored(outcomes, iter(scoring.scores))
             summary = self.task.metrics(rescored, scoring.corpus)
             if self.task.headline in summary.metrics:
                 found[f"{self.task.headline}:{name}"] = summary.metrics[self.task.headline]
         return found
+
+
+def _rescored(outcomes: Sequence[Outcome], scores: Iterator[Score]) -> list[Outcome]:
+    """The outcomes of the answered samples with other scores."""
+    return [
+        o if o.score is UNANSWERED else Outcome(o.id, o.group, o.tags, next(scores))
+        for o in outcomes
+    ]

@@ -62,7 +62,7 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
     if questions.plan.check_batching:
         statistics |= _check_batching(questions, model, kept, watcher)
     watcher.stage("scoring")
-    measure = Measure(
+    measured = Measure(
         task=questions.task,
         place=questions.place,
         kept=kept,
@@ -71,11 +71,10 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
         note=watcher.note,
         judge=questions.plan.judge,
         judge_runs=questions.plan.judge_runs,
-    )
-    measured = measure.measure()
+    ).measure()
     watcher.stage("intervals")
     cell = _cell(questions, model, measured, statistics, time.monotonic() - began)
-    kept.finish(cell, measure.texts(), [outcome.score for outcome in measured.outcomes])
+    kept.finish(cell, measured.texts, [outcome.score for outcome in measured.outcomes])
     watcher.stage("thumbnails")
     _keep_pictures(questions, kept)
     return cell
