@@ -8,9 +8,8 @@ import pytest
 
 from infimm_eval import models
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models.checking import differences
 from infimm_eval.models.fake import Fake
-from infimm_eval.types import Answer, Decoding, Prompt, Request, Turn
+from infimm_eval.types import Decoding, Prompt, Request, Turn
 
 
 def ask(question: str, id: str = "1", options: tuple[str, ...] = ()) -> Request:
@@ -95,16 +94,6 @@ def test_a_choice_that_no_backend_honours_is_refused(tmp_path):
         models.load("fake", batch_size=0)
     with pytest.raises(UsageError, match=r"no config\.json"):
         models.load(str(tmp_path))
-
-
-def test_an_answer_that_depends_on_its_batch_is_reported():
-    asked = questions(4)
-    model = models.load("fake")
-    answers = {a.id: a for a in model.generate(asked)}
-    assert differences(model, asked, answers) == []
-    answers["2"] = Answer("2", "something else")
-    (one,) = differences(model, asked, answers)
-    assert (one.id, one.beside_others) == ("2", "something else")
 
 
 def test_every_available_model_is_described():
