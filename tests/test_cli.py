@@ -57,7 +57,7 @@ def test_no_verb_means_run(go: Go, tmp_path: Path) -> None:
             "--output", out,
         )  # fmt: skip
         assert code == 0 and "VQAv2" in table and "limited to 3" in table
-        assert "data is drawn by code" in said and "report: " in said
+        assert "data demo" in said and "report: " in said
         assert {path.name for path in out.iterdir()} >= {
             *("run.db", "results.json", "report.md", "report.html")
         }

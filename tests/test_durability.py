@@ -19,7 +19,7 @@ import pytest
 
 from infimm_eval import cli, log
 
-LIMIT = 150
+LIMIT = 120
 PLACE = log.Place("vqav2", 0, 0)
 
 
@@ -135,17 +135,17 @@ def test_a_full_disk_stops_the_run_with_one_line_and_keeps_what_was_answered(
     tmp_path: Path,
 ) -> None:
     def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
 
     folder = tmp_path / "run"
-    process = start(folder, "--limit", "600", "-q", delay=0.001, preexec_fn=small_disk)
+    process = start(folder, "--limit", "300", "-q", delay=0.001, preexec_fn=small_disk)
     code, said = finish(process)
     assert code == 3, said
     (line,) = said.splitlines()
     assert line.startswith("infimm-eval: ") and "kept" in line
     kept = answers(folder)
-    assert finish(start(folder, "--limit", "600", delay=0.001))[0] == 0
-    assert kept.items() <= answers(folder).items() and len(answers(folder)) == 600
+    assert finish(start(folder, "--limit", "300", delay=0.001))[0] == 0
+    assert kept.items() <= answers(folder).items() and len(answers(folder)) == 300
 
 
 WATCHED = """
