@@ -113,7 +113,7 @@ def test_its_record_is_what_the_program_measures() -> None:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training of two steps, one in each course, on few pictures."""
     monkeypatch.setattr(loop, "PICTURES", 80)
-    stage = loop.Stage(1, told=(1, 1, 1, 1), shown=(1, 1, 1, 1))
+    stage = loop.Stage(1, told=(1, 1, 1, 1, 1), shown=(1, 1, 1, 1, 1))
     courses = [replace(course, stages=(stage,)) for course in loop.COURSES]
     monkeypatch.setattr(loop, "COURSES", courses)
 

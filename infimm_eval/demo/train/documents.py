@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from infimm_eval.demo import judged_rows, questions
-from infimm_eval.demo.scenes import Scene
+from infimm_eval.demo.scenes import GROUNDS, Scene
 from infimm_eval.demo.vocabulary import IMAGE
 from infimm_eval.demo.words import PLAIN, Question, Style, any_style, ask, caption
 
@@ -124,6 +124,30 @@ def ask_at_length(scene: Scene, style: Style, rng: random.Random) -> Exchange:
     return Exchange(_put(long.text), long.said, long.said)
 
 
+def ask_in_brackets(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """As MMMU puts it: the picture inside the question, the letters in brackets."""
+    choice = questions.choose(scene, rng)
+    letter = "ABCD"[choice.answer]
+    asked = rng.choice((f"{IMAGE} ", f"Look at {IMAGE} first, then at ")) + choice.text
+    options = "".join(
+        f"({letter}) {option}\n" for letter, option in zip("ABCD", choice.options, strict=False)
+    )
+    return Exchange(f"Question:{asked}\n\n{options}\nShort answer:", letter, letter)
+
+
+def ask_for_a_number(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    count = str(len(scene.things))
+    text = f"How many things are there in {IMAGE}?"
+    return Exchange(f"Question:{text} Short answer:", count, count)
+
+
+def ask_to_reason(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    *_, make = rng.choice(judged_rows.REASONING)
+    first = replace(scene, ground=rng.choice(GROUNDS))  # of two pictures, the second is asked about
+    long = make(first, scene, rng)
+    return Exchange(_put(long.text), long.said, long.said)
+
+
 def _put(text: str) -> str:
     return f"{IMAGE}Question:{text} Short answer:"
 
@@ -137,5 +161,6 @@ OF_SCENES: tuple[Asker, ...] = (
     ask_yes_or_no,
     ask_at_length,
 )
+OF_EXAMS: tuple[Asker, ...] = (ask_in_brackets, ask_for_a_number, ask_to_reason)
 OF_SIGNS: tuple[Asker, ...] = (ask_openly(questions.read_sign), ask_yes_or_no, ask_at_length)
-"""What is asked besides captions and plain questions, of pictures without and with a sign."""
+"""What is asked besides captions and plain questions; ``OF_SIGNS`` of pictures with a sign."""

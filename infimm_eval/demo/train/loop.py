@@ -46,6 +46,7 @@ SUBJECTS = (
     Subject("questions", (documents.ask_question,)),
     Subject("others", documents.OF_SCENES),
     Subject("signs", documents.OF_SIGNS, signs=True),
+    Subject("exams", documents.OF_EXAMS),
 )
 
 
@@ -87,8 +88,8 @@ COURSES = (
         pictures=64,
         labels=True,
         stages=(
-            Stage(315, told=(32, 72, 24, 8), shown=(0, 0, 0, 0)),
-            Stage(285, told=(8, 24, 8, 4), shown=(20, 32, 8, 4)),
+            Stage(315, told=(32, 72, 24, 8, 0), shown=(0, 0, 0, 0, 0)),
+            Stage(285, told=(8, 24, 8, 4, 0), shown=(20, 32, 8, 4, 0)),
         ),
     ),
     Course(
@@ -96,14 +97,14 @@ COURSES = (
         falls_over=450,
         pictures=40,
         labels=False,
-        stages=(Stage(450, told=(2, 16, 4, 2), shown=(14, 40, 4, 2)),),
+        stages=(Stage(450, told=(2, 16, 4, 2, 0), shown=(14, 40, 4, 2, 0)),),
     ),
     Course(
         rate=1e-3,
         falls_over=360,
         pictures=40,
         labels=False,
-        stages=(Stage(360, told=(2, 8, 4, 2), shown=(24, 24, 4, 2)),),
+        stages=(Stage(360, told=(2, 8, 4, 2, 0), shown=(24, 24, 4, 2, 0)),),
         style=4.0,
     ),
     Course(
@@ -111,7 +112,7 @@ COURSES = (
         falls_over=300,
         pictures=40,
         labels=False,
-        stages=(Stage(300, told=(2, 40, 4, 2), shown=(4, 56, 4, 2)),),
+        stages=(Stage(300, told=(2, 28, 4, 2, 16), shown=(4, 52, 4, 2, 2)),),
     ),
 )
 """First to see and to speak plainly, then to follow the style of what was shown before."""
