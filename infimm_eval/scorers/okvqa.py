@@ -61,7 +61,8 @@ def nltk_grammar() -> Grammar:
         nltk, inflection = import_module("nltk"), import_module("inflection")
     except ImportError as missing:
         raise UsageError(
-            f"stemming OK-VQA answers takes the package {missing.name}; pip install nltk inflection"
+            f"stemming OK-VQA answers takes the package {missing.name}; "
+            "pip install 'infimm-eval[okvqa]'"
         ) from missing
     lemmatiser = nltk.stem.WordNetLemmatizer()
     grammar = Grammar(

@@ -282,6 +282,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 def test_loading_takes_little_more_memory_than_the_weights(tmp_path: Path, suffix: str) -> None:
     language = layout()["language"] | {
