@@ -42,7 +42,7 @@ def test_predictions_are_stemmed_and_references_taken_as_they_are():
 
 def test_without_nltk_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "nltk", None)
-    with pytest.raises(UsageError, match=r"takes the package nltk; pip install 'infimm-eval\[okvqa\]'"):
+    with pytest.raises(UsageError, match=r"the package nltk; pip install 'infimm-eval\[okvqa\]'"):
         scores(okvqa.stemmed, [record("racing", ["race"])])
 
 
