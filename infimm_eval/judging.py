@@ -42,7 +42,8 @@ def score(
     does a right answer that is not known, about which the judge is not asked.
     """
     panel = [(record, run) for record in records for run in range(runs)]
-    found: dict[int, Score] = {}
+    ruled = ((place, rubric.settled(record)) for place, (record, _) in enumerate(panel))
+    found = {place: score for place, score in ruled if score is not None}
     for attempt in range(rubric.tries):
         open_ = [
             place

@@ -55,6 +55,13 @@ def split_of(task: Task, name: str) -> Task:
     )
 
 
+def ruled(task: Task, ruler: str) -> Task:
+    """The same benchmark with another of its rulers as the one that makes the headline."""
+    if ruler not in task.variants:
+        raise unknown(f"ruler of {task.name}", ruler, task.variants)
+    return replace(task, variants={ruler: task.variants[ruler], **task.variants})
+
+
 def _task(name: str) -> Task:
     path = Path(name) if name.endswith(".py") else _folder() / f"{name}.py"
     if not path.is_file():

@@ -212,6 +212,8 @@ class Rubric:
     tries: int = 1
     heat: float = 0.0
     """Added to the temperature with every further try."""
+    settled: Callable[[Record], Score | None] = lambda record: None
+    """The score of an answer that rules alone can read; ``None``: the judge is asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 of their options.  Zero-shot.
 
 Liu et al., "MMBench", ECCV 2024.  Answers are read by rules alone: what VLMEvalKit would then ask
-an LLM, or draw, is undecided and counts as wrong.  ``mmbench:test`` is for the upload sheet.
+an LLM, or draw, is undecided and counts as wrong; the ruler ``judged`` asks a judge.
+``mmbench:test`` is for the upload sheet.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from infimm_eval.data import hubs
 from infimm_eval.data.choices import MmBench
 from infimm_eval.demo import choice_rows
 from infimm_eval.formats import mmbench
-from infimm_eval.scorers import choice
+from infimm_eval.scorers import choice, judge
 from infimm_eval.types import Row, Sample, Source, Split, Task
 
 
@@ -53,6 +54,7 @@ TASK = Task(
         "vlmevalkit-2023": choice.vlmevalkit_2023,
         "lmms": choice.lmms_mmbench,
         "letter": choice.letter,
+        "judged": judge.undecided_choice(choice.read_vlmevalkit),
     },
     metrics=metrics.circular(),
     headline="circular",

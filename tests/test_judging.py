@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from infimm_eval import log
+from infimm_eval import log, registry
+from infimm_eval.demo import choice_rows
 from infimm_eval.errors import UsageError
 from infimm_eval.models.fake import Fake
 from infimm_eval.types import Answer, Request
@@ -79,9 +80,27 @@ def test_a_judged_benchmark_without_a_judge_is_the_users_mistake(run: Run) -> No
 def test_private_answers_are_not_graded(run: Run) -> None:
     from dataclasses import replace
 
-    from infimm_eval import registry
-
     task = registry.load("core_mm")
     private = replace(task, sample=lambda row: replace(task.sample(row), references=()))
     (cell,) = run(private)
     assert (cell.value, cell.unanswered, cell.complete) == (None, 0, True)
+
+
+def test_a_choice_that_rules_can_read_is_not_put_to_the_judge(run: Run) -> None:
+    """MMBench's ``judged`` ruler: letters by rule, the undecided by the judge."""
+    task = registry.ruled(registry.load("mmbench"), "judged")
+    right = {s.id: s.references[0] for s in map(task.sample, choice_rows.mmbench_rows("test"))}
+    says = dict.fromkeys(list(right)[:2], "hard to tell")
+    model = Fake(lambda request: says.get(request.id, right[request.id]))
+    judge = Judge(lambda run, attempt: "Z")
+    (cell,) = run(task, model=model, judge=judge, limit=6)
+    assert {call.id.split("/")[0] for call in judge.calls} == set(says)
+    assert cell.settings["protocol"]["ruler"] == "judged"
+    assert cell.unscored == 0
+
+
+def test_a_judges_reply_that_is_no_letter_leaves_the_choice_unscored(run: Run) -> None:
+    task = registry.ruled(registry.load("mmbench"), "judged")
+    judge = Judge(lambda run, attempt: "perhaps")
+    (cell,) = run(task, model=Fake("hard to tell"), judge=judge, limit=2)
+    assert (cell.unscored, cell.value) == (2, None)

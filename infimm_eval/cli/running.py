@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infimm_eval.cli.parsing import batch, config, numbers, words
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from infimm_eval.runner import Plan
-    from infimm_eval.types import Model
+    from infimm_eval.types import Model, Task
 
 DONE, INCOMPLETE = 0, 3
 
@@ -66,6 +66,12 @@ DONE, INCOMPLETE = 0, 3
     help="How multiple choice is asked: by generation or by log-likelihood.",
 )
 @click.option("--ocr", is_flag=True, help="Put OCR tokens into TextVQA's questions; marked so.")
+@click.option(
+    "--ruler",
+    callback=words,
+    metavar="TASK=NAME",
+    help="Another ruler for the headline, e.g. mmbench=judged,textvqa=official (see `tasks`).",
+)
 @click.option("--judge", help="The model that grades MM-Vet and InfiMM-Eval, e.g. openai:NAME.")
 @click.option("--judge-runs", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--base-url", help="Where openai: models answer, e.g. http://127.0.0.1:8000/v1.")
@@ -87,7 +93,7 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
 
     if not options["tasks"]:
         raise UsageError("name the benchmarks: --tasks coco,vqav2, or --tasks all")
-    tasks = registry.select(options["tasks"])
+    tasks = _ruled(registry.select(options["tasks"]), options["ruler"])
     if options["ocr"] and not any(task.ocr for task in tasks):
         raise UsageError("--ocr: none of these benchmarks brings OCR tokens; textvqa does")
     place = options["data"] or ("demo" if options["model"] == "demo" else "hub")
@@ -119,6 +125,17 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
     watcher.say("report: " + ", ".join(map(str, written)))
     whole = all(cell.n and not cell.missing for cell in cells)
     return DONE if whole else INCOMPLETE
+
+
+def _ruled(tasks: list[Task], chosen: tuple[str, ...]) -> list[Task]:
+    """The tasks with the rulers that ``TASK=NAME`` names."""
+    from infimm_eval import registry
+
+    rulers = dict(word.partition("=")[::2] for word in chosen)
+    for name in rulers:
+        if name not in {task.name for task in tasks}:
+            raise unknown("task in --ruler", name, [task.name for task in tasks])
+    return [registry.ruled(t, rulers[t.name]) if t.name in rulers else t for t in tasks]
 
 
 def _model(spec: str, options: dict[str, Any]) -> Model:

@@ -29,15 +29,16 @@ Reading: TypeAlias = Callable[[str, Options], str]
 
 
 def ruler(read: Reading) -> Scorer:
-    """1 where the letter heard is the reference, else 0; without a reference unscored."""
+    return each(lambda record: compare(hear(record, read), record.sample))
 
-    def score(record: Record) -> Score:
-        heard = hear(record, read)
-        if not record.sample.references:
-            return Score(None, heard, parsed=bool(heard))
-        return Score(float(heard == record.sample.references[0]), heard, parsed=bool(heard))
 
-    return each(score)
+def compare(heard: str, sample: Sample) -> Score:
+    """1 where the letter is the reference, else 0; "" is no letter.  Without a reference
+    unscored."""
+    parsed = bool(heard)
+    if not sample.references:
+        return Score(None, heard, parsed=parsed)
+    return Score(float(heard == sample.references[0]), heard, parsed=parsed)
 
 
 def hear(record: Record, read: Reading) -> str:

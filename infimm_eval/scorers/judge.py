@@ -14,6 +14,7 @@ InfiMM-Eval keeps its answers and its grader to itself.  What ``core_mm`` gives 
 from __future__ import annotations
 
 from infimm_eval.errors import UsageError
+from infimm_eval.scorers.choice import Reading, compare, hear, options_of
 from infimm_eval.types import Decoding, Prompt, Record, Rubric, Sample, Score, Turn
 
 _MEME = (
@@ -104,6 +105,57 @@ def core_mm() -> Rubric:
         return _message("\n".join(lines))
 
     return Rubric(ask=ask, read=read, decoding=Decoding(max_new_tokens=8), tries=3, heat=0.5)
+
+
+def undecided_choice(ruled: Reading) -> Rubric:
+    """Letters by rule where ``ruled`` finds one, by a judge where it does not: what MMBench
+    (Liu et al. 2023) does with ChatGPT, in our own words.
+
+    The judge matches an answer to the options and says a letter, or Z where none is meant, which
+    counts as wrong.  A reply that starts with anything else leaves the answer unscored.
+    """
+
+    def settled(record: Record) -> Score | None:
+        letter = hear(record, ruled)
+        return compare(letter, record.sample) if letter else None
+
+    def ask(record: Record, attempt: int) -> Prompt:
+        options = options_of(record.sample)
+        lines = [
+            "Which option does the answer mean? Reply with its letter alone, or with Z if it means "
+            "none of them or more than one.",
+            "",
+            "Question: What is in the picture?",
+            "Options: A. a teddy bear B. a rabbit C. a cat D. a dog",
+            "Answer: a cute stuffed bear",
+            "Letter: A",
+            "",
+            "Question: What is in the picture?",
+            "Options: A. a teddy bear B. a rabbit C. a cat D. a dog",
+            "Answer: a spider",
+            "Letter: Z",
+            "",
+            f"Question: {_question(record.sample)}",
+            "Options: " + " ".join(f"{letter}. {text}" for letter, text in options.items()),
+            f"Answer: {record.text}",
+            "Letter:",
+        ]
+        return _message("\n".join(lines))
+
+    def read_letter(record: Record, verdict: str) -> Score:
+        said = verdict.strip()[:1]
+        if said == "Z" or said in options_of(record.sample):
+            return compare(said, record.sample)
+        return Score(None, verdict.strip(), parsed=False)
+
+    return Rubric(
+        ask=ask,
+        read=read_letter,
+        decoding=Decoding(max_new_tokens=4),
+        tries=3,
+        heat=0.5,
+        settled=settled,
+    )
 
 
 def read(record: Record, verdict: str) -> Score:
