@@ -44,19 +44,16 @@ def score(
     panel = [(record, run) for record in records for run in range(runs)]
     ruled = ((place, rubric.settled(record)) for place, (record, _) in enumerate(panel))
     found = {place: score for place, score in ruled if score is not None}
+    answerable = (place for place, (record, _) in enumerate(panel) if record.sample.references)
+    open_ = [place for place in answerable if place not in found]
     for attempt in range(rubric.tries):
-        open_ = [
-            place
-            for place, (record, _) in enumerate(panel)
-            if place not in found and record.sample.references
-        ]
         asked = {place: _request(rubric, *panel[place], attempt) for place in open_}
         verdicts = _verdicts(asked, judge, kept, say)
-        for place in open_:
-            if place in verdicts:
-                read = rubric.read(panel[place][0], verdicts[place])
-                if read.value is not None or attempt == rubric.tries - 1:
-                    found[place] = read
+        scores = {place: rubric.read(panel[place][0], said) for place, said in verdicts.items()}
+        last = attempt == rubric.tries - 1
+        found |= {place: s for place, s in scores.items() if last or s.value is not None}
+        # A call that failed waits for the next run: only what was said badly is asked again.
+        open_ = [place for place in scores if place not in found]
     return [_mean([found.get(place) for place in places]) for places in _rows(len(panel), runs)]
 
 

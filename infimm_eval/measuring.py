@@ -41,6 +41,8 @@ class Measured:
     summary: Summary
     ruler: Mapping[str, Any]
     """The ruler's name and, where it is a judge, the judge's settings: part of the protocol."""
+    shortened: int
+    """Prompts that lost shots to the model's context."""
     withheld: bool
     """No right answer is known: the cell is for a submission, not for a figure."""
 
@@ -82,7 +84,8 @@ class Measure:
         name, ruler = next(iter(self.task.variants.items()))
         roster: list[Outcome] = []
         texts: list[str | None] = []
-        scoring, judge = self._score(ruler, roster, texts)
+        shortened: list[bool] = []
+        scoring, judge = self._score(ruler, self._enrolled(roster, texts, shortened))
         outcomes = _rescored(roster, iter(scoring.scores))
         summary = self.task.metrics(outcomes, scoring.corpus)
         metrics = {**summary.metrics, **self._other_rulers(outcomes, name)}
@@ -91,6 +94,7 @@ class Measure:
             texts=texts,
             summary=replace(summary, metrics=metrics),
             ruler={"ruler": name, **judge},
+            shortened=sum(shortened),
             withheld=self._withheld,
         )
 
@@ -100,7 +104,9 @@ class Measure:
             if answer:
                 yield Record(sample, answer, self.read(answer.text))
 
-    def _enrolled(self, roster: list[Outcome], texts: list[str | None]) -> Iterator[Record]:
+    def _enrolled(
+        self, roster: list[Outcome], texts: list[str | None], shortened: list[bool]
+    ) -> Iterator[Record]:
         """The same, while everybody is entered in the roster: the unanswered are unscored."""
         for sample, answer in self.kept.answered(self.place):
             group = sample.group or sample.id
@@ -108,6 +114,7 @@ class Measure:
             roster.append(Outcome(sample.id, group, sample.tags, score))
             text = self.read(answer.text) if answer else None
             texts.append(text)
+            shortened.append(bool(answer and answer.notes.get("dropped_shots")))
             if answer and text is not None:
                 yield Record(sample, answer, text)
 
@@ -118,11 +125,11 @@ class Measure:
         )
 
     def _score(
-        self, ruler: Scorer | Rubric, roster: list[Outcome], texts: list[str | None]
+        self, ruler: Scorer | Rubric, enrolled: Iterator[Record]
     ) -> tuple[Scoring, dict[str, Any]]:
         if not isinstance(ruler, Rubric):
-            return ruler(self._enrolled(roster, texts), self.split), {}
-        records = list(self._enrolled(roster, texts))
+            return ruler(enrolled, self.split), {}
+        records = list(enrolled)
         if self._withheld:
             return Scoring([NO_RIGHT_ANSWER for _ in records]), {}
         judge = judging.needed(self.judge, self.task.title)

@@ -44,6 +44,11 @@ class Plan:
     samples_shown: int = 200
     """Samples of a cell whose pictures are kept as thumbnails for the report."""
 
+    def wording_of(self, task: Task) -> Mapping[str, str]:
+        """What stands in place of the plugin's wording; a split's is its benchmark's."""
+        benchmark = task.name.partition(":")[0]
+        return self.wordings.get(task.name, self.wordings.get(benchmark, {}))
+
     def places(self) -> list[tuple[Task, log.Place]]:
         """The cells in order.  Zero-shot benchmarks have one each, at 0 shots and one seed."""
         return [

@@ -165,7 +165,8 @@ def fill(template: str, sample: Sample, *, pictures: bool = True) -> Content:
     def text(content: Content) -> str:
         return "".join(_clean(part) if isinstance(part, str) else mark(part) for part in content)
 
-    rendered = _compile(template).render(
+    rendered = _render(
+        template,
         images="".join(map(mark, sample.images)),
         question=text(sample.question),
         options=[text(option) for option in sample.options],
@@ -199,15 +200,21 @@ def _clean(text: str) -> str:
     return text.replace(_OPEN, "").replace(_CLOSE, "") if _OPEN in text or _CLOSE in text else text
 
 
-@lru_cache(maxsize=256)
-def _compile(template: str) -> Template:
-    from jinja2 import Environment, StrictUndefined, TemplateError
+def _render(template: str, **values: object) -> str:
+    from jinja2 import TemplateError
 
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     try:
-        return environment.from_string(template)
+        return _compile(template).render(values)
     except TemplateError as error:
         raise UsageError(f"prompt template {template[:60]!r}: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _compile(template: str) -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(template)
 
 
 def wordings(completion: Wording, instruct: Wording) -> dict[Style, Wording]:

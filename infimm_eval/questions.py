@@ -69,7 +69,7 @@ class Questions:
         self.material, self.place, self.style = material, place, style
         self.task, self.plan = material.task, material.plan
         self.ocr = self.plan.ocr and self.task.ocr
-        self.wording = _wording(self.task, style, self.plan.wordings.get(self.task.name, {}))
+        self.wording = _wording(self.task, style, self.plan.wording_of(self.task))
         if self.ocr:
             self.wording = prompts.with_ocr(self.wording)
         self.ranks = self.plan.choice == "rank" and self.task.rankable

@@ -25,7 +25,11 @@ def names() -> list[str]:
 def select(chosen: Iterable[str]) -> list[Task]:
     """Load tasks in the order given, each once; ``all`` stands for every built-in one."""
     listed = [name for word in chosen for name in (names() if word == "all" else [word])]
-    return [load(name) for name in dict.fromkeys(listed)]
+    tasks = [load(name) for name in dict.fromkeys(listed)]
+    for task in tasks:
+        if sum(other.name == task.name for other in tasks) > 1:
+            raise UsageError(f"two tasks are called {task.name}; run them into different folders")
+    return tasks
 
 
 def load(name: str) -> Task:

@@ -12,12 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from infimm_eval import __version__, log, prompts, stats, thumbnails
+from infimm_eval import __version__, judging, log, prompts, stats, thumbnails
 from infimm_eval.errors import MachineryError
 from infimm_eval.measuring import Measure, Measured
 from infimm_eval.plan import Plan
 from infimm_eval.questions import Material, Questions
-from infimm_eval.types import Model, Request
+from infimm_eval.types import Model, Request, Rubric
 
 __all__ = ["Plan", "Watcher", "run"]
 
@@ -45,12 +45,38 @@ def run(plan: Plan, model: Model, folder: Path, watcher: Watcher) -> list[log.Ce
     with log.Log(folder, writing=True) as kept:
         # All are opened before anything is asked: what is missing is said at once.
         material = {task.name: Material(task, plan) for task in plan.tasks}
+        for rows in material.values():
+            _want_a_judge(rows, plan)
+        _make_way(kept, model, watcher)
         for task, place in plan.places():
             questions = Questions(material[task.name], place, plan.style or model.style)
             cells.append(_run_cell(questions, model, kept, watcher))
             log.write_results(folder, kept.cells())
             watcher.finished(cells[-1])
     return cells
+
+
+def _want_a_judge(rows: Material, plan: Plan) -> None:
+    """Miss the judge now, not after every question."""
+    ruler = next(iter(rows.task.variants.values()))
+    first = next(rows.samples(), None)
+    if isinstance(ruler, Rubric) and first is not None and first.references:
+        judging.needed(plan.judge, rows.task.title)
+
+
+def _make_way(kept: log.Log, model: Model, watcher: Watcher) -> None:
+    """A folder shows the figures of one model; answers of others stay in the log."""
+    mine = log.asker("generate", _settings(model))
+    strange = [
+        cell for cell in kept.cells() if log.asker("generate", cell.settings["model"]) != mine
+    ]
+    for cell in strange:
+        kept.begin(cell.place)
+    if strange:
+        watcher.note(
+            f"{len(strange)} figures here are of another model ({strange[0].model}) or of other "
+            "settings of this one: they make way, their answers are kept"
+        )
 
 
 def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watcher) -> log.Cell:
@@ -72,6 +98,11 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
         judge=questions.plan.judge,
         judge_runs=questions.plan.judge_runs,
     ).measure()
+    if measured.shortened:
+        watcher.note(
+            f"{questions.task.title}: {measured.shortened} prompts did not fit into the model's "
+            "context with all their shots; the first shots were left out"
+        )
     watcher.stage("intervals")
     cell = _cell(questions, model, measured, statistics, time.monotonic() - began)
     kept.finish(cell, measured.texts, [outcome.score for outcome in measured.outcomes])
@@ -153,6 +184,7 @@ def _cell(
         unscored=measured.unscored,
         unparsed=measured.unparsed,
         unanswered=measured.unanswered,
+        shortened=measured.shortened,
         missing=measured.missing,
         complete=limit is None and measured.missing == 0 and bool(measured.outcomes),
         limit=limit,

@@ -271,3 +271,36 @@ def test_help_and_version_need_no_heavy_package() -> None:
     for word, expected in (("--help", "Options of run"), ("--version", "infimm-eval")):
         done = subprocess.run([sys.executable, "-c", check, word], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "") and expected in done.stdout
+
+
+# -- what nobody foresaw -------------------------------------------------------------------------
+
+
+def test_a_crash_keeps_its_traceback_and_is_no_regression(
+    go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(chosen: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(registry, "select", broken)
+    code, _, said = go("--tasks", "vqav2", "--model", "fake")
+    assert code == 3 and "Traceback" in said and "nobody thought of this" in said
+
+
+def test_another_ruler_makes_the_headline(go: Go, tmp_path: Path) -> None:
+    asked = ("--model", "fake:yes", "--tasks", "textvqa", "--data", "demo", "--limit", 4)
+    out = tmp_path / "out"
+    assert go(*asked, "--ruler", "textvqa=official", "--output", out, "-q")[0] == 0
+    (cell,) = json.loads((out / "results.json").read_text())["cells"]
+    assert cell["settings"]["protocol"]["ruler"] == "official"
+    code, _, said = go(*asked, "--ruler", "textvqa=oficial")
+    assert (code, said.count("\n")) == (2, 1) and "did you mean 'official'" in said
+
+
+def test_a_wording_for_no_task_of_the_run_is_named(go: Go, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        'tasks = ["vqav2"]\nmodel = "fake"\n[prompts.vqav3]\nask = "{{ question }}"\n'
+    )
+    code, _, said = go("--config", config)
+    assert code == 2 and "unknown task in [prompts] 'vqav3'; did you mean 'vqav2'?" in said

@@ -297,3 +297,21 @@ def test_an_answer_file_that_is_not_what_it_should_be_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         list(read(put(tmp_path / "a.json", content)))
+
+
+def test_a_sheet_keeps_what_looks_like_a_formula_and_drops_what_it_cannot_hold(
+    tmp_path: Path,
+) -> None:
+    said = {"1": "=B", "2": "B\x0b"}
+    asked = [Record(Sample(id=id), Answer(id, text), text) for id, text in said.items()]
+    mmbench.write(asked, tmp_path / "sheet.xlsx")
+    assert mmbench.read(tmp_path / "sheet.xlsx") == {"1": "=B", "2": "B"}
+
+
+def test_a_ranking_is_sent_as_the_likeliest_options_letter(tmp_path: Path) -> None:
+    sample = Sample(id="5", options=(("red",), ("blue",)), references=("B",))
+    asked = Record(sample, Answer("5", "blue", logliks=(-2.0, -1.0)), "blue")
+    submission = answers.scienceqa("results.json", pictures_only=False)
+    submission.write([asked], tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text())["results"] == {"5": 1}
+    assert submission.read(tmp_path / "results.json") == {"5": "B"}

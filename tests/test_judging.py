@@ -104,3 +104,16 @@ def test_a_judges_reply_that_is_no_letter_leaves_the_choice_unscored(run: Run) -
     judge = Judge(lambda run, attempt: "perhaps")
     (cell,) = run(task, model=Fake("hard to tell"), judge=judge, limit=2)
     assert (cell.unscored, cell.value) == (2, None)
+
+
+def test_a_missing_judge_is_missed_before_anything_is_asked(run: Run) -> None:
+    model = Fake()
+    with pytest.raises(UsageError, match="name one with --judge"):
+        run("mmvet", model=model, limit=20)
+    assert model.answered == 0
+
+
+def test_a_call_that_failed_is_not_asked_again_hotter(run: Run) -> None:
+    judge = Fake("0.5", error_every=1)
+    (cell,) = run("mmvet", judge=judge, limit=3)
+    assert (judge.answered, cell.unscored) == (3, 3)

@@ -40,3 +40,10 @@ def test_a_file_without_a_task_is_said_so(tmp_path: Path) -> None:
         registry.load(str(tmp_path / "empty.py"))
     with pytest.raises(UsageError, match="no task file"):
         registry.load(str(tmp_path / "absent.py"))
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    neighbour = Path(registry.__file__).parents[1] / "tasks" / "vqav2.py"
+    (tmp_path / "mine.py").write_text(neighbour.read_text())
+    with pytest.raises(UsageError, match="two tasks are called vqav2"):
+        registry.select(["vqav2", str(tmp_path / "mine.py")])

@@ -235,3 +235,34 @@ def test_a_batch_that_changes_answers_is_found_out(run: Run) -> None:
     assert sloppy.statistics["batching_differs"] > 0
     assert sound.statistics["batching_differs"] == 0
     assert any("answers differ when asked alone" in note for note in watcher.stages)
+
+
+def test_another_models_figures_make_way_and_come_back_unasked(run: Run) -> None:
+    cat, dog, watcher = Counting("cat"), Counting("dog", fingerprint="dog"), Silent()
+    run("vqav2", model=cat, limit=3)
+    run("mme", model=dog, limit=3, watcher=watcher)
+    assert any("1 figures here are of another model" in note for note in watcher.stages)
+    (again,) = run("vqav2", model=cat, limit=3)
+    assert (len(cat.asked), again.n) == (3, 3)
+
+
+def test_prompts_that_lost_shots_are_counted(run: Run) -> None:
+    class Short(Fake):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for answer in super().generate(requests):
+                yield replace(answer, notes={"dropped_shots": 2})
+
+    watcher = Silent()
+    (cell,) = run("vqav2", model=Short(), limit=3, shots=(4,), watcher=watcher)
+    assert cell.shortened == 3
+    assert any("3 prompts did not fit" in note for note in watcher.stages)
+
+
+def test_a_template_that_names_nothing_known_is_the_users_mistake(run: Run) -> None:
+    with pytest.raises(UsageError, match="'imagess' is undefined"):
+        run("vqav2", limit=1, wordings={"vqav2": {"ask": "{{ imagess }}"}})
+
+
+def test_a_wording_of_ones_own_holds_for_the_benchmarks_further_splits(run: Run) -> None:
+    (cell,) = run("vqav2:test2015", limit=1, wordings={"vqav2": {"ask": "{{ question }}"}})
+    assert cell.settings["protocol"]["prompt"]["ask"] == "{{ question }}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -33,14 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("infimm-eval: stopped; every answer so far is kept, the same command continues")
         return INCOMPLETE
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        what = f"{error.filename}: " if error.filename else ""
-        _say(f"infimm-eval: {what}{error.strerror}; what was answered before is kept")
-        return INCOMPLETE
     except sqlite3.DatabaseError as error:
         _say(f"infimm-eval: the run log cannot be used ({error}); what it holds is kept")
+        return INCOMPLETE
+    except Exception as error:  # python's own exit code, 1, would say that a regression was found
+        if isinstance(error, OSError) and error.strerror:
+            what = f"{error.filename}: " if error.filename else ""
+            _say(f"infimm-eval: {what}{error.strerror}; what was answered before is kept")
+        else:
+            traceback.print_exc()
         return INCOMPLETE
 
 

@@ -96,6 +96,10 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
     tasks = _ruled(registry.select(options["tasks"]), options["ruler"])
     if options["ocr"] and not any(task.ocr for task in tasks):
         raise UsageError("--ocr: none of these benchmarks brings OCR tokens; textvqa does")
+    wordings = ctx.obj or {}
+    for name in wordings:
+        if name not in {known for task in tasks for known in (task.name, task.name.split(":")[0])}:
+            raise unknown("task in [prompts]", name, [task.name for task in tasks])
     place = options["data"] or ("demo" if options["model"] == "demo" else "hub")
     watcher = screen.Screen(options["quiet"])
     plan = runner.Plan(
@@ -112,7 +116,7 @@ def run(ctx: click.Context, /, config: Path | None, **options: Any) -> int:
         ocr=options["ocr"],
         judge=_judge(options, place),
         judge_runs=options["judge_runs"],
-        wordings=ctx.obj or {},
+        wordings=wordings,
         check_batching=options["check_batching"],
     )
     _explain(plan, watcher.say)
@@ -160,8 +164,9 @@ def _judge(options: dict[str, Any], place: str) -> Model | None:
     spec = options["judge"] or ("demo-judge" if place == "demo" else None)
     if spec is None:
         return None
-    url = options["base_url"] if spec.startswith("openai:") else None
-    return models.load(spec, device=options["device"], dtype=options["dtype"], base_url=url)
+    if spec.startswith("openai:"):
+        return models.load(spec, base_url=options["base_url"])
+    return models.load(spec, device=options["device"], dtype=options["dtype"])
 
 
 def _explain(plan: Plan, say: Any) -> None:
@@ -177,7 +182,10 @@ def _introduction(model: str, place: str, folder: Path) -> str:
 
 
 def _slug(model: str) -> str:
-    """A folder's name for a model: the last folder of a path, a hub id with its owner."""
+    """A folder's name for a model: the last folder of a path (with the one above it where it only
+    counts steps), a hub id with its owner."""
     if Path(model).is_dir():
-        return Path(model).resolve().name
+        folder = Path(model).resolve()
+        numbered = re.fullmatch(r"(checkpoint|step|epoch|global_step)[-_]?\d+", folder.name)
+        return f"{folder.parent.name}-{folder.name}" if numbered else folder.name
     return re.sub(r"[^\w.-]+", "-", model)

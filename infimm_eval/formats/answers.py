@@ -15,6 +15,7 @@ from infimm_eval.data.choices import SUBJECTS, subject
 from infimm_eval.data.reading import column
 from infimm_eval.errors import UsageError
 from infimm_eval.formats.files import entries, load_json, load_object, once, text_of, write_json
+from infimm_eval.scorers.choice import hear, read_llava
 from infimm_eval.types import Record, Sample, Submission
 
 
@@ -176,7 +177,7 @@ def scienceqa(filename: str, *, pictures_only: bool) -> Submission:
 
     def write(records: Sequence[Record], path: Path) -> None:
         indices = {r.sample.id: _index(r) for r in records}
-        write_json(path, {"results": indices, "outputs": {r.sample.id: r.text for r in records}})
+        write_json(path, {"results": indices, "outputs": {r.sample.id: _said(r) for r in records}})
 
     def read(path: Path) -> Mapping[str, str]:
         body = load_object(path, "results to option numbers")
@@ -239,7 +240,10 @@ def _letter(number: object, path: Path, key: str) -> str:
 
 
 def _index(record: Record) -> int:
-    from infimm_eval.scorers.choice import options_of, read_llava
-
-    letter = read_llava(record.text, options_of(record.sample))
+    letter = hear(record, read_llava)
     return ascii_uppercase.find(letter) if letter else -1
+
+
+def _said(record: Record) -> str:
+    """What was said; of options ranked by likelihood, the likeliest's letter."""
+    return hear(record, read_llava) if record.answer.logliks else record.text

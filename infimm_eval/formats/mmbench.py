@@ -27,6 +27,10 @@ def sheet(filename: str) -> Submission:
     )
 
 
+_UNPRINTABLE = dict.fromkeys([*range(9), 11, 12, *range(14, 32)])
+"""Control characters that a spreadsheet cannot hold."""
+
+
 def write(records: Sequence[Record], path: Path) -> None:
     """Columns ``index question A B C D prediction answer split``, original indices kept."""
     import pandas as pd
@@ -34,8 +38,11 @@ def write(records: Sequence[Record], path: Path) -> None:
     frame = pd.DataFrame([_row(record) for record in records])
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".xlsx":
-        with _openpyxl(path):
-            frame.to_excel(path, index=False)
+        with _openpyxl(path), pd.ExcelWriter(path, engine="openpyxl") as book:
+            frame.to_excel(book, index=False)
+            for cell in (c for row in book.sheets["Sheet1"].iter_rows() for c in row):
+                if isinstance(cell.value, str):
+                    cell.data_type = "s"  # "=B" is an answer, not a formula
     else:
         frame.to_csv(path, sep="\t", index=False)
 
@@ -75,7 +82,7 @@ def _row(record: Record) -> dict[str, Any]:
         "index": integer(sample.id, "MMBench"),
         "question": _text(sample.question),
         **{letter: options.get(letter, "") for letter in "ABCD"},
-        "prediction": record.text,
+        "prediction": record.text.translate(_UNPRINTABLE),
         "answer": sample.references[0] if sample.references else "",
         "split": sample.tags.get("split", ""),
     }

@@ -57,6 +57,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "n": cell.n,
         "unscored": cell.unscored,
         "unparsed": cell.unparsed,
+        "shortened": cell.shortened,
         "complete": cell.complete,
         "metrics": cell.metrics,
         "breakdown": cell.breakdown,

@@ -57,6 +57,8 @@ class Cell:
     settings: Mapping[str, Any]
     """``protocol`` (all that must agree for two figures to be comparable), ``model``, ``code``."""
     unanswered: int = 0
+    shortened: int = 0
+    """Prompts that lost shots to the model's context."""
     missing: int = 0
     """Samples that keep the cell from being whole: the unscored, or, where right answers are
     withheld and none can be scored, the unanswered."""
