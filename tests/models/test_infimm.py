@@ -161,6 +161,59 @@ def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder, beam
     assert model.engine.room.size == 2
 
 
+@pytest.mark.parametrize("call", [1, 3, 6])
+def test_memory_that_gives_out_in_a_step_loses_no_row_that_ended_in_it(folder, call, monkeypatch):
+    asked = few_shot(12)
+    expected = {i: a.text for i, a in answers(load(folder), asked).items()}
+    model = load(folder, batch_size=8)
+    step, calls = model.engine.model.step, []
+
+    def once(*arguments):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(*arguments)
+
+    monkeypatch.setattr(model.engine.model, "step", once)
+    assert {i: a.text for i, a in answers(model, asked).items()} == expected
+    assert model.statistics["oom_halvings"] == 1
+
+
+def test_memory_that_gives_out_as_pictures_come_back_loses_no_answer(folder, monkeypatch):
+    asked = few_shot(30)
+    expected = {i: a.text for i, a in answers(load(folder), asked).items()}
+    model = load(folder, batch_size=4, window=1)
+    shelf, calls = model.engine.gallery.latents, []
+    get = shelf.get
+
+    def once(digest):
+        # Past the pictures of the first window: a stream is running by then.
+        calls.append(digest)
+        if len(calls) == 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return get(digest)
+
+    monkeypatch.setattr(shelf, "get", once)
+    assert {i: a.text for i, a in answers(model, asked).items()} == expected
+    assert model.statistics["oom_halvings"] == 1
+
+
+def test_a_cache_that_does_not_fit_is_made_for_fewer_rows(folder, monkeypatch):
+    asked = few_shot(12)
+    expected = {i: a.text for i, a in answers(load(folder), asked).items()}
+    model = load(folder, batch_size=8)
+    new_cache = model.engine.model.new_cache
+
+    def small(rows, capacity):
+        if rows > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return new_cache(rows, capacity)
+
+    monkeypatch.setattr(model.engine.model, "new_cache", small)
+    assert {i: a.text for i, a in answers(model, asked).items()} == expected
+    assert model.engine.room.size == 2
+
+
 def test_a_single_prompt_that_does_not_fit_into_memory_stops_the_run(folder, monkeypatch):
     model = load(folder, batch_size=2)
 

@@ -161,11 +161,11 @@ class Engine:
         )
 
     def _fill(self, waiting: list[Job], prepared: Generator[Job | Refused]) -> Iterator[Answer]:
-        """Brings the window back to its size, the new jobs' pictures encoded."""
+        """Brings the window back to its size, all pictures encoded.  Where memory gives out, the
+        jobs wait without pictures, and the next call sees to them."""
         before = len(waiting)
-        new: list[Job] = []
         missing = 0
-        while len(waiting) + len(new) < self.window * self.room.size:
+        while len(waiting) < self.window * self.room.size:
             with self.statistics.stage("idle"):
                 job = next(prepared, None)
             if job is None:
@@ -173,20 +173,19 @@ class Engine:
             if isinstance(job, Refused):
                 yield job.answer
                 continue
-            new.append(job)
+            waiting.append(job)
             missing += sum(not self.gallery.latents.holds(digest) for digest in job.digests)
             if missing >= self.gallery.room.size:
-                self._attach(new)
-                waiting += new
-                new, missing = [], 0
-        self._attach(new)
-        waiting += new
+                self._attach(waiting)
+                missing = 0
+        self._attach(waiting)
         if self.sharing and len(waiting) != before:
             found = shared([job.beginnings for job in waiting], self.kept, worth=WORTH)
             for job, prefix in zip(waiting, found, strict=True):
                 job.shared = prefix
 
-    def _attach(self, jobs: Sequence[Job]) -> None:
+    def _attach(self, waiting: Sequence[Job]) -> None:
+        jobs = [job for job in waiting if len(job.latents) < len(job.digests)]
         wanted = {d: i for job in jobs for d, i in zip(job.digests, job.pictures, strict=True)}
         found = self.gallery.fetch(wanted)
         for job in jobs:
@@ -222,15 +221,11 @@ class Engine:
         """
         like = max(waiting, key=lambda job: (job.greedy, job.tokens))
         rows, capacity = self.room.size, like.tokens
-        stream = Stream(
-            self.model,
-            like,
-            rows=rows,
-            capacity=capacity,
-            stop=self._stop(like.request.decoding.stop),
-        )
+        stop = self._stop(like.request.decoding.stop)
+        stream: Stream | None = None
         joining: list[Job] = []
         try:
+            stream = Stream(self.model, like, rows=rows, capacity=capacity, stop=stop)
             while True:
                 if stream.free * 4 >= rows:
                     yield from self._fill(waiting, prepared)
@@ -249,7 +244,7 @@ class Engine:
                     yield self._answer(job, ids, finish)
         except RuntimeError as error:
             # What was running or about to begins again, in a cache of half the size.
-            waiting += [*stream.running, *joining]
+            waiting += [*(stream.running if stream else ()), *joining]
             self.room.shrink(rows, error)
 
     def _join(self, stream: Stream, jobs: Sequence[Job]) -> None:

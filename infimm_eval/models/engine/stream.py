@@ -81,21 +81,21 @@ class Stream:
     @torch.inference_mode()
     def advance(self) -> list[tuple[Job, list[int], Finish]]:
         """One more token for every running row; returns the answers that are complete, without
-        the token that ended them."""
+        the token that ended them.  Where it raises, every row is still among the running."""
         token_R = self._choose()
-        ended = []
+        ended: list[tuple[int, _Row, Finish]] = []
         for r, token in enumerate(token_R.tolist()):
             row = self._rows[r]
-            if row is None:
-                continue
-            finish = self._finish(row, token)
-            if finish is not None:
-                ended.append((row.job, row.ids, finish))
-                self._rows[r] = None
+            finish = None if row is None else self._finish(row, token)
+            if row is not None and finish is not None:
+                ended.append((r, row, finish))
                 self.cache.free([r])
-        if self.running:
+        if len(ended) < len(self.running):
             self._logits_RY = self.model.step(self.cache, token_R[:, None])[:, 0]
-        return ended
+        # Only now: were memory to give out in the step, answers of rows gone before would be lost.
+        for r, _, _ in ended:
+            self._rows[r] = None
+        return [(row.job, row.ids, finish) for _, row, finish in ended]
 
     def shrink(self) -> None:
         """Gives up the free rows: nobody waits for them any more."""
