@@ -73,7 +73,10 @@ class OpenAI:
         return {**counts, "retries": self.server.retried, "seconds": round(self._seconds, 3)}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """As answers come in.  Reads no more requests than are under way."""
+        """As answers come in.  Reads no more requests than are under way.
+
+        What stops the run is raised after the answers to all that was under way: they are paid.
+        """
         waiting = iter(requests)
         self.server.closing.clear()
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
@@ -85,12 +88,23 @@ class OpenAI:
         try:
             while under_way:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in done:
+                failed = [future for future in done if future.exception() is not None]
+                for future in done.difference(failed):
                     yield future.result()
+                if failed:
+                    yield from self._last(under_way)
+                    failed[0].result()
                 under_way |= start(len(done))
         finally:
             self.server.closing.set()
             pool.shutdown(cancel_futures=True)
+
+    def _last(self, under_way: Iterable[Future[Answer]]) -> Iterator[Answer]:
+        """The sound answers among the last; who was about to try again was only cut short."""
+        self.server.closing.set()
+        for future in wait(under_way).done:
+            if future.exception() is None and (answer := future.result()).finish != "error":
+                yield answer
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
         raise UsageError(

@@ -236,6 +236,28 @@ def test_a_wrong_key_or_name_stops_at_once(status, message):
     assert len(place.bodies) == 1
 
 
+def test_what_was_answered_beside_a_request_that_stops_the_run_is_kept():
+    together = threading.Barrier(5)
+
+    def reply(_: int, body: Any) -> Reply:
+        together.wait(10)
+        if "wrong" in str(body):
+            return fails(401)
+        if "busy" in str(body):
+            return fails(503)
+        if "late" in str(body):
+            time.sleep(0.3)
+        return says("ok")
+
+    said = ["wrong", "fine", "busy", "fine", "late"]
+    kept = []
+    with serving(reply) as place:
+        found = model(place, wait=60).generate(request(str(i), q) for i, q in enumerate(said))
+        with pytest.raises(UsageError, match="OPENAI_API_KEY"):
+            kept.extend(found)
+    assert sorted((a.id, a.text) for a in kept) == [("1", "ok"), ("3", "ok"), ("4", "ok")]
+
+
 def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with serving(lambda *_: fails(401, "wrong key sk-secret")) as place:
