@@ -91,7 +91,7 @@ class Server:
             headers["Authorization"] = f"Bearer {self.key}"
         request = Request(f"{self.url}/{path}", data, headers, method="POST")
         with self._opener.open(request, timeout=self.timeout) as response:
-            return json.loads(response.read())
+            return _whole(json.loads(response.read()))
 
     def _message(self, error: HTTPError) -> str:
         """The status and what the server says about it, on one line, without the key."""
@@ -121,6 +121,12 @@ class Server:
 class _Stay(HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
+
+
+def _whole(parsed: Any) -> Any:
+    """Half a surrogate pair, which JSON can spell and no file can hold, becomes U+FFFD."""
+    text = json.dumps(parsed, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _seconds(header: str | None) -> float | None:

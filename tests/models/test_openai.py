@@ -258,6 +258,16 @@ def test_what_was_answered_beside_a_request_that_stops_the_run_is_kept():
     assert sorted((a.id, a.text) for a in kept) == [("1", "ok"), ("3", "ok"), ("4", "ok")]
 
 
+def test_half_a_surrogate_pair_is_replaced_on_its_way_in():
+    raw = (
+        rb'{"model": "m\ude00", "choices": [{"message": {"content": "dog \ud83d, \ud83d\ude00"}}]}'
+    )
+    with serving(lambda *_: (200, raw, {})) as place:
+        (answer,) = ask(place)
+    assert answer.text == "dog \ufffd, \U0001f600"
+    assert answer.notes["served"] == "m\ufffd"
+
+
 def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with serving(lambda *_: fails(401, "wrong key sk-secret")) as place:
