@@ -64,6 +64,7 @@ class Infimm:
             },
             "chat_format": _chat_format(processor),
             "context": processor.context,
+            "resampler_heads": model.config.resampler.heads,
             "beam_length_rule": "transformers",
             **(facts or {}),
         }

@@ -135,6 +135,17 @@ def test_latents_on_disk_serve_a_later_run_of_the_same_weights_only(folder, tmp_
     assert other.statistics["pictures_encoded"] == first.statistics["pictures_encoded"]
 
 
+def test_other_resampler_heads_are_another_model_with_latents_of_its_own(folder, tmp_path):
+    asked = few_shot(10)
+    two, four = (load(folder, cache_folder=tmp_path, resampler_heads=n) for n in (2, 4))
+    assert two.settings == load(folder).settings | {"resampler_heads": 2}
+    assert four.settings == two.settings | {"resampler_heads": 4}
+    answers(two, asked)
+    answers(four, asked)
+    assert "pictures_from_disk" not in four.statistics
+    assert four.statistics["pictures_encoded"] == two.statistics["pictures_encoded"]
+
+
 def test_a_budget_too_small_for_the_pictures_costs_time_and_no_answer(folder):
     asked = few_shot(20)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}

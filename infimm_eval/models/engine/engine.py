@@ -79,7 +79,8 @@ class Engine:
         self._encode = encode
         pictures = processor.pictures
         latents = Latents(
-            f"{fingerprint} {pictures} {model.dtype}",
+            # Not all of the resampler is in the weights: its heads may be the user's word.
+            f"{fingerprint} {model.config.resampler} {pictures} {model.dtype}",
             self.statistics,
             device=model.device,
             device_bytes=device_cache,
