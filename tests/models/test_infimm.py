@@ -14,7 +14,7 @@ from infimm_eval.flamingo.generation import generate
 from infimm_eval.models.engine import engine
 from infimm_eval.models.infimm import Infimm, conversation, document
 from infimm_eval.types import Answer, Image, Request
-from tests.models.tiny import Painted, checkpoint, few_shot, painted, request, write
+from tests.models.tiny import CONFIG, Painted, checkpoint, few_shot, painted, request, write
 
 
 @pytest.fixture(scope="module")
@@ -365,6 +365,30 @@ def test_a_ranking_is_the_likelihood_of_each_option(folder):
             assert loglik == pytest.approx(sum(own), abs=1e-4)
         best = max(zip(ranked[one.id].logliks, options, strict=True))[1]
         assert ranked[one.id].text == best
+
+
+def test_a_ranking_leaves_room_for_its_longest_option(tmp_path):
+    narrow = CONFIG["language"] | {"max_position_embeddings": 60}
+    model = load(checkpoint(tmp_path, language=narrow), batch_size=2)
+    shots = [turn for n in range(4) for turn in ((painted(n), "Output:"), "red dog on the beach")]
+    query = (painted(9), "Output:")
+    options = ("red", "a small dog " * 8)
+    (answer,) = model.rank([request("1", *shots, query, options=options)])
+    assert answer.notes["tokens_in"] + 24 <= 60
+    kept = shots[2 * answer.notes["dropped_shots"] :]
+    (fewer,) = model.rank([request("1", *kept, query, options=options)])
+    assert answer.logliks == pytest.approx(fewer.logliks, abs=1e-4)
+    (far,) = model.rank([request("1", query, options=("red " * 70,))])
+    assert far.finish == "error"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((), "'q7' has no options"), (("red", ""), "'q7' has an empty option")],
+)
+def test_a_ranking_without_a_text_to_rank_is_refused_by_name(folder, options, message):
+    with pytest.raises(UsageError, match=message):
+        list(load(folder).rank([request("q7", "Output:", options=options)]))
 
 
 class Gone(Painted):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -97,20 +98,22 @@ class Engine:
         )
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._generate, streaming=self.streaming)
+        return self._answers(requests, self._prepare, self._generate, streaming=self.streaming)
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._rank, streaming=False)
+        prepare = partial(self._prepare, ranking=True)
+        return self._answers(requests, prepare, self._rank, streaming=False)
 
     def _answers(
         self,
         requests: Iterable[Request],
+        prepare: Callable[[Request], Job | Refused],
         work: Callable[[Sequence[Job]], list[Answer]],
         *,
         streaming: bool,
     ) -> Iterator[Answer]:
         depth = min(64, 2 * self.room.size)
-        prepared = ahead(requests, self._prepare, workers=self.workers, depth=depth)
+        prepared = ahead(requests, prepare, workers=self.workers, depth=depth)
         waiting: list[Job] = []
         with closing(prepared):
             while True:
@@ -127,7 +130,7 @@ class Engine:
 
     # -- before the model ------------------------------------------------------------------------
 
-    def _prepare(self, request: Request) -> Job | Refused:
+    def _prepare(self, request: Request, *, ranking: bool = False) -> Job | Refused:
         """In a worker thread."""
         decoding = request.decoding
         if decoding.temperature:
@@ -138,9 +141,12 @@ class Engine:
         positions = self.model.config.language.max_position_embeddings
         try:
             encoded, pictures = self._encode(request.prompt, positions - decoding.max_new_tokens)
+            options = self._options(request, encoded.tail) if ranking else ()
+            longest = max(map(len, options), default=0)
+            if longest > decoding.max_new_tokens:
+                encoded, pictures = self._encode(request.prompt, positions - longest)
         except PromptTooLong as error:
             return Refused(Answer(request.id, "", "error", notes={"error": str(error)}))
-        tokenizer = self.processor.tokenizer
         ends = self.model.config.language.eos_ids
         if request.prompt.style == "completion":
             ends = (*ends, self.model.config.eoc_token_id)
@@ -155,11 +161,20 @@ class Engine:
             pictures=tuple(pictures),
             digests=digests,
             beginnings=beginnings(encoded.ids, self.model.config.image_token_id, digests),
-            options=tuple(
-                tuple(tokenizer.continuation(encoded.tail, option)) for option in request.options
-            ),
+            options=options,
             notes=notes,
         )
+
+    def _options(self, request: Request, tail: str) -> tuple[tuple[int, ...], ...]:
+        """In ids, as they follow a prompt that ends in ``tail``."""
+        continuation = self.processor.tokenizer.continuation
+        options = tuple(tuple(continuation(tail, option)) for option in request.options)
+        if not all(options) or not options:
+            what = "an empty option" if options else "no options"
+            raise UsageError(
+                f"request {request.id!r} has {what} to rank; every option needs a text"
+            )
+        return options
 
     def _fill(self, waiting: list[Job], prepared: Generator[Job | Refused]) -> Iterator[Answer]:
         """Brings the window back to its size, all pictures encoded.  Where memory gives out, the
