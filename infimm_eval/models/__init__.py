@@ -46,10 +46,13 @@ _BACKENDS = {
 }
 
 
+_ALONE = {"demo": "demo", "demo-judge": "demo-judge", "fake": "fake[:WORD]"}
+"""Backends that need no name of a model, as they are listed."""
+
+
 def available() -> list[tuple[str, str]]:
     """``(spec, what it is)`` of everything ``load`` understands."""
-    specs = {"demo": "demo", "demo-judge": "demo-judge", "fake": "fake[:WORD]"}
-    named = [(specs.get(name, f"{name}:..."), about) for name, (_, about) in _BACKENDS.items()]
+    named = [(_ALONE.get(name, f"{name}:..."), about) for name, (_, about) in _BACKENDS.items()]
     return [*named, ("FOLDER or HUB_ID", "a checkpoint, its kind found from its config.json")]
 
 
@@ -89,9 +92,13 @@ def load(
 
 
 def _parse(spec: str, revision: str | None) -> tuple[str, str]:
-    """Which backend, and what it is to load."""
+    """Which backend, and what it is to load.
+
+    A built-in name wins over a folder here that happens to have it; ``./demo`` is the folder.
+    """
     backend, colon, name = spec.partition(":")
-    if Path(spec).is_dir() or (not colon and "/" in spec):
+    built_in = backend in _BACKENDS if colon else backend in _ALONE
+    if not built_in and (Path(spec).is_dir() or (not colon and "/" in spec)):
         return _kind(spec, revision), spec
     if backend not in _BACKENDS:
         raise unknown("model", backend, [*_BACKENDS, "a checkpoint folder", "a hub id with a /"])

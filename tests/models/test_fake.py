@@ -96,6 +96,25 @@ def test_a_choice_that_no_backend_honours_is_refused(tmp_path):
         models.load(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("demo", "demo"),
+        ("demo-judge", "demo-judge (rule-based)"),
+        ("fake", "fake"),
+        ("fake:echo", "fake:echo"),
+    ],
+)
+def test_a_folder_of_the_same_name_does_not_hide_what_is_built_in(
+    spec, name, tmp_path, monkeypatch
+):
+    (tmp_path / spec).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert models.load(spec, device="cpu").name == name
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        models.load(f"./{spec}")
+
+
 def test_every_available_model_is_described():
     specs = dict(models.available())
     assert {"demo", "fake[:WORD]"} <= set(specs)
