@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.config import FlamingoConfig
@@ -64,7 +66,7 @@ def load(
         found = {path: shapes(path) for path in files}
         merged = {canonical(k): s for table in found.values() for k, s in table.items()}
         config = _with_heads(config, merged, resampler_heads)
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             model = Flamingo(config)
         _check_keys(model, found)
     except UsageError as error:
@@ -89,6 +91,19 @@ def save_pretrained(model: Flamingo, folder: str | Path) -> None:
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     state = {f"model.{key}": t.detach().contiguous() for key, t in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the normal numbers of new weights: on the meta device nobody would see them, and
+    torch imports its compiler for them, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.init.normal_:
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def canonical(key: str, *, tied: bool = False) -> str:

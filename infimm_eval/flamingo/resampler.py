@@ -22,7 +22,8 @@ class PerceiverResampler(nn.Module):
 
     def __init__(self, width: int, config: ResamplerConfig) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(config.latents, width))
+        self.latents = nn.Parameter(torch.empty(config.latents, width))
+        nn.init.normal_(self.latents)
         self.layers = nn.ModuleList(
             nn.ModuleList([_Attention(width, config), feed_forward(width, config.ff_mult)])
             for _ in range(config.depth)

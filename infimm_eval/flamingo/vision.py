@@ -29,7 +29,8 @@ class EvaTower(nn.Module):
         W = config.width
         self.patch_embed = _PatchEmbed(W, config.patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, W))
-        self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.grid**2, W) * 0.02)
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.grid**2, W))
+        nn.init.normal_(self.pos_embed, std=0.02)
         self.rope = RotaryTable(config) if config.rope else None
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(W, eps=EPS)
@@ -59,9 +60,11 @@ class RotaryTable(nn.Module):
 
     def __init__(self, config: EvaConfig) -> None:
         super().__init__()
-        cos_Pd, sin_Pd = rotary_tables(config)
-        self.register_buffer("freqs_cos", cos_Pd)
-        self.register_buffer("freqs_sin", sin_Pd)
+        device = torch.get_default_device()
+        with torch.device("cpu"):  # on the meta device arithmetic makes torch import its compiler
+            cos_Pd, sin_Pd = rotary_tables(config)
+        self.register_buffer("freqs_cos", cos_Pd.to(device))
+        self.register_buffer("freqs_sin", sin_Pd.to(device))
 
     def forward(self) -> Tensor:
         """cos + i sin of every token, (N, d / 2), complex; CLS is not turned."""
