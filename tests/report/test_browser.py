@@ -105,6 +105,7 @@ def count(page: Any) -> str:
 
 def open_everything(page: Any) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    eventually(page, "document.querySelectorAll('#list .prompt').length")
 
 
 def test_what_models_say_stays_text(view: Any) -> None:
@@ -151,6 +152,15 @@ def test_filters_narrow_and_clear(view: Any) -> None:
     assert count(page) == "0 of 12 samples"
 
 
+def eventually(page: Any, expression: str) -> Any:
+    """The expression's value as soon as it is true; what opens, fills itself a moment later."""
+    for _ in range(100):
+        if found := page.evaluate(expression):
+            return found
+        page.wait_for_timeout(50)
+    return None
+
+
 def test_the_keyboard_reaches_everything(view: Any) -> None:
     page = view()
     page.keyboard.press("Tab")
@@ -170,7 +180,7 @@ def test_the_keyboard_reaches_everything(view: Any) -> None:
     page.keyboard.press("k")
     assert page.evaluate(number) == 0
     page.keyboard.press("p")
-    assert page.evaluate("document.activeElement.querySelectorAll('.prompt').length") >= 1
+    assert eventually(page, "document.activeElement.querySelectorAll('.prompt').length")
 
 
 def test_single_keys_do_nothing_outside_the_samples(view: Any) -> None:
