@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from sys import intern
 from typing import Any
 
 from infimm_eval import judging, log
@@ -108,10 +109,11 @@ class Measure:
         self, roster: list[Outcome], texts: list[str | None], shortened: list[bool]
     ) -> Iterator[Record]:
         """The same, while everybody is entered in the roster: the unanswered are unscored."""
+        shared: dict[Any, Mapping[str, str]] = {}  # the same few tags stand on all the samples
         for sample, answer in self.kept.answered(self.place):
-            group = sample.group or sample.id
-            score = UNSCORED if answer else UNANSWERED
-            roster.append(Outcome(sample.id, group, sample.tags, score))
+            group = intern(sample.group) or sample.id
+            tags = shared.setdefault(tuple(sample.tags.items()), sample.tags)
+            roster.append(Outcome(sample.id, group, tags, UNSCORED if answer else UNANSWERED))
             text = self.read(answer.text) if answer else None
             texts.append(text)
             shortened.append(bool(answer and answer.notes.get("dropped_shots")))

@@ -214,7 +214,9 @@ def _compile(template: str) -> Template:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(template)
+    compiled = environment.from_string(template)
+    compiled.globals = dict(compiled.globals)  # as a ChainMap they are walked for every prompt
+    return compiled
 
 
 def wordings(completion: Wording, instruct: Wording) -> dict[Style, Wording]:

@@ -205,8 +205,7 @@ def _cell(
 def _keep_pictures(questions: Questions, kept: log.Log) -> None:
     """Thumbnails for the report: of samples picked by a hash of their ids, so that two runs show
     the same ones."""
-    asked = (sample.id for sample, _ in kept.answered(questions.place))
-    chosen = set(thumbnails.showcase(asked, questions.plan.samples_shown))
+    chosen = set(thumbnails.showcase(kept.values(questions.place), questions.plan.samples_shown))
     samples = questions.material.samples()
     while chosen:
         sample = next(samples)

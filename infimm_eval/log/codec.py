@@ -62,6 +62,11 @@ def dump_prompt(prompt: Prompt) -> str:
     return _text([prompt.style, prompt.system, turns])
 
 
+def dump_ids(ids: Sequence[str]) -> str:
+    return _text(ids)
+
+
+# made once: json.dumps would make an encoder for every call that is not of its defaults
 _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -119,12 +124,18 @@ def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def dump_cell(cell: Cell) -> tuple[str, bytes]:
     """The cell's fields as JSON, and the evidence behind it, compressed."""
     body = {f.name: getattr(cell, f.name) for f in fields(cell) if f.name != "units"}
-    units = zlib.compress(json.dumps([_unit(u) for u in cell.units]).encode(), 1)
-    return json.dumps(body, ensure_ascii=False), units
+    return json.dumps(body, ensure_ascii=False), _packed(cell.units)
 
 
-def _unit(unit: Unit) -> list[Any]:
-    return [unit.id, unit.cluster, unit.value, unit.weight, unit.stratum]
+def _packed(units: Sequence[Unit]) -> bytes:
+    """A JSON list, compressed piece by piece: as text it would be several times as large."""
+    pack, packed, comma = zlib.compressobj(1), [], "["
+    for u in units:
+        row = _text([u.id, u.cluster, u.value, u.weight, u.stratum])
+        packed.append(pack.compress(f"{comma}{row}".encode("utf-8", "surrogatepass")))
+        comma = ","
+    packed += [pack.compress(b"]" if units else b"[]"), pack.flush()]
+    return b"".join(packed)
 
 
 def load_cell(body: str, units: bytes) -> Cell:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import RLock
+from threading import RLock, Timer
 from typing import Any, TextIO
 
 from infimm_eval.errors import MachineryError, UsageError
@@ -33,15 +32,14 @@ CREATE TABLE IF NOT EXISTS cell (
 CREATE TABLE IF NOT EXISTS entry (
     task TEXT, shots INTEGER, seed INTEGER, position INTEGER,
     id TEXT NOT NULL, sample TEXT NOT NULL, prompt TEXT NOT NULL, shot_ids TEXT NOT NULL,
-    answer TEXT NOT NULL, said TEXT, value REAL, read_as TEXT, parsed INTEGER, parts TEXT,
-    PRIMARY KEY (task, shots, seed, position)
-) WITHOUT ROWID;
+    answer TEXT NOT NULL, said TEXT, value REAL, read_as TEXT, parsed INTEGER, parts TEXT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS entry_position ON entry (task, shots, seed, position);
 CREATE UNIQUE INDEX IF NOT EXISTS entry_id ON entry (task, shots, seed, id);
 CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
 """
 
 _SECONDS_UNSAVED = 0.1
-_ANSWERS_UNSAVED = 256
 
 
 class Log:
@@ -50,14 +48,17 @@ class Log:
     def __init__(self, folder: Path, *, writing: bool = False) -> None:
         self.folder = folder
         self._lock = RLock()
-        self._unsaved = 0
-        self._saved_at = time.monotonic()
+        self._saver: Timer | None = None
+        self._failed: MachineryError | None = None
         self._guard = _claim(folder) if writing else None
         self._db = _connect(folder / FILE, writing)
 
     def close(self) -> None:
-        self.save()
-        self._db.close()
+        with self._lock:
+            if self._failed is None:
+                self.save()
+            self._saver = None
+            self._db.close()
         if self._guard is not None:
             self._guard.close()
 
@@ -86,27 +87,45 @@ class Log:
         """Keep an answer; on disk within a tenth of a second, and before it is scored."""
         logliks = json.dumps(answer.logliks) if answer.logliks else None
         notes = json.dumps(dict(answer.notes), ensure_ascii=False) if answer.notes else None
-        with self._lock, _writing(self.folder):
+        with self._writing():
             self._db.execute(
                 "INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?)",
                 (key, answer.text, answer.finish, logliks, notes),
             )
-            self._unsaved += 1
-            waited = time.monotonic() - self._saved_at
-            if waited > _SECONDS_UNSAVED or self._unsaved >= _ANSWERS_UNSAVED:
-                self.save()
+            if self._saver is None:
+                self._saver = Timer(_SECONDS_UNSAVED, self._save_behind)
+                self._saver.daemon = True
+                self._saver.start()
 
     def save(self) -> None:
-        with self._lock, _writing(self.folder):
+        with self._writing():
             self._db.commit()
-            self._unsaved = 0
-            self._saved_at = time.monotonic()
+
+    def _save_behind(self) -> None:
+        """Save while the model works on; what fails here is raised by whoever writes next."""
+        with self._lock, suppress(MachineryError):
+            if self._saver is not None:
+                self._saver = None
+                self.save()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                self._failed = MachineryError(
+                    f"{self.folder / FILE}: {error}; what was answered before is kept"
+                )
+                raise self._failed from error
 
     # -- what was asked --------------------------------------------------------------------------
 
     def begin(self, place: Place) -> None:
         """Forget the entries of a cell (not its answers) before they are written anew."""
-        with self._lock, _writing(self.folder):
+        with self._writing():
             self._db.execute("DELETE FROM entry WHERE task=? AND shots=? AND seed=?", _key(place))
             self._db.execute("DELETE FROM cell WHERE task=? AND shots=? AND seed=?", _key(place))
 
@@ -126,10 +145,10 @@ class Log:
             sample.id,
             codec.dump_sample(sample),
             prompt,
-            json.dumps(list(shot_ids), ensure_ascii=False),
+            codec.dump_ids(shot_ids),
             key,
         )
-        with self._lock, _writing(self.folder):
+        with self._writing():
             try:
                 self._db.execute(
                     "INSERT INTO entry (task, shots, seed, position, id, sample, prompt, shot_ids,"
@@ -193,7 +212,7 @@ class Log:
 
     def finish(self, cell: Cell, said: Iterable[str | None], scores: Sequence[Score]) -> None:
         """Write scores and the cell together: a cell is there only when all of it is."""
-        with self._lock, _writing(self.folder):
+        with self._writing():
             self._db.executemany(
                 "UPDATE entry SET said=?, value=?, read_as=?, parsed=?, parts=?"
                 " WHERE task=? AND shots=? AND seed=? AND position=?",
@@ -203,7 +222,7 @@ class Log:
                         s.value,
                         s.read_as,
                         s.parsed,
-                        json.dumps(dict(s.parts)),
+                        json.dumps(dict(s.parts)) if s.parts else "{}",
                         *_key(cell.place),
                         i,
                     )
@@ -239,7 +258,7 @@ class Log:
         return [(Place(task, shots, seed), asked, said) for task, shots, seed, asked, said in rows]
 
     def add_picture(self, key: str, webp: bytes) -> None:
-        with self._lock, _writing(self.folder):
+        with self._writing():
             self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?)", (key, webp))
 
     def has_picture(self, key: str) -> bool:
@@ -307,13 +326,3 @@ def _claim(folder: Path) -> TextIO:
             f"{folder} is being written by another run; wait for it, or choose another --output"
         ) from error
     return guard
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise MachineryError(
-            f"{folder / FILE}: {error}; what was answered before is kept"
-        ) from error

@@ -61,7 +61,7 @@ def unmarked(text: str) -> str:
 
 def ruler(
     comparable: Callable[[str], str],
-    verbatim: Callable[[Sequence[str]], bool] = lambda people: False,
+    verbatim: Callable[[Sequence[str]], bool] | None = None,
 ) -> Scorer:
     """VQA accuracy over texts made ``comparable``; where ``verbatim`` says so of the (stripped)
     references, over the texts as they are.  Without references an answer stays unscored."""
@@ -70,14 +70,14 @@ def ruler(
         comparable_once = cache(comparable)  # two million answers, few of them different
 
         def one(record: Record) -> Score:
-            people = [one_line(reference) for reference in record.sample.references]
-            as_written = verbatim(people)
-            said = one_line(record.text) if as_written else comparable_once(record.text)
+            people = record.sample.references
+            read: Callable[[str], str] = comparable_once
+            if verbatim is not None and verbatim([one_line(person) for person in people]):
+                read = one_line
+            said = read(record.text)
             if not people:
                 return Score(None, said)
-            if not as_written:
-                people = [comparable_once(person) for person in record.sample.references]
-            return Score(agreement(said, people), said)
+            return Score(agreement(said, [read(person) for person in people]), said)
 
         return Scoring([one(record) for record in records])
 
