@@ -74,8 +74,9 @@ class Infimm:
     def statistics(self) -> Mapping[str, float]:
         """What the engine counted so far, all growing: ``requests``, ``batches``, ``tokens_in`` and
         ``tokens_out``; of pictures, how many stood ``in_prompts``, were ``distinct`` and had to be
-        ``encoded``; ``prefix_tokens_saved``; ``oom_halvings``; ``seconds_`` by stage, ``idle``
-        being the model's waiting for prompts and pictures."""
+        ``encoded``; ``prefix_tokens_saved``; ``oom_halvings``; what the measured batch of
+        ``batch_size=auto`` took, ``probe_bytes`` for ``probe_rows``; ``seconds_`` by stage,
+        ``idle`` being the model's waiting for prompts and pictures."""
         return self.engine.statistics.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:

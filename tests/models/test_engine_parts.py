@@ -8,9 +8,10 @@ from itertools import count
 import pytest
 import torch
 
+from infimm_eval.errors import MachineryError
 from infimm_eval.models.engine.ahead import ahead
 from infimm_eval.models.engine.latents import Latents, Shelf
-from infimm_eval.models.engine.memory import Room
+from infimm_eval.models.engine.memory import Room, peak
 from infimm_eval.models.engine.prefixes import BLOCK, beginnings, shared
 from infimm_eval.models.engine.statistics import Statistics
 
@@ -60,6 +61,59 @@ def test_a_damaged_file_is_as_good_as_none_and_counted(tmp_path):
     assert statistics["damaged_on_disk"] == 1
     again.put("ab12", torch.ones(4, 8))
     assert torch.equal(latents(tmp_path).get("ab12"), torch.ones(4, 8))
+
+
+def accelerated(device_bytes):
+    """Latents as on an accelerator, a near shelf and a far one, with both in this memory."""
+    kept = Latents(
+        "weights",
+        Statistics(),
+        device=torch.device("meta"),
+        device_bytes=device_bytes,
+        host_bytes=10**6,
+    )
+    kept.device = torch.device("cpu")
+    for number, name in enumerate("abc"):
+        kept.put(name, torch.full((8,), float(number)))
+    return kept
+
+
+def failing(monkeypatch, times):
+    bring, calls = torch.Tensor.to, []
+
+    def to(tensor, *arguments, **keywords):
+        calls.append(tensor)
+        if len(calls) <= times:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 32 bytes")
+        return bring(tensor, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+
+
+def test_latents_that_do_not_fit_beside_the_kept_ones_take_their_place(monkeypatch):
+    kept = accelerated(device_bytes=64)
+    failing(monkeypatch, times=1)
+    for name, number in (("a", 0.0), ("b", 1.0), ("c", 2.0)):
+        assert torch.equal(kept.get(name), torch.full((8,), number))
+    assert kept.statistics["oom_halvings"] == 1
+
+
+def test_latents_that_never_fit_stop_the_run_in_one_line(monkeypatch):
+    kept = accelerated(device_bytes=64)
+    failing(monkeypatch, times=9)
+    with pytest.raises(MachineryError, match="one encoded picture does not fit into memory"):
+        kept.get("a")
+
+
+def test_what_work_takes_at_its_height_is_measured():
+    def work():
+        return len(bytearray(b"x") * (64 << 20))
+
+    done, taken = peak(torch.device("cpu"), work)
+    assert done == 64 << 20
+    if taken is None:
+        pytest.skip("this system does not tell a process's high water")
+    assert 60 << 20 < taken < 200 << 20
 
 
 def test_work_ahead_keeps_order_and_distance():

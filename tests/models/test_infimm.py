@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from infimm_eval import flamingo, models
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.flamingo.generation import generate
-from infimm_eval.models.engine import engine
+from infimm_eval.models.engine import engine, fit
 from infimm_eval.models.infimm import Infimm, conversation, document
 from infimm_eval.types import Answer, Image, Request
 from tests.models.tiny import CONFIG, Painted, checkpoint, few_shot, painted, request, write
@@ -234,6 +235,63 @@ def test_a_single_prompt_that_does_not_fit_into_memory_stops_the_run(folder, mon
     monkeypatch.setattr(model.engine.model, "prefill", never)
     with pytest.raises(MachineryError, match="batch of one"):
         answers(model, few_shot(4))
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """A device whose free memory and whose takings the test decides."""
+    device = SimpleNamespace(free=10**12, times=1.0)
+
+    def weighed(_, work):
+        done = work()
+        return done, int(len(done) * device.times * 10**6)
+
+    monkeypatch.setattr(fit, "free_bytes", lambda _: device.free)
+    monkeypatch.setattr(fit, "peak", weighed)
+    monkeypatch.setattr(fit, "bytes_of", lambda _, job: 10**6 if len(job.ids) < 40 else 10**7)
+    return device
+
+
+def batches_of(model, asked, monkeypatch):
+    """The rows of every batch that was read, the answers being asked for."""
+    rows, prefill = [], model.engine.model.prefill
+
+    def counting(cache, ids, *arguments, **keywords):
+        rows.append(len(ids))
+        return prefill(cache, ids, *arguments, **keywords)
+
+    monkeypatch.setattr(model.engine.model, "prefill", counting)
+    answers(model, asked)
+    return rows
+
+
+def questions(count, words):
+    text = "word " * words
+    return [request(str(n), (painted(n % 5), f"{text}{n}"), num_beams=3) for n in range(count)]
+
+
+def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(
+    folder, memory, monkeypatch
+):
+    model = load(folder, sharing=False)
+    assert batches_of(model, questions(40, 3), monkeypatch) == [4, 16, 16, 4]
+    assert (model.statistics["probe_rows"], model.statistics["probe_bytes"]) == (4, 4 * 10**6)
+
+
+@pytest.mark.parametrize("times, rows", [(1.0, 12), (2.0, 6), (0.1, 12), (100.0, 1)])
+def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
+    folder, memory, monkeypatch, times, rows
+):
+    memory.free, memory.times = 24 * 10**6, times
+    model = load(folder, sharing=False)
+    assert batches_of(model, questions(40, 3), monkeypatch)[1] == rows
+
+
+def test_of_long_prompts_fewer_are_in_a_batch(folder, memory, monkeypatch):
+    memory.free = 60 * 10**6
+    model = load(folder, sharing=False)
+    long = [replace(asked, id=f"long {asked.id}") for asked in questions(8, 40)]
+    assert batches_of(model, questions(8, 3) + long, monkeypatch) == [3, 3, 3, 7]
 
 
 def test_a_failure_that_is_no_lack_of_memory_keeps_its_traceback(folder, monkeypatch):

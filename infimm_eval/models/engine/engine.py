@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
 from infimm_eval.flamingo.ranking import rank
 from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.fit import Fit, most_rows
 from infimm_eval.models.engine.gallery import Gallery
 from infimm_eval.models.engine.jobs import Job, Refused, take, widest
 from infimm_eval.models.engine.latents import Latents
-from infimm_eval.models.engine.memory import Room, rows_that_fit
+from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.prefixes import Kept, beginnings, shared
 from infimm_eval.models.engine.statistics import Statistics
 from infimm_eval.models.engine.stream import Stream
@@ -43,13 +44,14 @@ WORTH = 128
 class Engine:
     """``generate`` and ``rank`` for one loaded model.
 
-    ``batch_size`` bounds the rows of a batch; ``auto`` takes what half of the free memory holds,
-    at most 64 on an accelerator and 16 on a processor.  ``window`` batches' worth of requests wait
-    at a time, so that memory does not grow with their number.  ``workers`` threads prepare them:
-    one less than there are processors, unless given.  ``device_cache`` and ``host_cache`` are
-    bytes for latents; ``cache_folder`` keeps them for later runs too.  ``sharing`` reads common
-    beginnings once; ``streaming`` lets greedy rows join a running batch.  No answer depends on any
-    of these.
+    ``batch_size`` bounds the rows of a batch; with ``auto`` the first is a small one that is
+    measured, and later ones have the rows that half of the free memory holds, long prompts fewer
+    than short ones, at most 64 on an accelerator and 16 on a processor.  ``window`` batches' worth
+    of requests wait at a time, so that memory does not grow with their number.  ``workers``
+    threads prepare them: one less than there are processors, unless given.  ``device_cache`` and
+    ``host_cache`` are bytes for latents; ``cache_folder`` keeps them for later runs too.
+    ``sharing`` reads common beginnings once; ``streaming`` lets greedy rows join a running batch.
+    No answer depends on any of these.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Engine:
         processor: Processor,
         *,
         fingerprint: str,
-        batch_size: int | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         picture_batch: int = 16,
         window: int = 8,
         workers: int | None = None,
@@ -73,7 +75,8 @@ class Engine:
         self.processor = processor
         self.statistics = Statistics()
         self.workers = workers or max(1, min(8, (os.cpu_count() or 2) - 1))
-        self.room = Room(_rows(model, batch_size), self.statistics)
+        self.fit = Fit(model, self.statistics) if batch_size == "auto" else None
+        self.room = Room(most_rows(model) if batch_size == "auto" else batch_size, self.statistics)
         self.window = window
         self.sharing, self.streaming = sharing, streaming
         self.kept = Kept(model, 8, self.statistics)
@@ -120,13 +123,20 @@ class Engine:
                 yield from self._fill(waiting, prepared)
                 if not waiting:
                     return
-                if streaming and waiting[0].greedy:
+                probing = self.fit is not None and not self.fit.measured
+                if streaming and waiting[0].greedy and not probing:
                     yield from self._stream(waiting, prepared)
                     continue
-                batch = take(waiting, self.room.size)
+                batch = take(waiting, self._rows(max(waiting, key=lambda job: job.cost)))
                 self.statistics.count("batches")
                 self.statistics.count("requests", len(batch))
-                yield from self.room.run(batch, work)
+                now = self.fit.measuring(work) if self.fit and probing else work
+                yield from self.room.run(batch, now)
+
+    def _rows(self, largest: Job) -> int:
+        """How many rows a batch has whose largest is this one."""
+        size = self.room.size
+        return size if self.fit is None else min(size, self.fit.rows(largest))
 
     # -- before the model ------------------------------------------------------------------------
 
@@ -236,7 +246,7 @@ class Engine:
         Rows are refilled when a quarter of them is free, so that prompts are read in company.
         """
         like = max(waiting, key=lambda job: (job.greedy, job.tokens))
-        rows, capacity = self.room.size, like.tokens
+        rows, capacity = self._rows(like), like.tokens
         stop = self._stop(like.request.decoding.stop)
         stream: Stream | None = None
         joining: list[Job] = []
@@ -335,22 +345,3 @@ class Engine:
             return any(stop in text for stop in stops)
 
         return stopped
-
-
-def _rows(model: Flamingo, batch_size: int | str) -> int:
-    if isinstance(batch_size, int):
-        return batch_size
-    most = 16 if model.device.type == "cpu" else 64
-    return rows_that_fit(bytes_per_row(model, 1024), model.device, most=most)
-
-
-def bytes_per_row(model: Flamingo, tokens: int) -> int:
-    """An estimate for a row of so many tokens: cache, activations of one layer, final scores."""
-    c = model.config
-    language = c.language
-    size = model.dtype.itemsize
-    kept = 2 * language.num_hidden_layers * language.kv_heads * language.head_width * tokens
-    passing = tokens * (4 * language.hidden_size + 3 * language.intermediate_size)
-    pictures = 5 * c.resampler.latents * (c.visual.width + 2 * c.gated.heads * c.gated.dim_head)
-    scores = 3 * 4 * language.vocab_size * 4
-    return (kept + passing + pictures) * size + scores

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from infimm_eval.models.engine.memory import clear_up
 from infimm_eval.models.engine.statistics import Statistics
 
 
@@ -46,6 +47,14 @@ class Shelf:
             return []
         self._held[digest] = tensor
         self.used += tensor.nbytes
+        return self._within()
+
+    def halve(self) -> list[tuple[str, Tensor]]:
+        """Keeps half of what it holds, from now on; returns what had to go, oldest first."""
+        self.budget = self.used // 2
+        return self._within()
+
+    def _within(self) -> list[tuple[str, Tensor]]:
         gone = []
         while self.used > self.budget:
             name, old = self._held.popitem(last=False)
@@ -94,21 +103,34 @@ class Latents:
         if (near := self._near.get(digest)) is not None:
             return near
         if (far := self._far.get(digest)) is not None:
-            return self._keep(digest, far.to(self.device))
+            return self._keep(digest, self._brought(far))
         if (stored := self._read(digest)) is not None:
             self.statistics.count("pictures_from_disk")
-            return self._keep(digest, stored.to(self.device))
+            return self._keep(digest, self._brought(stored))
         return None
+
+    def _brought(self, tensor: Tensor) -> Tensor:
+        """On the device; where its memory gives out, half of what is kept there goes."""
+        while True:
+            try:
+                return tensor.to(self.device)
+            except RuntimeError as error:
+                clear_up(error, None if len(self._near) else "one encoded picture")
+                self._spill(self._near.halve())
+                self.statistics.count("oom_halvings")
 
     def put(self, digest: str, tensor: Tensor) -> Tensor:
         self._write(digest, tensor)
         return self._keep(digest, tensor)
 
     def _keep(self, digest: str, tensor: Tensor) -> Tensor:
-        for name, old in self._near.put(digest, tensor):
+        self._spill(self._near.put(digest, tensor))
+        return tensor
+
+    def _spill(self, gone: list[tuple[str, Tensor]]) -> None:
+        for name, old in gone:
             if self._far.budget:
                 self._far.put(name, old.cpu())
-        return tensor
 
     def _file(self, digest: str) -> Path | None:
         return self._folder / digest[:2] / f"{digest}.safetensors" if self._folder else None
