@@ -7,13 +7,14 @@ name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from sys import intern
 from typing import Any
 
 from infimm_eval import judging, log
 from infimm_eval.errors import UsageError
+from infimm_eval.scorers import Each
 from infimm_eval.types import (
     Model,
     Outcome,
@@ -82,20 +83,22 @@ class Measure:
 
     def measure(self) -> Measured:
         """Score by the benchmark's first ruler; put the headline under the others beside it."""
-        name, ruler = next(iter(self.task.variants.items()))
-        roster: list[Outcome] = []
-        texts: list[str | None] = []
-        shortened: list[bool] = []
-        scoring, judge = self._score(ruler, self._enrolled(roster, texts, shortened))
-        outcomes = _rescored(roster, iter(scoring.scores))
+        (name, ruler), *others = self.task.variants.items()
+        roster = _Roster({other: (each, []) for other, each in others if isinstance(each, Each)})
+        scoring, judge = self._score(ruler, self._enrolled(roster))
+        outcomes = _rescored(roster.outcomes, scoring.scores)
         summary = self.task.metrics(outcomes, scoring.corpus)
-        metrics = {**summary.metrics, **self._other_rulers(outcomes, name)}
+        metrics = dict(summary.metrics)
+        for other, beside in others:
+            _, scores = roster.beside.get(other, (None, None))
+            if (value := self._headline(other, beside, outcomes, scores)) is not None:
+                metrics[f"{self.task.headline}:{other}"] = value
         return Measured(
             outcomes=outcomes,
-            texts=texts,
+            texts=roster.texts,
             summary=replace(summary, metrics=metrics),
             ruler={"ruler": name, **judge},
-            shortened=sum(shortened),
+            shortened=roster.shortened,
             withheld=self._withheld,
         )
 
@@ -105,20 +108,23 @@ class Measure:
             if answer:
                 yield Record(sample, answer, self.read(answer.text))
 
-    def _enrolled(
-        self, roster: list[Outcome], texts: list[str | None], shortened: list[bool]
-    ) -> Iterator[Record]:
+    def _enrolled(self, roster: _Roster) -> Iterator[Record]:
         """The same, while everybody is entered in the roster: the unanswered are unscored."""
         shared: dict[Any, Mapping[str, str]] = {}  # the same few tags stand on all the samples
         for sample, answer in self.kept.answered(self.place):
             group = intern(sample.group) or sample.id
             tags = shared.setdefault(tuple(sample.tags.items()), sample.tags)
-            roster.append(Outcome(sample.id, group, tags, UNSCORED if answer else UNANSWERED))
+            score = UNSCORED if answer else UNANSWERED
             text = self.read(answer.text) if answer else None
-            texts.append(text)
-            shortened.append(bool(answer and answer.notes.get("dropped_shots")))
-            if answer and text is not None:
-                yield Record(sample, answer, text)
+            roster.outcomes.append(Outcome(sample.id, group, tags, score))
+            roster.texts.append(text)
+            if answer is None or text is None:
+                continue
+            roster.shortened += bool(answer.notes.get("dropped_shots"))
+            record = Record(sample, answer, text)
+            for each, scores in roster.beside.values():
+                scores.append(each.judge(record))
+            yield record
 
     @cached_property
     def _withheld(self) -> bool:
@@ -139,27 +145,40 @@ class Measure:
         facts = {"name": judge.name, **judge.settings}
         return Scoring(scores), {"judge": facts, "judge_runs": self.judge_runs}
 
-    def _other_rulers(self, outcomes: Sequence[Outcome], default: str) -> dict[str, float]:
-        """The headline under every other ruler of the benchmark, by ``headline:ruler``."""
-        found = {}
-        for name, ruler in self.task.variants.items():
-            if name == default or isinstance(ruler, Rubric):
-                continue
-            try:
-                scoring = ruler(self._answered(), self.split)
-            except UsageError as lacking:  # an optional package, say: the others stand without it
-                self.note(f"{self.task.title} is not measured by {name!r}: {lacking}")
-                continue
-            rescored = _rescored(outcomes, iter(scoring.scores))
-            summary = self.task.metrics(rescored, scoring.corpus)
-            if self.task.headline in summary.metrics:
-                found[f"{self.task.headline}:{name}"] = summary.metrics[self.task.headline]
-        return found
+    def _headline(
+        self,
+        name: str,
+        ruler: Scorer | Rubric,
+        outcomes: Sequence[Outcome],
+        scores: Sequence[Score] | None,
+    ) -> float | None:
+        """The headline under another ruler; ``scores`` where it has read the answers already."""
+        if isinstance(ruler, Rubric):
+            return None
+        try:
+            scoring = ruler(self._answered(), self.split) if scores is None else Scoring(scores)
+        except UsageError as lacking:  # an optional package, say: the others stand without it
+            self.note(f"{self.task.title} is not measured by {name!r}: {lacking}")
+            return None
+        summary = self.task.metrics(_rescored(outcomes, scoring.scores), scoring.corpus)
+        return summary.metrics.get(self.task.headline)
 
 
-def _rescored(outcomes: Sequence[Outcome], scores: Iterator[Score]) -> list[Outcome]:
+@dataclass(slots=True)
+class _Roster:
+    """What one reading of a cell's answers leaves of every sample, in the order of the split."""
+
+    beside: Mapping[str, tuple[Each, list[Score]]]
+    """The other rulers that can share the reading, by name."""
+    outcomes: list[Outcome] = field(default_factory=list)
+    texts: list[str | None] = field(default_factory=list)
+    shortened: int = 0
+
+
+def _rescored(outcomes: Sequence[Outcome], scores: Iterable[Score]) -> list[Outcome]:
     """The outcomes of the answered samples with other scores."""
+    given = iter(scores)
     return [
-        o if o.score is UNANSWERED else Outcome(o.id, o.group, o.tags, next(scores))
+        o if o.score is UNANSWERED else Outcome(o.id, o.group, o.tags, next(given))
         for o in outcomes
     ]

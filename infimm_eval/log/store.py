@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock, Timer
-from typing import Any, TextIO
+from typing import TextIO
 
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.log import codec
@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
 """
 
 _SECONDS_UNSAVED = 0.1
+_ROWS_READ = 512
 
 
 class Log:
@@ -169,8 +170,9 @@ class Log:
                 " ORDER BY position",
                 _key(place),
             )
-        for sample, *answer in _chunked(rows):
-            yield codec.load_sample(sample), codec.load_answer(answer)
+        while chunk := rows.fetchmany(_ROWS_READ):
+            samples = codec.load_samples(row[0] for row in chunk)
+            yield from zip(samples, (codec.load_answer(row[1:]) for row in chunk), strict=True)
 
     def entries(self, place: Place) -> Iterator[Entry]:
         """The samples of a cell in the order of the split."""
@@ -205,8 +207,9 @@ class Log:
                 " ORDER BY position",
                 (*_key(place), *more),
             )
-        for row in _chunked(rows):
-            yield codec.load_entry(place, row)
+        while chunk := rows.fetchmany(_ROWS_READ):
+            for row in chunk:
+                yield codec.load_entry(place, row)
 
     # -- what came of it -------------------------------------------------------------------------
 
@@ -275,12 +278,6 @@ def read(folder: Path) -> list[Cell]:
     """The finished cells of a run folder.  ``UsageError`` where there is no readable run."""
     with Log(folder) as log:
         return log.cells()
-
-
-def _chunked(rows: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-    """Rows one by one, fetched many at a time."""
-    while chunk := rows.fetchmany(512):
-        yield from chunk
 
 
 def _key(place: Place) -> tuple[str, int, int]:

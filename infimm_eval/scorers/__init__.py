@@ -7,14 +7,17 @@ a model or a run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from infimm_eval.types import Record, Sample, Score, Scorer, Scoring
+from infimm_eval.types import Record, Sample, Score, Scoring
 
 
-def each(judge: Callable[[Record], Score]) -> Scorer:
-    """Lift a rule for one record to a scorer: most rulers look at one answer at a time."""
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A ruler that looks at one answer at a time, as most do: several share one reading of the
+    log."""
 
-    def score(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        return Scoring([judge(record) for record in records])
+    judge: Callable[[Record], Score]
 
-    return score
+    def __call__(self, records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
+        return Scoring([self.judge(record) for record in records])

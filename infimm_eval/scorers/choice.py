@@ -18,8 +18,8 @@ from collections.abc import Callable, Collection, Mapping
 from string import ascii_uppercase
 from typing import TypeAlias
 
-from infimm_eval.scorers import each
-from infimm_eval.types import Content, Image, Record, Sample, Score, Scorer
+from infimm_eval.scorers import Each
+from infimm_eval.types import Content, Image, Record, Sample, Score
 
 Options: TypeAlias = Mapping[str, str]
 """Letter to text, in order."""
@@ -28,8 +28,8 @@ Reading: TypeAlias = Callable[[str, Options], str]
 """What was said, and the options, to a letter or ""."""
 
 
-def ruler(read: Reading) -> Scorer:
-    return each(lambda record: compare(hear(record, read), record.sample))
+def ruler(read: Reading) -> Each:
+    return Each(lambda record: compare(hear(record, read), record.sample))
 
 
 def compare(heard: str, sample: Sample) -> Score:

@@ -15,12 +15,9 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from infimm_eval.scorers import Each
 from infimm_eval.scorers.choice import Options, hear, options_of
 from infimm_eval.types import Record, Sample, Score, Scoring
-
-
-def official(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-    return Scoring([_judge(record) for record in records])
 
 
 def official_seed42(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
@@ -48,6 +45,9 @@ def _judge(record: Record) -> Score:
         return Score(None, read_as)
     value = float(agrees(heard_all, sample.references))
     return Score(value, read_as, parts={"expected": value})
+
+
+official = Each(_judge)
 
 
 def _compare(heard: str, sample: Sample, *, parsed: bool) -> Score:

@@ -14,10 +14,11 @@ All dialects agree on the count (``agreement``) and differ in how texts are made
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
-from infimm_eval.types import Record, Sample, Score, Scorer, Scoring
+from infimm_eval.scorers import Each
+from infimm_eval.types import Record, Score
 
 
 def agreement(said: str, people: Sequence[str]) -> float:
@@ -62,26 +63,24 @@ def unmarked(text: str) -> str:
 def ruler(
     comparable: Callable[[str], str],
     verbatim: Callable[[Sequence[str]], bool] | None = None,
-) -> Scorer:
+) -> Each:
     """VQA accuracy over texts made ``comparable``; where ``verbatim`` says so of the (stripped)
     references, over the texts as they are.  Without references an answer stays unscored."""
 
-    def score(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        comparable_once = cache(comparable)  # two million answers, few of them different
+    # Two million answers, few of them different.
+    comparable_once = lru_cache(maxsize=2**16)(comparable)
 
-        def one(record: Record) -> Score:
-            people = record.sample.references
-            read: Callable[[str], str] = comparable_once
-            if verbatim is not None and verbatim([one_line(person) for person in people]):
-                read = one_line
-            said = read(record.text)
-            if not people:
-                return Score(None, said)
-            return Score(agreement(said, [read(person) for person in people]), said)
+    def score(record: Record) -> Score:
+        people = record.sample.references
+        read: Callable[[str], str] = comparable_once
+        if verbatim is not None and verbatim([one_line(person) for person in people]):
+            read = one_line
+        said = read(record.text)
+        if not people:
+            return Score(None, said)
+        return Score(agreement(said, [read(person) for person in people]), said)
 
-        return Scoring([one(record) for record in records])
-
-    return score
+    return Each(score)
 
 
 def unanimous(people: Sequence[str]) -> bool:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from infimm_eval.scorers import each
+from infimm_eval.scorers import Each
 from infimm_eval.scorers.vqa import unmarked
-from infimm_eval.types import Record, Score, Scorer
+from infimm_eval.types import Record, Score
 
 
 def read_official(text: str) -> str:
@@ -35,7 +35,7 @@ def read_vlmevalkit(text: str) -> str:
     return heard[0] if len(heard) == 1 else ""
 
 
-def ruler(read: Callable[[str], str]) -> Scorer:
+def ruler(read: Callable[[str], str]) -> Each:
     """1 where ``read`` hears the reference, else 0; without a reference unscored."""
 
     def score(record: Record) -> Score:
@@ -45,7 +45,7 @@ def ruler(read: Callable[[str], str]) -> Scorer:
         right = record.sample.references[0].strip().lower()
         return Score(float(heard == right), heard, parsed=bool(heard))
 
-    return each(score)
+    return Each(score)
 
 
 official = ruler(read_official)
