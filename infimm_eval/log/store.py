@@ -24,7 +24,7 @@ FILE = "run.db"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, logliks TEXT, notes TEXT
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS cell (
     task TEXT, shots INTEGER, seed INTEGER, body TEXT NOT NULL, units BLOB,
     PRIMARY KEY (task, shots, seed)
