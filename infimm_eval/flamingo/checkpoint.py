@@ -33,7 +33,7 @@ _ALIASES = (
     (r"^vision_encoder\.blocks\.\d+\.attn\.rope\.", "vision_encoder.rope."),
 )
 _IGNORED = re.compile(r"\.rotary_emb\.inv_freq$")  # older saves hold it; it is recomputed
-_LISTED = 40  # keys named in one message
+_LISTED = 10  # keys of each kind named in one message
 _EMBEDDING, _HEAD = "lang_encoder.model.embed_tokens.weight", "lang_encoder.lm_head.weight"
 _ROPE = ("vision_encoder.rope.freqs_cos", "vision_encoder.rope.freqs_sin")
 _RESAMPLER_Q = "perceiver.layers.0.0.to_q.weight"
@@ -57,7 +57,8 @@ def load(
     is needed only where neither the config nor an inner width of 512 (8 heads) or 1536 (16) tells.
 
     UsageError, naming the file, for a folder that is not such a checkpoint, files cut off or
-    missing, keys missing, unexpected, misshaped or contradicting each other, and NaN weights.
+    missing, keys missing, unexpected, misshaped or contradicting each other, and weights that are
+    no finite numbers of `dtype`.
     """
     folder = _local(folder_or_hub_id, revision)
     files = weight_files(folder) if (folder / "config.json").is_file() else []
@@ -125,9 +126,13 @@ def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
         raise UsageError(f"{name} is neither a folder nor a hub id of the form owner/name")
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "pytorch_model*.bin", "tokenizer*", "*.model"]
+    wanted = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        if not any(folder.glob("model.safetensors*")):  # neither the one file nor an index
+            wanted = ["pytorch_model*.bin"]
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return folder
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UsageError(
@@ -164,47 +169,69 @@ def _with_heads(
 
 
 def _check_keys(model: Flamingo, found: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> None:
-    """One UsageError that lists every key without a place, every place without a key, and every
-    key of another shape."""
+    """One UsageError that counts the places without a key, the keys without a place and the keys
+    of another shape, and names the first of each."""
     wanted = {key: tuple(t.shape) for key, t in model.state_dict().items()}
-    missing = set(wanted) - set(_ROPE)
     tied = model.config.language.tie_word_embeddings
-    problems = []
-    for path, table in found.items():
-        for key, shape in table.items():
-            if _IGNORED.search(key):
-                continue
-            name = canonical(key, tied=tied)
-            missing.discard(name)
-            if name not in wanted:
-                problems.append(f"unexpected {key} in {path.name}")
-            elif shape != wanted[name]:
-                problems.append(f"{key} in {path.name} is {shape}, not {wanted[name]}")
-    problems += [f"missing model.{key}" for key in sorted(missing)]
-    if problems:
-        names = ", ".join(path.name for path in found)
-        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        listed = "; ".join(problems[:_LISTED] + more)
-        raise UsageError(f"{names} and config.json do not belong together: {listed}")
+    stored = {
+        f"{key} in {path.name}": (canonical(key, tied=tied), shape)
+        for path, table in found.items()
+        for key, shape in table.items()
+        if not _IGNORED.search(key)
+    }
+    names = {name for name, _ in stored.values()}
+    absent = set(wanted) - names
+    if names.isdisjoint(_ROPE):  # both tables can be computed; one alone was torn from the other
+        absent -= set(_ROPE)
+    problems = {
+        "missing": [f"model.{key}" for key in sorted(absent)],
+        "unexpected": [where for where, (name, _) in stored.items() if name not in wanted],
+        "of another shape": [
+            f"{where} is {shape}, not {wanted[name]}"
+            for where, (name, shape) in stored.items()
+            if shape != wanted.get(name, shape)
+        ],
+    }
+    if any(problems.values()):
+        files = ", ".join(path.name for path in found)
+        counted = "; ".join(_counted(kind, keys) for kind, keys in problems.items() if keys)
+        raise UsageError(f"{files} and config.json do not belong together: {counted}")
+
+
+def _counted(kind: str, keys: list[str]) -> str:
+    more = [f"and {len(keys) - _LISTED} more"] if len(keys) > _LISTED else []
+    return f"{len(keys)} {kind} ({', '.join(keys[:_LISTED] + more)})"
 
 
 def _read(
     files: list[Path], device: torch.device, dtype: torch.dtype, *, tied: bool
 ) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    first: dict[str, str] = {}
+    source: dict[str, str] = {}
     for path in files:
-        for key, stored in tensors(path):
-            if _IGNORED.search(key):
-                continue
-            name = canonical(key, tied=tied)
-            if not all(bound.isfinite() for bound in stored.aminmax()):
-                raise UsageError(f"{path}: {key} holds NaN or infinite numbers; download it again")
-            tensor = stored.to(device, dtype)
-            if name in state and not torch.equal(state[name], tensor):
-                raise UsageError(
-                    f"{path}: {key} and {first[name]} name one parameter and hold different numbers"
-                )
-            state.setdefault(name, tensor)
-            first.setdefault(name, key)
+        for keys, stored in tensors(path):
+            # Twins of one piece of memory are one parameter: it is looked at once.
+            named = {canonical(k, tied=tied): k for k in keys if not _IGNORED.search(k)}
+            for name, key in named.items():
+                tensor = _converted(stored, device, dtype, f"{path}: {key}")
+                if name not in state:
+                    state[name], source[name] = tensor, key
+                elif not torch.equal(state[name], tensor):
+                    raise UsageError(
+                        f"{path}: {key} and {source[name]} name one parameter and hold different "
+                        "numbers; keep the right one"
+                    )
     return state
+
+
+def _converted(stored: Tensor, device: torch.device, dtype: torch.dtype, where: str) -> Tensor:
+    tensor = stored.to(device, dtype)
+    if _finite(tensor):
+        return tensor
+    if _finite(stored):
+        raise UsageError(f"{where} holds numbers too large for {dtype}; load it with another dtype")
+    raise UsageError(f"{where} holds NaN or infinite numbers; download it again")
+
+
+def _finite(tensor: Tensor) -> bool:
+    return all(bound.isfinite() for bound in tensor.aminmax())

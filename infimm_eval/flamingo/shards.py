@@ -10,9 +10,10 @@ import math
 import pickle
 import struct
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ _DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+_READABLE = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES.values())
 _NAMES = (
     "model.safetensors.index.json",
     "model.safetensors",
@@ -32,6 +34,12 @@ _NAMES = (
     "pytorch_model.bin",
 )
 _LFS = b"version https://git-lfs"
+# A damaged byte leads torch's reader of pickles astray in all of these ways.
+_ASTRAY = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
+    *(RuntimeError, TypeError, ValueError),
+    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
+)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -42,13 +50,20 @@ def weight_files(folder: Path) -> list[Path]:
             continue
         if path.suffix != ".json":
             return [path]
-        files = sorted({folder / shard for shard in read_json(path).get("weight_map", {}).values()})
+        files = [folder / shard for shard in _shards(path)]
         if absent := [f.name for f in files if not f.is_file()]:
             raise UsageError(f"{path} names {', '.join(absent)}, not in the folder; download again")
-        if files:
-            return files
-        raise UsageError(f"{path} names no weight files; download it again")
+        return files
     raise UsageError(f"{folder} holds no weights; one of these was expected: {', '.join(_NAMES)}")
+
+
+def _shards(index: Path) -> list[str]:
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(n, str) for n in named.values()):
+        raise UsageError(f"{index} has no weight_map from keys to files; download it again")
+    if not named:
+        raise UsageError(f"{index} names no weight files; download it again")
+    return sorted(set(named.values()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -58,7 +73,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; a checkpoint folder needs it") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}); download it again") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds a {type(content).__name__}, not an object")
@@ -70,14 +87,12 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     _refuse_pointer(path)
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
-            return {key: tuple(entry["shape"]) for key, entry in _header(path, file)[0].items()}
-    return {
-        key: tuple(t.shape) for key, t in _unpickle(path, mmap=zipfile.is_zipfile(path)).items()
-    }
+            return {key: entry.shape for key, entry in _header(path, file)[0].items()}
+    return {key: tuple(tensor.shape) for key, tensor in _unpickle(path, mmap=True).items()}
 
 
-def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a weight file, in host memory of its own.
+def tensors(path: Path) -> Iterator[tuple[list[str], Tensor]]:
+    """Every tensor of a weight file, in host memory of its own, with all keys that name it.
 
     Safetensors are read one at a time.  A pickle is read whole and released tensor by tensor as
     the caller lets go, so that either way no byte is held twice.
@@ -86,22 +101,41 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         yield from _safetensors(path)
         return
     held = _unpickle(path, mmap=False)
-    for key in list(held):
-        yield key, held.pop(key)
+    for first, *twins in _twins(held):
+        for twin in twins:
+            del held[twin]
+        yield [first, *twins], held.pop(first)
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+def _twins(held: dict[str, Tensor]) -> list[list[str]]:
+    """The keys, those together that name one view of one piece of memory."""
+    groups = defaultdict(list)
+    for key, tensor in held.items():
+        groups[tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()].append(key)
+    return list(groups.values())
+
+
+def _safetensors(path: Path) -> Iterator[tuple[list[str], Tensor]]:
     # Not through a memory map: mapped pages count as resident beside the copies made of them.
     with path.open("rb") as file:
         entries, start = _header(path, file)
-        for key, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
-            tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
-            file.seek(start + entry["data_offsets"][0])
+        for key, entry in sorted(entries.items(), key=lambda item: item[1].first):
+            tensor = torch.empty(entry.shape, dtype=entry.dtype)
+            file.seek(start + entry.first)
             file.readinto(tensor.flatten().view(torch.uint8).numpy().data)
-            yield key, tensor
+            yield [key], tensor
 
 
-def _header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
+class _Entry(NamedTuple):
+    """A tensor in a safetensors file: its bytes are [first, last) after the table."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    first: int
+    last: int
+
+
+def _header(path: Path, file: BinaryIO) -> tuple[dict[str, _Entry], int]:
     """The file's table of tensors and where its data begins; UsageError if any of it is cut off.
 
     Layout: a little-endian u64 N, N bytes of JSON, then the data that the table's offsets count
@@ -112,33 +146,57 @@ def _header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     if 8 + length > size:
         raise UsageError(f"{path} is cut off ({size} bytes, not even its table); download it again")
     try:
-        entries = json.loads(file.read(length))
-    except ValueError:
-        raise UsageError(f"{path} is not a safetensors file; download it again") from None
-    entries.pop("__metadata__", None)
-    end = 8 + length + max((e["data_offsets"][1] for e in entries.values()), default=0)
+        table = json.loads(file.read(length))
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        raise UsageError(f"{path} is not a safetensors file; download it again")
+    entries = {k: _entry(path, k, given) for k, given in table.items() if k != "__metadata__"}
+    end = 8 + length + max((entry.last for entry in entries.values()), default=0)
     if end > size:
         raise UsageError(f"{path} is cut off ({size} of {end} bytes); download it again")
-    for key, entry in entries.items():
-        dtype, (first, last) = _DTYPES.get(entry["dtype"]), entry["data_offsets"]
-        if dtype is None:
-            raise UsageError(f"{path}: {key} is stored as {entry['dtype']}, not a floating type")
-        if last - first != math.prod(entry["shape"]) * dtype.itemsize:
-            raise UsageError(f"{path}: the size of {key} contradicts its shape; download it again")
     return entries, 8 + length
+
+
+def _entry(path: Path, key: str, given: Any) -> _Entry:
+    match given:
+        case {
+            "dtype": str(named),
+            "shape": [*shape],
+            "data_offsets": [int(first), int(last)],
+        } if first >= 0 and all(isinstance(n, int) and n >= 0 for n in shape):
+            if named not in _DTYPES:
+                raise UsageError(f"{path}: {key} is stored as {named}, not one of {_READABLE}")
+            dtype = _DTYPES[named]
+            if last - first == math.prod(shape) * dtype.itemsize:
+                return _Entry(dtype, tuple(shape), first, last)
+            raise UsageError(f"{path}: the size of {key} contradicts its shape; download it again")
+    raise UsageError(f"{path}: what it says of {key} is no safetensors entry; download it again")
 
 
 def _unpickle(path: Path, *, mmap: bool) -> dict[str, Tensor]:
     try:
+        mmap = mmap and zipfile.is_zipfile(path)  # saves of old torch are none
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
+    except _ASTRAY as error:
         reason = str(error).split("\n")[0].split(". ")[0][:120] or "it ends at once"
         raise UsageError(
             f"{path} is cut off or not a file of plain weights ({reason}); download it again"
         ) from None
-    strange = [k for k, v in held.items() if not isinstance(v, Tensor)] if held else ["nothing"]
-    if not isinstance(held, dict) or strange:
-        raise UsageError(f"{path} holds something other than tensors: {', '.join(strange[:3])}")
+    if not isinstance(held, dict) or not held:
+        what = "nothing" if held == {} else f"a {type(held).__name__}"
+        raise UsageError(f"{path} holds {what}, not tensors by name; save model.state_dict()")
+    for key, value in held.items():
+        if isinstance(value, dict):
+            raise UsageError(
+                f"{path} holds {key!r} and perhaps more of a training run, not tensors by name; "
+                "save the state dict in it alone"
+            )
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UsageError(f"{path} holds something other than tensors by name: {key!r}")
+        if value.dtype not in _DTYPES.values() or value.layout != torch.strided:
+            kind = f"{value.layout} {value.dtype}".replace("torch.", "").removeprefix("strided ")
+            raise UsageError(f"{path}: {key} is stored as {kind}, not one of {_READABLE}")
     return held
 
 

@@ -123,7 +123,7 @@ def test_shards_are_joined_and_a_missing_one_is_named(folder: Path, suffix: str)
     (folder / "model.safetensors").unlink()
     stem = {"safetensors": "model", "bin": "pytorch_model"}[suffix]
     names = [f"{stem}-{i}-of-3.{suffix}" for i in (1, 2, 3)]
-    index = {}
+    index: dict[str, str] = {}
     for i, name in enumerate(names):
         part = {k: state[k] for k in list(state)[i::3]}
         index |= dict.fromkeys(part, name)
@@ -139,7 +139,7 @@ def test_shards_are_joined_and_a_missing_one_is_named(folder: Path, suffix: str)
         load(folder)
 
 
-def test_every_key_that_does_not_fit_is_listed(folder: Path) -> None:
+def test_keys_that_do_not_fit_are_named_by_kind(folder: Path) -> None:
     def spoil(state: dict[str, Tensor]) -> None:
         del state["model.perceiver.norm.bias"], state[f"{LAYER}.0.decoder_layer.mlp.up_proj.weight"]
         state["model.extra"] = torch.zeros(2)
@@ -151,13 +151,23 @@ def test_every_key_that_does_not_fit_is_listed(folder: Path) -> None:
     message = str(caught.value)
     for part in (
         "model.safetensors and config.json do not belong together",
-        "unexpected model.extra",
-        "model.lang_encoder.model.norm.weight in model.safetensors is (7,), not (64,)",
-        "missing model.perceiver.norm.bias",
-        f"missing {LAYER}.0.decoder_layer.mlp.up_proj.weight",
+        f"2 missing ({LAYER}.0.decoder_layer.mlp.up_proj.weight, model.perceiver.norm.bias)",
+        "1 unexpected (model.extra in model.safetensors)",
+        "1 of another shape (model.lang_encoder.model.norm.weight in model.safetensors is (7,), "
+        "not (64,))",
     ):
         assert part in message
     assert "\n" not in message
+
+
+def test_each_kind_of_misfit_is_counted_where_there_are_many(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"cross_attn_every_n_layers": 3}))
+    with pytest.raises(UsageError) as caught:
+        load(folder)
+    for part in ("11 missing (", "22 unexpected (", ".gated_cross_attn_layer.", "and 12 more"):
+        assert part in str(caught.value)
+    assert len(str(caught.value)) < 4000
 
 
 def test_recomputed_tables_of_older_saves_are_passed_over(folder: Path) -> None:
@@ -178,11 +188,25 @@ def test_rope_tables_are_used_as_stored_and_computed_where_absent(folder: Path) 
     assert same(small(), load(folder))
 
 
+@pytest.mark.parametrize("name", ["freqs_cos", "freqs_sin"])
+def test_one_rope_table_without_the_other_is_refused(folder: Path, name: str) -> None:
+    rewrite(folder, lambda state: state.pop(f"model.vision_encoder.rope.{name}"))
+    with pytest.raises(UsageError, match=rf"1 missing \(model.vision_encoder.rope.{name}\)"):
+        load(folder)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_weights_that_are_not_numbers_are_refused(folder: Path, number: float) -> None:
     rewrite(folder, lambda state: state["model.perceiver.latents"].view(-1)[3:4].fill_(number))
     with pytest.raises(UsageError, match=r"model.safetensors: model.perceiver.latents holds NaN"):
         load(folder)
+
+
+def test_weights_too_large_for_the_dtype_asked_for_are_refused(folder: Path) -> None:
+    rewrite(folder, lambda state: state["model.perceiver.latents"].view(-1)[3:4].fill_(1e5))
+    assert load(folder, dtype=torch.bfloat16).perceiver.latents.isfinite().all()
+    with pytest.raises(UsageError, match=r"latents holds numbers too large for torch.float16; loa"):
+        load(folder, dtype=torch.float16)
 
 
 def _cut(path: Path, keep: float) -> None:
@@ -228,6 +252,26 @@ def test_a_folder_that_is_no_checkpoint_is_named(folder: Path, tmp_path: Path) -
         load(folder)
     with pytest.raises(UsageError, match="neither a folder nor a hub id"):
         load(tmp_path / "nowhere" / "at" / "all")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_hub_is_asked_for_one_format_of_the_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def give(owner_and_name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        asked.extend(allow_patterns)
+        return str(folder)
+
+    if name.endswith(".bin"):
+        torch.save(stored(folder), folder / name)
+        (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", give)
+    assert same(small(), load("a/b", revision="c"))
+    assert ("pytorch_model*.bin" in asked) == name.endswith(".bin")
 
 
 def test_a_hub_that_gives_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
