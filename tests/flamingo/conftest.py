@@ -46,3 +46,15 @@ def words(text: str) -> tokenizers.Tokenizer:
 @pytest.fixture
 def wordwise() -> Tokenizer:
     return Tokenizer(words("what is this ? a red cat blue dog question: answer:"))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, wordwise: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small published checkpoint, Auto classes registered, its picture in this directory."""
+    from infimm_eval.flamingo import hf
+    from tests.flamingo.card import write_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hf.register()
+    return write_checkpoint(tmp_path, wordwise)

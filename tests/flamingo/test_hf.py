@@ -14,77 +14,15 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 
+import infimm_eval
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Flamingo, FlamingoConfig, hf
-from infimm_eval.flamingo.checkpoint import save_pretrained
+from infimm_eval.flamingo import gather_pictures, hf
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf import InfiMM, InfiMMProcessor
-from infimm_eval.flamingo.processor import Processor
-from infimm_eval.flamingo.tokenizer import Tokenizer
+from tests.flamingo.card import PROMPT, model_of, processor_of
 
+DEMO = Path(infimm_eval.__file__).parent / "demo" / "checkpoint"
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "zephyr_tiny"
-PROMPTS = GOLDEN.parent / "processor" / "prompts.json"
-VISUAL = {"image_size": 28, "layers": 1, "width": 32, "head_width": 16, "patch_size": 14}
-LANGUAGE = {
-    "model_type": "mistral",
-    "vocab_size": 40,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "sliding_window": 64,
-    "pad_token_id": 2,
-}
-CONFIG = {
-    "architectures": ["InfiMMZephyrModel"],
-    "auto_map": {"AutoModelForCausalLM": "modeling_infimm_zephyr.InfiMMZephyrModel"},
-    "model_type": "infimm-zephyr",
-    "torch_dtype": "bfloat16",
-    "cross_attn_every_n_layers": 2,
-    "image_token_id": 4,
-    "eoc_token_id": 3,
-    "visual": VISUAL,
-    "language": LANGUAGE,
-}
-PREPROCESSOR = {
-    "auto_map": {"AutoProcessor": "processing_infimm_zephyr.InfiMMZephyrProcessor"},
-    "image_size": 28,
-}
-PROMPT = [{"role": "user", "content": [{"image": "cat.png"}, "Please explain this image to me."]}]
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, wordwise: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of random weights, and a picture beside it in the working directory."""
-    torch.manual_seed(0)
-    folder = tmp_path / "infimm-small"
-    model = Flamingo(FlamingoConfig.from_dict(CONFIG))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("_gate"):
-                parameter.fill_(2)
-            elif (parameter.ndim == 2 and name.startswith("perceiver")) or "gated" in name:
-                parameter.mul_(8)
-    save_pretrained(model, folder)
-    wordwise.raw.save(str(folder / "tokenizer.json"))
-    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "pad_token": "</s>"}')
-    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "cat.png")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    hf.register()
-    return folder
-
-
-def processor_of(checkpoint: Path, **options: Any) -> Any:
-    return AutoProcessor.from_pretrained(checkpoint, **options)  # type: ignore[no-untyped-call]
-
-
-def model_of(checkpoint: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")
 
 
 def test_the_quick_start_runs_as_printed(checkpoint: Path) -> None:
@@ -113,7 +51,7 @@ def test_registering_is_explicit_and_may_be_repeated(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hf.register()
-    assert type(AutoConfig.from_pretrained(checkpoint)) is hf.InfiMMConfig
+    assert isinstance(AutoConfig.from_pretrained(checkpoint), hf.InfiMMConfig)
 
     for auto in (AutoConfig, AutoModelForCausalLM, AutoProcessor):
         monkeypatch.setattr(auto, "register", None)
@@ -176,31 +114,6 @@ def test_a_conversation_is_answered_alike_alone_and_in_a_batch(
     assert torch.equal(together, torch.stack(alone))
 
 
-def test_rows_of_different_length_end_in_slots_of_zeros(checkpoint: Path) -> None:
-    processor = processor_of(checkpoint)
-    two = [{"role": "user", "content": [{"image": "cat.png"}, {"image": "cat.png"}]}]
-    none = [{"role": "user", "content": []}]
-    pictures = processor([PROMPT, two, none])["batch_images"]
-    assert pictures.shape == (3, 2, 1, 3, 28, 28)
-    assert torch.equal(pictures[1, 0], pictures[1, 1]) and torch.equal(
-        pictures[0, 0], pictures[1, 0]
-    )
-    assert not pictures[0, 1].any() and not pictures[2].any()
-
-
-def test_without_a_picture_there_is_a_black_one_that_nobody_encodes(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    processor, model = processor_of(checkpoint), model_of(checkpoint)
-    inputs = processor([{"role": "user", "content": "what is this ?"}])
-    assert inputs["batch_images"].shape == (1, 1, 1, 3, 28, 28)
-    assert inputs["batch_images"][0, 0, 0, :, 0, 0].tolist() == pytest.approx(
-        [-1.7922625542, -1.7520971298, -1.4802198410]
-    )
-    monkeypatch.setattr(model.model, "encode_images", None)
-    model.generate(**inputs, min_generation_length=1, max_generation_length=2)
-
-
 def test_an_ended_answer_shows_its_end_and_is_padded(checkpoint: Path) -> None:
     processor, model = processor_of(checkpoint), model_of(checkpoint)
     table = model.model.lang_encoder.lm_head.weight
@@ -214,57 +127,98 @@ def test_an_ended_answer_shows_its_end_and_is_padded(checkpoint: Path) -> None:
     assert set(after) == {2}
 
 
-def test_pictures_leave_with_the_turns_that_held_them(checkpoint: Path) -> None:
-    settings = '{"model_max_length": 40, "eos_token": "</s>"}'
-    (checkpoint / "tokenizer_config.json").write_text(settings)
-    processor = processor_of(checkpoint)
-    red, blue = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
-    said = [
-        {"role": "user", "content": [{"image": red}, "what is this ? " * 9]},
-        {"role": "assistant", "content": "red"},
-        {"role": "user", "content": [{"image": blue}, "what is this ?"]},
-    ]
-    inputs = processor(said)
-    assert inputs["input_ids"].eq(4).sum() == 1
-    assert torch.equal(inputs["batch_images"], processor(said[2:])["batch_images"])
-
-
-def test_faithful_repeats_what_the_assistant_said(checkpoint: Path) -> None:
-    said = [*PROMPT, {"role": "assistant", "content": "a cat"}]
-    plain, faithful = (
-        processor_of(checkpoint, faithful=flag)(said)["input_ids"][0].tolist()
-        for flag in (False, True)
-    )
-    assert len(faithful) > len(plain)
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("options", "message"),
     [
-        ([{"text": "hello"}, "world"], r"not {'text': 'hello'}"),
-        ([{"image": "dog.png"}], r"dog\.png: there is no such file"),
+        ({"do_sample": True}, "leave out do_sample"),
+        ({"temperature": 0.5}, "without temperature; known: num_beams"),
+        ({"num_return_sequences": 3}, "without num_return_sequences"),
+        ({"max_new_tokens": 9}, "max_generation_length for min_new_tokens and max_new_tokens"),
+        ({"max_generation_length": None}, "needs max_generation_length"),
+        ({"batch_images": torch.zeros(1, 3, 28, 28)}, r"should be \(B, I, 1, 3, H, W\)"),
+        ({"batch_images": torch.zeros(2, 1, 1, 3, 28, 28)}, "with B 1, not"),
     ],
 )
-def test_content_that_cannot_be_shown_is_named(
-    checkpoint: Path, content: list[Any], message: str
+def test_a_wish_that_cannot_be_met_is_refused(
+    checkpoint: Path, options: dict[str, Any], message: str
 ) -> None:
+    inputs = dict(processor_of(checkpoint)(PROMPT)) | {"max_generation_length": 2}
     with pytest.raises(UsageError, match=message):
-        processor_of(checkpoint)([{"role": "user", "content": content}])
+        model_of(checkpoint).generate(**inputs | options)
 
 
-def test_what_is_not_built_is_refused(checkpoint: Path) -> None:
-    processor, model = processor_of(checkpoint), model_of(checkpoint)
-    inputs = processor(PROMPT)
-    lengths = {"min_generation_length": 0, "max_generation_length": 2}
-    with pytest.raises(UsageError, match="do_sample"):
-        model.generate(**inputs, **lengths, do_sample=True)
-    with pytest.raises(UsageError, match=r"should be \(B, I, 1, 3, H, W\)"):
-        model.generate(**dict(inputs) | {"batch_images": torch.zeros(1, 3, 28, 28)}, **lengths)
+def test_a_way_of_loading_that_is_not_built_is_refused(checkpoint: Path) -> None:
     with pytest.raises(UsageError, match="without load_in_8bit"):
         InfiMM.from_pretrained(checkpoint, load_in_8bit=True)
     everywhere: Any = {"": 0}
     with pytest.raises(UsageError, match="one device"):
         InfiMM.from_pretrained(checkpoint, device_map=everywhere)
+    with pytest.raises(UsageError, match=r"Flamingo\(flamingo\.FlamingoConfig"):
+        AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.from_pretrained(checkpoint)
+        )
+
+
+def test_a_changed_configuration_is_refused_and_a_stated_dtype_obeyed(checkpoint: Path) -> None:
+    load: Any = AutoModelForCausalLM.from_pretrained
+    config = AutoConfig.from_pretrained(checkpoint)
+    config.dtype = torch.float32
+    assert load(checkpoint, config=config).dtype == torch.float32
+    config.cross_attn_every_n_layers = 1
+    with pytest.raises(UsageError, match=r"differs in cross_attn_every_n_layers; change the file"):
+        load(checkpoint, config=config)
+    with pytest.raises(UsageError, match="differs in image_token_id"):
+        load(checkpoint, image_token_id=3)
+    with pytest.raises(UsageError, match="differs in attn_implementation"):
+        load(checkpoint, attn_implementation="eager")
+    text: Any = "config.json"
+    with pytest.raises(UsageError, match="should come from AutoConfig, not a str"):
+        InfiMM.from_pretrained(checkpoint, config=text)
+
+
+def test_the_number_of_heads_may_be_told(checkpoint: Path) -> None:
+    assert model_of(checkpoint).model.config.resampler.heads == 8
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, resampler_heads=16)
+    assert model.model.config.resampler.heads == 16
+
+
+def test_logits_are_the_flamingos_own_and_can_be_learnt_from(checkpoint: Path) -> None:
+    processor, model = processor_of(checkpoint), model_of(checkpoint)
+    inputs = processor([PROMPT, [{"role": "user", "content": "what is this ?"}]])
+    logits = model(**inputs).logits
+    latents = model.model.encode_images(inputs["batch_images"][:1, 0, 0])
+    direct = model.model(
+        inputs["input_ids"], inputs["attention_mask"], *gather_pictures(latents, [[0], []])
+    )
+    assert torch.equal(logits, direct)
+    logits.sum().backward()
+    assert model.model.perceiver.latents.grad.any()
+    with pytest.raises(UsageError, match="without labels"):
+        model(**inputs, labels=inputs["input_ids"])
+
+
+def test_equal_pictures_are_encoded_once_and_zeros_between_pictures_are_one(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(checkpoint)
+    red, blue, none = torch.full((3, 28, 28), 0.5), torch.full((3, 28, 28), -1.0), torch.zeros(())
+    slots = [[red, blue, red], [none, red, none], [none, none, none], [blue, blue, blue]]
+    images = torch.stack([torch.stack([p.expand(3, 28, 28) for p in row]) for row in slots])
+    ids = torch.tensor([[1, 4, 4, 4], [1, 4, 4, 5], [1, 4, 5, 5], [1, 5, 5, 5]])
+    encoded: list[torch.Tensor] = []
+    own = model.model.encode_images
+
+    def encode(pictures: torch.Tensor) -> torch.Tensor:
+        encoded.extend(pictures)
+        latents: torch.Tensor = own(pictures)
+        return latents
+
+    monkeypatch.setattr(model.model, "encode_images", encode)
+    logits = model(ids, torch.ones_like(ids), images[:, :, None]).logits
+    assert [picture[0, 0, 0].item() for picture in encoded] == [0.5, -1.0, 0.0]
+    rows = [[0, 1, 0], [2, 0], [], []]
+    direct = model.model(ids, None, *gather_pictures(own(torch.stack(encoded)), rows))
+    assert torch.allclose(logits, direct, atol=1e-5)
 
 
 def test_a_name_that_is_neither_folder_nor_cached_says_so(checkpoint: Path) -> None:
@@ -272,20 +226,51 @@ def test_a_name_that_is_neither_folder_nor_cached_says_so(checkpoint: Path) -> N
         InfiMM.from_pretrained("Infi-MM/nothing", local_files_only=True)
 
 
-def test_saving_writes_the_original_layout_back(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_saved_is_loaded_again_dtype_included(
+    checkpoint: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    for place, source in (("stated", checkpoint), ("unstated", DEMO)):
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        model.save_pretrained(tmp_path / place, safe_serialization=True)
+        again: Any = AutoModelForCausalLM.from_pretrained(tmp_path / place)
+        assert again.dtype == dtype
+        weights = again.state_dict()
+        assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
+    written, read = (
+        json.loads((folder / "config.json").read_text())
+        for folder in (tmp_path / "stated", checkpoint)
+    )
+    assert list(written.items()) == list((read | {"torch_dtype": str(dtype)[6:]}).items())
+
+
+def test_saving_otherwise_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     model = model_of(checkpoint)
-    model.save_pretrained(tmp_path / "again")
-    for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "again" / name).read_bytes() == (checkpoint / name).read_bytes()
+    with pytest.raises(UsageError, match="leave out safe_serialization"):
+        model.save_pretrained(tmp_path / "again", safe_serialization=False)
+    with pytest.raises(UsageError, match="without max_shard_size"):
+        model.save_pretrained(tmp_path / "again", max_shard_size="5GB")
 
 
-@pytest.mark.skipif(not PROMPTS.is_file(), reason="the golden prompts are not here")
-def test_decoding_is_the_originals(zephyr: Tokenizer) -> None:
-    golden = json.loads(PROMPTS.read_text())
-    ids = next(case["input_ids"] for case in golden["cases"] if case["name"] == "readme_example")
-    processor = InfiMMProcessor(Processor(zephyr))
-    assert processor.batch_decode([ids], True) == golden["decode"]["skip_special"]
-    assert processor.decode(ids, True) == zephyr.decode(ids)
+KINDS = ["infimm", "infimm-vicuna", "infimm-vicuna13b", "infimm-llama", "infimm-llama13b"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_name_that_a_checkpoint_may_have_is_known(checkpoint: Path, kind: str) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": kind}))
+    assert isinstance(model_of(checkpoint), InfiMM)
+    assert isinstance(processor_of(checkpoint), InfiMMProcessor)
+
+
+def test_the_demo_model_opens_like_any_other() -> None:
+    hf.register()
+    processor, model = processor_of(DEMO), model_of(DEMO)
+    inputs = processor(
+        [{"role": "user", "content": [{"image": Image.new("RGB", (64, 64), "red")}, "a"]}]
+    )
+    ids = model.generate(**inputs, max_generation_length=3)
+    assert isinstance(processor, InfiMMProcessor) and 1 <= ids.shape[1] <= 3
 
 
 SEARCHES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -312,3 +297,16 @@ def test_ids_are_those_of_the_original_code(batch: str, search: str) -> None:
     least, options = SEARCHES[search]
     ids = model_of(GOLDEN).generate(inputs, mask, pixels, least, 16, **options)
     assert ids.tolist() == expected.tolist()
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden checkpoint is not here")
+@pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
+def test_logits_are_those_of_the_original_code(batch: str) -> None:
+    hf.register()
+    with np.load(GOLDEN / "golden.npz") as golden:
+        inputs, mask, pixels, expected = (
+            torch.from_numpy(golden[f"{batch}.{name}"])
+            for name in ("input_ids", "attention_mask", "pixel_values", "logits")
+        )
+    logits = model_of(GOLDEN)(inputs, mask, pixels).logits
+    assert torch.allclose(logits[mask.bool()], expected[mask.bool()], atol=1e-3)
