@@ -120,7 +120,7 @@ def beam_search(
     rule: LengthRule,
 ) -> list[Generated]:
     """The best of `beams` hypotheses for every prompt."""
-    from infimm_eval.flamingo.generation import Generated
+    from infimm_eval.flamingo.generation import Generated, check_score
 
     K, device = beams, prompts.ids_BT.device
     # The last token of an answer is never fed back.
@@ -139,10 +139,12 @@ def beam_search(
     for produced in range(max(prompts.limits)):
         chosen = _best(prompts, logits_RKY, total_RK, produced)
         moves: list[list[_Move]] = []
+        gone = []
         for r, (b, candidates) in enumerate(zip(of_row, chosen, strict=True)):
             if b is None:
                 moves.append([_Move(NEVER, 0, 0)] * K)
                 continue
+            check_score(candidates[0].total, b)
             picked = _advance(b, candidates, paths[b], prompts, searches[b], rule, K)
             moves.append(picked)
             paths[b] = [[*paths[b][m.beam], m.token] for m in picked]
@@ -154,10 +156,12 @@ def beam_search(
                 done = True
             if done:
                 of_row[r] = None
-                cache.free([r])
+                gone.append(r)
         running = [r for r, b in enumerate(of_row) if b is not None]
         if not running:
             break
+        if gone:
+            cache.free(gone)
         if len(running) <= len(of_row) // 2:
             cache.select(running)
             tree.select(running)

@@ -47,6 +47,7 @@ class Cache:
             for _ in config.gated_layers
         ]
         self.flags_R = torch.zeros(rows, device=device, dtype=dtype)
+        self._all = torch.arange(rows, device=device)
         self.lengths = [0] * rows
 
     def __len__(self) -> int:
@@ -60,10 +61,9 @@ class Cache:
         self, layer: int, rows: Tensor | None, at_BT: Tensor, k_BGTd: Tensor, v_BGTd: Tensor
     ) -> None:
         """Puts T new keys and values of each row at its places `at_BT`."""
-        if rows is None:
-            rows = torch.arange(len(self), device=at_BT.device)
-        self.keys[layer][rows[:, None], :, at_BT] = k_BGTd.transpose(1, 2)
-        self.values[layer][rows[:, None], :, at_BT] = v_BGTd.transpose(1, 2)
+        rows = self._all if rows is None else rows
+        for kept, new in ((self.keys[layer], k_BGTd), (self.values[layer], v_BGTd)):
+            kept[rows[:, None], :, at_BT] = new.transpose(1, 2).to(kept.dtype)
 
     def read(self, layer: int, rows: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Keys and values of places 0..length-1: a view of all rows, a copy of some."""
@@ -77,15 +77,17 @@ class Cache:
     def see(self, gate: int, rows: Tensor | None, seen: Seen) -> None:
         where = slice(None) if rows is None else rows
         k, v = self.pictures[gate]
-        k[where], v[where] = seen
+        k[where], v[where] = (new.to(k.dtype) for new in seen)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps these rows in this order; a row named twice is copied."""
         index = torch.tensor(rows, device=self.flags_R.device)
-        self.keys = [t[index] for t in self.keys]
-        self.values = [t[index] for t in self.values]
+        for layers in (self.keys, self.values):  # one layer's old rows at a time beside the new
+            for i, kept in enumerate(layers):
+                layers[i] = kept[index]
         self.pictures = [Seen(k[index], v[index]) for k, v in self.pictures]
         self.flags_R = self.flags_R[index]
+        self._all = torch.arange(len(index), device=index.device)
         self.lengths = [self.lengths[r] for r in rows]
 
     def free(self, rows: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ Shapes: B prompts, T tokens, I pictures, V latents, D their width, R cache rows,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,9 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infimm_eval.errors import UsageError, unknown
+from infimm_eval.errors import MachineryError, UsageError, unknown
 from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.model import Flamingo, packing
+from infimm_eval.flamingo.model import Flamingo
+from infimm_eval.flamingo.reading import check_batch, pack, read_after
 
 Stop = Callable[[int, Sequence[int]], bool]
 """(prompt's index in the batch, its new ids so far) -> whether the answer is complete."""
@@ -48,6 +50,7 @@ class Prompts:
     limits: list[int]
     least: int
     eos: frozenset[int]
+    ends: Tensor
     banned: Tensor
     stop: Stop | None
     prefixes: Sequence[Cache | None] = ()
@@ -63,8 +66,8 @@ class Prompts:
     def forbid(self, scores: Tensor, produced: int) -> Tensor:
         """Banned tokens, and the end before `least` tokens, become impossible, (..., Y)."""
         scores.index_fill_(-1, self.banned, -torch.inf)
-        if produced < self.least and self.eos:
-            scores[..., list(self.eos)] = -torch.inf
+        if produced < self.least:
+            scores.index_fill_(-1, self.ends, -torch.inf)
         return scores
 
     def finish(self, row: int, ids: Sequence[int]) -> Literal["stop", "length"] | None:
@@ -110,7 +113,8 @@ def generate(
     `prefixes` names, for each prompt, a one-row cache that already holds its beginning, or None;
     see `read_after`.
 
-    UsageError if prompt and answer exceed the model's positions or an option is unknown.
+    UsageError if prompt and answer exceed the model's positions, the parts of the batch do not
+    belong together or an option is unknown; MachineryError where the model's scores are no numbers.
     """
     from infimm_eval.flamingo.beams import LENGTH_RULES, beam_search
 
@@ -118,22 +122,30 @@ def generate(
         raise unknown("beam_length_rule", beam_length_rule, LENGTH_RULES)
     if num_beams < 1:
         raise UsageError(f"num_beams is {num_beams}; it counts from 1")
+    if early_stopping not in (True, False, "never"):
+        raise unknown("early_stopping", str(early_stopping), ["True", "False", "never"])
     config = model.config
     eos = frozenset(config.language.eos_ids if eos_ids is None else eos_ids)
     if banned_ids is None:
         banned_ids = {config.image_token_id, config.eoc_token_id} - eos
     B, T = ids_BT.shape
-    one = isinstance(max_new_tokens, int)
     packed_BT, lengths = pack(ids_BT, mask_BT)
+    check_batch(lengths, latents_BIVD, n_images_B, prefixes)
+    limits = list(max_new_tokens) if isinstance(max_new_tokens, Sequence) else [max_new_tokens] * B
+    if len(limits) != B:
+        raise UsageError(f"{B} prompts came with max_new_tokens for {len(limits)}")
+    if not B:
+        return []
     prompts = Prompts(
         packed_BT,
         lengths,
         padded=T,
         latents_BIVD=latents_BIVD,
         n_images_B=n_images_B,
-        limits=[max_new_tokens] * B if one else list(max_new_tokens),  # type: ignore[list-item, arg-type]
+        limits=limits,
         least=min_new_tokens,
         eos=eos,
+        ends=torch.tensor(sorted(eos), dtype=torch.long, device=ids_BT.device),
         banned=torch.tensor(sorted(banned_ids), dtype=torch.long, device=ids_BT.device),
         stop=stop,
         prefixes=prefixes,
@@ -147,77 +159,13 @@ def generate(
     return beam_search(model, prompts, num_beams, length_penalty, early_stopping, rule)
 
 
-def pack(ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, list[int]]:
-    """Padding, wherever it is, moves to the right; returns ids and lengths."""
-    if mask_BT is None:
-        return ids_BT, [ids_BT.shape[1]] * len(ids_BT)
-    order_BT, lengths_B = packing(mask_BT)
-    lengths: list[int] = lengths_B.tolist()
-    return ids_BT.gather(1, order_BT)[:, : max(lengths)], lengths
-
-
-def read_after(
-    prefixes: Sequence[Cache | None],
-    model: Flamingo,
-    cache: Cache,
-    ids_BT: Tensor,
-    lengths: Sequence[int],
-    latents_BIVD: Tensor | None,
-    n_images_B: Tensor | None,
-    rows: Sequence[int] | None = None,
-) -> Tensor:
-    """`model.prefill` into empty rows, but what row 0 of a prompt's prefix holds, its first tokens
-    and pictures, is copied and not computed again.  No prefixes at all: it is `model.prefill`.
-
-    A prefix is shorter than its prompt and was read with the prompt's flag: where the prompt has a
-    picture tag and the prefix none, the prefix's `flags_R` was set to 1 before it was filled.
-    """
-    if not any(prefix is not None for prefix in prefixes):
-        return model.prefill(cache, ids_BT, lengths, latents_BIVD, n_images_B, rows=rows)
-    to = range(len(cache)) if rows is None else rows
-    for prefix in {id(p): p for p in prefixes if p is not None}.values():
-        of = [r for r, p in zip(to, prefixes, strict=True) if p is prefix]
-        cache.adopt(of, prefix, [0] * len(of))
-    held = [0 if prefix is None else prefix.lengths[0] for prefix in prefixes]
-    left = [length - done for length, done in zip(lengths, held, strict=True)]
-    if max(held) + max(left) > cache.capacity:
-        # Side by side, the padding behind a long prefix would not fit: like with like instead.
-        logits: dict[int, Tensor] = {}
-        for done in set(held):
-            of = [i for i, h in enumerate(held) if h == done]
-            part = read_after(
-                [prefixes[i] for i in of],
-                model,
-                cache,
-                ids_BT[of, : max(lengths[i] for i in of)],
-                [lengths[i] for i in of],
-                None if latents_BIVD is None else latents_BIVD[of],
-                None if n_images_B is None else n_images_B[of],
-                [to[i] for i in of],
-            )
-            logits |= dict(zip(of, part, strict=True))
-        return torch.stack([logits[i] for i in range(len(held))])
-    held_B1 = torch.tensor(held, device=ids_BT.device)[:, None]
-    place_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand_as(ids_BT)
-    tags_BT = ids_BT == model.config.image_token_id
-    shown_B = (tags_BT & (place_BT < held_B1)).sum(dim=1)
-    if latents_BIVD is not None and n_images_B is None:
-        n_images_B = torch.full_like(shown_B, latents_BIVD.shape[1])
-    return model.prefill(
-        cache,
-        _without_first(ids_BT, held_B1[:, 0])[:, : max(left)],
-        left,
-        None if latents_BIVD is None else _without_first(latents_BIVD, shown_B),
-        None if n_images_B is None else n_images_B - shown_B,
-        rows=rows,
-    )
-
-
-def _without_first(x_BN: Tensor, n_B: Tensor) -> Tensor:
-    """(B, N, ...) with each row moved n places to the front; what moves in behind is arbitrary."""
-    rows_B1 = torch.arange(len(x_BN), device=x_BN.device)[:, None]
-    place_BN = torch.arange(x_BN.shape[1], device=x_BN.device) + n_B[:, None]
-    return x_BN[rows_B1, place_BN.clamp(max=max(0, x_BN.shape[1] - 1))]
+def check_score(score: float, prompt: int) -> None:
+    """MachineryError for NaN, from which no token could be chosen but an arbitrary one."""
+    if math.isnan(score):
+        raise MachineryError(
+            f"the model's scores for prompt {prompt} of a batch are not numbers (NaN); "
+            "a damaged checkpoint, or too narrow a dtype for it"
+        )
 
 
 def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
@@ -231,10 +179,14 @@ def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
     for produced in range(max(prompts.limits)):
         whole_R = logits_RY.logsumexp(dim=-1)
         best_R, token_R = prompts.forbid(logits_RY, produced).max(dim=-1)
-        chosen = zip(of_row, token_R.tolist(), (best_R - whole_R).tolist(), strict=True)
-        for r, (b, token, score) in enumerate(list(chosen)):
+        # Side by side, so that an accelerator is waited for once.
+        told = torch.stack([token_R.double(), (best_R - whole_R).double()]).tolist()
+        gone = []
+        for r, (b, token, score) in enumerate(zip(list(of_row), *told, strict=True)):
             if b is None:
                 continue
+            token = int(token)
+            check_score(score, b)
             scores[b] += score
             ended: Literal["eos", "stop", "length"] | None = "eos"
             if token not in prompts.eos:
@@ -243,9 +195,11 @@ def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
             if ended is not None:
                 answers[b] = Generated(tuple(ids[b]), ended, scores[b])
                 of_row[r] = None
-                cache.free([r])
+                gone.append(r)
         if len(answers) == len(prompts):
             break
+        if gone:
+            cache.free(gone)
         running = [r for r, b in enumerate(of_row) if b is not None]
         if len(running) <= len(of_row) // 2:
             cache.select(running)

@@ -91,7 +91,8 @@ class _Body(nn.Module):
 
     def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
         x_BTM: Tensor = self.embed_tokens(ids_BT)
-        rope = rotary_angles(chunk.positions_BT, self.head_width, self.theta)
+        cos, sin = rotary_angles(chunk.positions_BT, self.head_width, self.theta)
+        rope = cos.to(x_BTM.dtype), sin.to(x_BTM.dtype)
         nothing = x_BTM.new_zeros(()).expand(len(x_BTM), *self.unseen)
         gates = 0
         layer: Any

@@ -53,6 +53,8 @@ class Flamingo(nn.Module):
 
     def encode_images(self, pixels_I3HW: Tensor) -> Tensor:
         """(I, 3, H, W) -> latents (I, V, D): once for each distinct picture."""
+        if not len(pixels_I3HW):
+            return self.perceiver.latents.new_zeros(0, *self.perceiver.latents.shape)
         latents: Tensor = self.perceiver(self.vision_encoder(pixels_I3HW))
         return latents
 
@@ -257,9 +259,11 @@ def packing(mask_BT: Tensor) -> tuple[Tensor, Tensor]:
 
 def gather_pictures(latents_PVD: Tensor, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Latents of P distinct pictures, and for each row the indices of its pictures in the order of
-    its tags -> `latents_BIVD` and `n_images_B` as `forward`, `generate` and `rank` take them."""
+    its tags -> `latents_BIVD`, padded with zeros, and `n_images_B` as `forward`, `generate` and
+    `rank` take them."""
     device = latents_PVD.device
     widest = max((len(row) for row in rows), default=0)
-    index_BI = torch.tensor([[*row, *[0] * (widest - len(row))] for row in rows], device=device)
-    n_images_B = torch.tensor([len(row) for row in rows], device=device)
-    return latents_PVD[index_BI.long()], n_images_B
+    latents_BIVD = latents_PVD.new_zeros(len(rows), widest, *latents_PVD.shape[1:])
+    for place, row in enumerate(rows):
+        latents_BIVD[place, : len(row)] = latents_PVD[list(row)]
+    return latents_BIVD, torch.tensor([len(row) for row in rows], device=device)

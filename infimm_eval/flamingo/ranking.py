@@ -15,8 +15,9 @@ from torch import Tensor
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.generation import pack, read_after
+from infimm_eval.flamingo.generation import check_score
 from infimm_eval.flamingo.model import Flamingo
+from infimm_eval.flamingo.reading import check_batch, pack, read_after
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ def rank(
 
     All continuations of a prompt follow it in one cache row and in one step, each seeing the
     prompt and itself.  UsageError for an empty continuation, one with a picture tag (it would
-    change what the prompt itself computes), or more tokens than the model has positions.
+    change what the prompt itself computes) or an id beyond the vocabulary, or more tokens than the
+    model has positions.
     """
-    _check(model, continuations)
     packed_BT, lengths = pack(ids_BT, mask_BT)
+    check_batch(lengths, latents_BIVD, n_images_B, prefixes)
+    if len(continuations) != len(lengths):
+        raise UsageError(f"{len(lengths)} prompts came with continuations for {len(continuations)}")
+    if not lengths:
+        return []
+    _check(model, continuations)
     longest = [max((len(c) for c in row), default=1) for row in continuations]
     model.check_positions(max(n + m for n, m in zip(lengths, longest, strict=True)))
     # A continuation's last token is scored but not read.
@@ -61,7 +68,9 @@ def rank(
     first_BY = read_after(prefixes, model, cache, packed_BT, lengths, latents_BIVD, n_images_B)
     after_BTM = _read(model, branches, cache, width) if width else None
     return [
-        _score(row, first_BY[b : b + 1], None if after_BTM is None else model.logits(after_BTM[b]))
+        _score(
+            b, row, first_BY[b : b + 1], None if after_BTM is None else model.logits(after_BTM[b])
+        )
         for b, row in enumerate(continuations)
     ]
 
@@ -73,6 +82,8 @@ def _check(model: Flamingo, continuations: Sequence[Sequence[Sequence[int]]]) ->
                 raise UsageError(f"prompt {b} has an empty continuation; it has no likelihood")
             if model.config.image_token_id in c:
                 raise UsageError(f"prompt {b} has a continuation with a picture tag; drop the tag")
+            if not 0 <= min(c) <= max(c) < (words := model.config.language.vocab_size):
+                raise UsageError(f"prompt {b} has a continuation with an id beyond 0..{words - 1}")
 
 
 def _read(model: Flamingo, branches: list[list[list[int]]], cache: Cache, width: int) -> Tensor:
@@ -104,7 +115,9 @@ def _read(model: Flamingo, branches: list[list[list[int]]], cache: Cache, width:
     return model.extend(cache, ids_BW, position_BW, visible_BWS)
 
 
-def _score(row: Sequence[Sequence[int]], first_1Y: Tensor, after_WY: Tensor | None) -> list[Ranked]:
+def _score(
+    b: int, row: Sequence[Sequence[int]], first_1Y: Tensor, after_WY: Tensor | None
+) -> list[Ranked]:
     first_1Y = first_1Y.double().log_softmax(-1)
     after_WY = first_1Y[:0] if after_WY is None else after_WY.double().log_softmax(-1)
     ranked, at = [], 0
@@ -114,5 +127,6 @@ def _score(row: Sequence[Sequence[int]], first_1Y: Tensor, after_WY: Tensor | No
         at = end
         ids_T = torch.tensor(c, device=logp_TY.device)
         tokens = logp_TY.gather(1, ids_T[:, None])[:, 0].tolist()
+        check_score(sum(tokens), b)
         ranked.append(Ranked(tuple(tokens), bool((logp_TY.argmax(-1) == ids_T).all())))
     return ranked

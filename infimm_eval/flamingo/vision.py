@@ -41,7 +41,7 @@ class EvaTower(nn.Module):
         size = self.config.image_size
         if pixels_I3HW.shape[1:] != (3, size, size):
             raise ValueError(f"pictures of {tuple(pixels_I3HW.shape[1:])}, not (3, {size}, {size})")
-        patches_IPW = self.patch_embed.proj(pixels_I3HW).flatten(2).transpose(1, 2)
+        patches_IPW = self.patch_embed(pixels_I3HW)
         x_INW = torch.cat([self.cls_token.expand(len(patches_IPW), -1, -1), patches_IPW], dim=1)
         x_INW = x_INW + self.pos_embed
         turn_Nf = None if self.rope is None else self.rope()
@@ -99,6 +99,14 @@ class _PatchEmbed(nn.Module):
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, pixels_I3HW: Tensor) -> Tensor:
+        """(I, 3, S, S) -> (I, P, W).  The convolution as the matrix product that it is: where
+        torch convolves on an accelerator, float32 is rounded to ten bits unless told not to."""
+        p, (I, C, S, _) = self.proj.kernel_size[0], pixels_I3HW.shape  # noqa: E741
+        rows_ICGpGp = pixels_I3HW.reshape(I, C, S // p, p, S // p, p)
+        patches_IPf = rows_ICGpGp.permute(0, 2, 4, 1, 3, 5).reshape(I, (S // p) ** 2, C * p * p)
+        return F.linear(patches_IPf, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class _Block(nn.Module):

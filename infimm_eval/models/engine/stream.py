@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo import Cache, Flamingo
-from infimm_eval.flamingo.generation import read_after
+from infimm_eval.flamingo.generation import check_score
+from infimm_eval.flamingo.reading import read_after
 from infimm_eval.models.engine.jobs import Job
 
 Finish = Literal["eos", "stop", "length"]
@@ -82,14 +83,18 @@ class Stream:
     def advance(self) -> list[tuple[Job, list[int], Finish]]:
         """One more token for every running row; returns the answers that are complete, without
         the token that ended them.  Where it raises, every row is still among the running."""
-        token_R = self._choose()
+        best_R, token_R = self._choose()
         ended: list[tuple[int, _Row, Finish]] = []
-        for r, token in enumerate(token_R.tolist()):
-            row = self._rows[r]
-            finish = None if row is None else self._finish(row, token)
-            if row is not None and finish is not None:
+        # Side by side, so that an accelerator is waited for once.
+        told = torch.stack([token_R.double(), best_R.double()]).tolist()
+        for r, (row, token, best) in enumerate(zip(self._rows, *told, strict=True)):
+            if row is None:
+                continue
+            check_score(best, r)
+            if (finish := self._finish(row, int(token))) is not None:
                 ended.append((r, row, finish))
-                self.cache.free([r])
+        if ended:
+            self.cache.free([r for r, _, _ in ended])
         if len(ended) < len(self.running):
             self._logits_RY = self.model.step(self.cache, token_R[:, None])[:, 0]
         # Only now: were memory to give out in the step, answers of rows gone before would be lost.
@@ -104,14 +109,16 @@ class Stream:
         self._rows = [self._rows[r] for r in kept]
         self._logits_RY = self._logits_RY[kept]
 
-    def _choose(self) -> Tensor:
+    def _choose(self) -> tuple[Tensor, Tensor]:
+        """Each row's best score and its token."""
         scores_RY = self._logits_RY.clone()
         scores_RY.index_fill_(-1, self._banned, -torch.inf)
         if self._least and len(self._ends):
             young = [r for r, row in enumerate(self._rows) if row and len(row.ids) < self._least]
             rows = torch.tensor(young, dtype=torch.long, device=scores_RY.device)
             scores_RY[rows[:, None], self._ends] = -torch.inf
-        return scores_RY.argmax(dim=-1)
+        best_R, token_R = scores_RY.max(dim=-1)
+        return best_R, token_R
 
     def _finish(self, row: _Row, token: int) -> Finish | None:
         if token in self._eos:
