@@ -6,52 +6,24 @@ Knows nothing of tensors: sizes and switches only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.flamingo.section import (
+    Id,
+    Number,
+    Section,
+    Size,
+    SomeId,
+    SomeIds,
+    SomeSize,
+    Switch,
+)
 
 
 @dataclass(frozen=True)
-class _Section:
-    """A part of the JSON file: known keys are fields, `extra` keeps the part as it was read.
-
-    `to_dict` lays the fields over `extra`, so unknown keys and the order of the file survive,
-    and a key that the file left out is written only when its value is not the default.
-    """
-
-    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        known = [f for f in fields(cls) if f.name != "extra"]
-        if absent := [f.name for f in known if f.name not in given and _required(f)]:
-            raise UsageError(f"config.json: {cls._place()} lacks {', '.join(absent)}")
-        return cls(**{f.name: given[f.name] for f in known if f.name in given}, extra=dict(given))
-
-    @classmethod
-    def _place(cls) -> str:
-        return "the top level"
-
-    def to_dict(self) -> dict[str, Any]:
-        out = dict(self.extra)
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name != "extra" and (f.name in out or value != _default(f)):
-                out[f.name] = value.to_dict() if isinstance(value, _Section) else value
-        return out
-
-
-def _default(f: Any) -> Any:
-    return f.default if f.default_factory is MISSING else f.default_factory()
-
-
-def _required(f: Any) -> bool:
-    return f.default is MISSING and f.default_factory is MISSING
-
-
-@dataclass(frozen=True)
-class EvaConfig(_Section):
+class EvaConfig(Section):
     """An EVA-CLIP vision tower, under the names of the original `visual` section.
 
     The three published towers: EVA02-L (`rope`, `naiveswiglu`, `subln`), EVA01-g (none of them)
@@ -59,34 +31,28 @@ class EvaConfig(_Section):
     `eva_model_name` are kept but change no number at inference.
     """
 
-    image_size: int
-    layers: int
-    width: int
-    patch_size: int
-    head_width: int = 64
-    mlp_ratio: float = 4.0
-    rope: bool = False
-    pt_hw_seq_len: int = 16
-    intp_freq: bool = False
-    naiveswiglu: bool = False
-    subln: bool = False
-    postnorm: bool = False
-    qkv_bias: bool = True
+    image_size: Size
+    layers: Size
+    width: Size
+    patch_size: Size
+    head_width: Size = 64
+    mlp_ratio: Number = 4.0
+    rope: Switch = False
+    pt_hw_seq_len: Size = 16
+    intp_freq: Switch = False
+    naiveswiglu: Switch = False
+    subln: Switch = False
+    postnorm: Switch = False
+    qkv_bias: Switch = True
     ls_init_value: float | None = None
-    global_average_pool: bool = False
-    embed_dim: int = 1024
+    global_average_pool: Switch = False
+    embed_dim: Id = 1024
 
+    _PLACE = "'visual'"
     _IGNORED = frozenset({"patch_dropout", "drop_path_rate", "xattn", "fusedLN", "eva_model_name"})
 
-    @classmethod
-    def _place(cls) -> str:
-        return "'visual'"
-
     def __post_init__(self) -> None:
-        names = {f.name for f in fields(self)}
-        for key in self.extra:
-            if key not in names | self._IGNORED:
-                raise unknown("key in the 'visual' section of config.json:", key, names)
+        super().__post_init__()
         if self.width % self.head_width or self.image_size % self.patch_size:
             raise UsageError(
                 "config.json: 'visual' needs width divisible by head_width and image_size by "
@@ -97,6 +63,11 @@ class EvaConfig(_Section):
             raise UsageError(
                 f"config.json: 'visual' has rope for a grid of {self.pt_hw_seq_len} and pictures "
                 f"of {self.grid} patches a side; set intp_freq"
+            )
+        if self.rope and self.head_width % 4:
+            raise UsageError(
+                f"config.json: 'visual' has rope and head_width {self.head_width}, not a multiple "
+                "of 4: pairs that turn with the row and as many that turn with the column"
             )
         if self.ls_init_value or self.global_average_pool or not self.qkv_bias:
             raise UsageError(
@@ -130,10 +101,11 @@ _LANGUAGE_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 _ARCHITECTURES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
+_PLAIN_ROPE = (("rope_type", "default"), ("type", "default"))
 
 
 @dataclass(frozen=True)
-class DecoderConfig(_Section):
+class DecoderConfig(Section):
     """A LLaMA or Mistral language model, under the names of transformers' configuration.
 
     `sliding_window` w lets a position see itself and the w positions before it minus one;
@@ -141,40 +113,38 @@ class DecoderConfig(_Section):
     """
 
     model_type: str
-    vocab_size: int = 32000
-    hidden_size: int = 4096
-    intermediate_size: int = 11008
-    num_hidden_layers: int = 32
-    num_attention_heads: int = 32
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    max_position_embeddings: int = 2048
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 10000.0
-    sliding_window: int | None = None
-    tie_word_embeddings: bool = False
-    bos_token_id: int | None = 1
-    eos_token_id: int | list[int] | None = 2
-    pad_token_id: int | None = None
+    vocab_size: Size = 32000
+    hidden_size: Size = 4096
+    intermediate_size: Size = 11008
+    num_hidden_layers: Size = 32
+    num_attention_heads: Size = 32
+    num_key_value_heads: SomeSize = None
+    head_dim: SomeSize = None
+    max_position_embeddings: Size = 2048
+    rms_norm_eps: Number = 1e-6
+    rope_theta: Number = 10000.0
+    sliding_window: SomeSize = None
+    tie_word_embeddings: Switch = False
+    bos_token_id: SomeId = 1
+    eos_token_id: SomeIds = 2
+    pad_token_id: SomeId = None
 
-    @classmethod
-    def _place(cls) -> str:
-        return "'language'"
+    _PLACE = "'language'"
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
         kind = given.get("model_type")
         if kind is None:
-            named = given.get("architectures") or ["none"]
-            kind = _ARCHITECTURES.get(named[0], named[0])
+            match given.get("architectures"):
+                case [str(named), *_]:
+                    kind = _ARCHITECTURES.get(named, named)
+        kind = str(kind)
         if kind not in _LANGUAGE_DEFAULTS:
-            raise unknown("language model in config.json:", str(kind), _LANGUAGE_DEFAULTS)
+            raise unknown("language model in config.json:", kind, _LANGUAGE_DEFAULTS)
         for key, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
             if given.get(key, only) != only:
                 raise UsageError(f"config.json: 'language' has {key} {given[key]!r}, not {only!r}")
-        if given.get("rope_scaling"):
-            raise UsageError("config.json: 'language' asks for rope_scaling, which is not built")
-        filled = _LANGUAGE_DEFAULTS[kind] | {"model_type": kind} | dict(given)
+        filled = _LANGUAGE_DEFAULTS[kind] | dict(given) | _rope(given) | {"model_type": kind}
         if kind == "llama":
             filled["sliding_window"] = None
         return cls(**{f.name: filled[f.name] for f in fields(cls) if f.name in filled}, extra=given)
@@ -186,9 +156,12 @@ class DecoderConfig(_Section):
                 out.pop(key, None)
             elif getattr(self, key) != assumed:
                 out[key] = getattr(self, key)
+        if "rope_theta" not in self.extra and _rope(self.extra) == {"rope_theta": self.rope_theta}:
+            out.pop("rope_theta", None)
         return out
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.hidden_size % self.num_attention_heads and self.head_dim is None:
             raise UsageError(
                 f"config.json: 'language' has hidden_size {self.hidden_size}, not a multiple of "
@@ -198,6 +171,11 @@ class DecoderConfig(_Section):
             raise UsageError(
                 f"config.json: 'language' has {self.num_attention_heads} heads, not a multiple of "
                 f"{self.kv_heads} key-value heads"
+            )
+        if self.head_width % 2:
+            raise UsageError(
+                f"config.json: 'language' has heads of width {self.head_width}; rope turns pairs, "
+                "so it must be even"
             )
 
     @property
@@ -214,28 +192,59 @@ class DecoderConfig(_Section):
         return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
 
 
+def _rope(language: Mapping[str, Any]) -> dict[str, Any]:
+    """What `rope_parameters`, which is how transformers 5 writes it, says of `rope_theta`.
+
+    UsageError if it, or `rope_scaling` as it was called before, asks for more than a theta.
+    """
+    told: dict[str, Any] = {}
+    for key in ("rope_scaling", "rope_parameters"):
+        given = language.get(key) or {}
+        if not isinstance(given, Mapping):
+            raise UsageError(f"config.json: 'language' has {key} {given!r}, not an object")
+        rope = {k: v for k, v in given.items() if (k, v) not in _PLAIN_ROPE}
+        if rope.keys() - {"rope_theta"}:
+            raise UsageError(
+                f"config.json: 'language' has {key} {dict(given)!r}; no scaling of rope is built, "
+                "only a rope_theta"
+            )
+        told |= rope
+    if told and language.get("rope_theta", told["rope_theta"]) != told["rope_theta"]:
+        raise UsageError(
+            f"config.json: 'language' has rope_theta {language['rope_theta']!r} and, in "
+            f"rope_parameters, {told['rope_theta']!r}; keep the one that the model was trained with"
+        )
+    return told
+
+
 @dataclass(frozen=True)
-class ResamplerConfig(_Section):
+class ResamplerConfig(Section):
     """Not in the original file, whose code fixes these; `latents` is V, tokens per picture."""
 
-    heads: int = 8
-    dim_head: int = 64
-    depth: int = 6
-    latents: int = 64
-    ff_mult: int = 4
+    heads: Size = 8
+    dim_head: Size = 64
+    depth: Size = 6
+    latents: Size = 64
+    ff_mult: Size = 4
+
+    _PLACE = "'resampler'"
+    _IGNORED = frozenset()
 
 
 @dataclass(frozen=True)
-class GatedConfig(_Section):
+class GatedConfig(Section):
     """Not in the original file, whose code fixes these."""
 
-    heads: int = 8
-    dim_head: int = 64
-    ff_mult: int = 4
+    heads: Size = 8
+    dim_head: Size = 64
+    ff_mult: Size = 4
+
+    _PLACE = "'gated'"
+    _IGNORED = frozenset()
 
 
 @dataclass(frozen=True)
-class FlamingoConfig(_Section):
+class FlamingoConfig(Section):
     """The whole model.  A gated block stands before decoder layer i where (i + 1) % n == 0.
 
     Tags: every `image_token_id` in the text stands for the next picture of the row;
@@ -244,9 +253,9 @@ class FlamingoConfig(_Section):
 
     visual: EvaConfig
     language: DecoderConfig
-    cross_attn_every_n_layers: int
-    image_token_id: int
-    eoc_token_id: int
+    cross_attn_every_n_layers: Size
+    image_token_id: Id
+    eoc_token_id: Id
     resampler: ResamplerConfig = field(default_factory=ResamplerConfig)
     gated: GatedConfig = field(default_factory=GatedConfig)
 
@@ -260,17 +269,28 @@ class FlamingoConfig(_Section):
                     f"without a {section!r} section; an InfiMM checkpoint has 'visual' and "
                     "'language'"
                 )
-        sections: dict[str, type[_Section]] = {
+        sections: dict[str, type[Section]] = {
             "visual": EvaConfig,
             "language": DecoderConfig,
             "resampler": ResamplerConfig,
             "gated": GatedConfig,
         }
+        for section in sections:
+            if not isinstance(given.get(section, {}), Mapping):
+                raise UsageError(f"config.json: {section!r} is {given[section]!r}, not an object")
         read = {k: sections[k].from_dict(v) if k in sections else v for k, v in given.items()}
         return super().from_dict(read)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.cross_attn_every_n_layers <= self.language.num_hidden_layers:
+        super().__post_init__()
+        words = self.language.vocab_size
+        for key, mark in (("image_", self.image_token_id), ("eoc_", self.eoc_token_id)):
+            if mark >= words:
+                raise UsageError(
+                    f"config.json: {key}token_id is {mark}, but 'language' has vocab_size {words}: "
+                    f"ids from 0 to {words - 1}"
+                )
+        if self.cross_attn_every_n_layers > self.language.num_hidden_layers:
             raise UsageError(
                 f"config.json: cross_attn_every_n_layers is {self.cross_attn_every_n_layers} with "
                 f"{self.language.num_hidden_layers} decoder layers"
