@@ -7,6 +7,7 @@ read.
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -115,7 +116,7 @@ _BROKEN = (
     KeyError,
     EOFError,
     OverflowError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
@@ -129,11 +130,17 @@ def _name(source: Source) -> str:
         return f"a picture of {len(source)} bytes"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "")) or "a picture in memory"
-    return str(source)
+    return str(source) if isinstance(source, str | PathLike) else "a picture"
 
 
 def _opened(source: Source, name: str, max_pixels: int) -> Image.Image:
     """The picture with its pixels decoded, having looked at its size first."""
+    if not isinstance(source, Image.Image | bytes | str | PathLike):
+        raise PictureError(
+            f"{name}: a picture is a path, bytes or PIL.Image, not a {type(source).__name__}"
+        )
+    if isinstance(source, str) and re.match(r"(https?|ftp|data|file):", source):
+        raise PictureError(f"{name[:60]}: addresses are not opened; pass a path or the bytes")
     try:
         if isinstance(source, Image.Image):
             picture = source

@@ -73,13 +73,12 @@ class Processor:
         The room is the tokenizer's ``model_max_length``; the chat format, see ``_chat_format``.
         """
         settings = read_json(folder / "tokenizer_config.json")
-        room = float(settings.get("model_max_length", CONTEXT))
+        tokenizer = Tokenizer.load(folder)
         return cls(
-            Tokenizer.load(folder),
+            tokenizer,
             Pictures.load(folder),
-            _chat_format(folder, settings),
-            # Transformers writes 10^30 where it knows no limit.
-            int(room) if room < 1e9 else CONTEXT,
+            _chat_format(folder, settings, tokenizer),
+            _room(folder, settings),
         )
 
     def encode_chat(
@@ -191,16 +190,34 @@ class Processor:
         return Encoded(ids, prompt.count(IMAGE), tail=_tail(prompt))
 
 
-def _chat_format(folder: Path, settings: Mapping[str, Any]) -> Template:
+def _room(folder: Path, settings: Mapping[str, Any]) -> int:
+    """The tokenizer's ``model_max_length``; where it states none, ``CONTEXT``."""
+    stated = settings.get("model_max_length")
+    if stated is None:
+        return CONTEXT
+    if type(stated) not in (int, float) or not stated >= 1:
+        raise UsageError(
+            f"model_max_length in {folder / 'tokenizer_config.json'} should be a number of tokens, "
+            f"not {stated!r}"
+        )
+    # Transformers writes 10^30 where it knows no limit.
+    return int(stated) if stated < 1e9 else CONTEXT
+
+
+def _chat_format(folder: Path, settings: Mapping[str, Any], tokenizer: Tokenizer) -> Template:
     """The format that ``preprocessor_config.json`` names as ``chat_format``, a built-in one or
     ``shipped``; else InfiMM-Zephyr's for a model of that name; else the template that the
     checkpoint ships; else the standard one of its family."""
     asked = read_json(folder / "preprocessor_config.json").get("chat_format")
     kind = family(str(read_json(folder / "config.json").get("model_type", "")))
     chosen = asked or ("zephyr" if kind == "zephyr" else "shipped")
+    if not isinstance(chosen, str):
+        raise UsageError(
+            f"chat_format in {folder / 'preprocessor_config.json'} should be a name, not {chosen!r}"
+        )
     if chosen != "shipped":
         return template(chosen)
-    own = template_in(folder, settings)
+    own = template_in(folder, settings, tokenizer)
     if own is None and asked:
         raise UsageError(f"{folder} asks for its shipped chat template and ships none")
     return own or template(kind)

@@ -84,8 +84,9 @@ class Tokenizer:
         ``UsageError`` where they disagree with the tokenizer or no tokenizer is there.
         """
         settings = read_json(folder / "tokenizer_config.json")
+        file = folder / "tokenizer_config.json"
         names = {
-            role: _content(settings[f"{role}_token"])
+            role: _content(settings[f"{role}_token"], f"{role}_token in {file}")
             for role in ("bos", "eos", "pad")
             if settings.get(f"{role}_token") is not None
         }
@@ -187,9 +188,7 @@ def _raw(folder: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
         except Exception as error:  # tokenizers raises nothing more specific
             raise UsageError(f"{ready} is not a tokenizer: {error}") from error
     if _is_there(bare):
-        written = settings.get("added_tokens_decoder", {})
-        added = {_content(token): int(i) for i, token in written.items()}
-        return convert(bare, added | read_json(folder / "added_tokens.json"))
+        return convert(bare, _added(folder, settings))
     raise UsageError(f"{folder} has neither tokenizer.json nor tokenizer.model")
 
 
@@ -202,9 +201,25 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _content(token: Any) -> str:
+def _added(folder: Path, settings: Mapping[str, Any]) -> dict[str, int]:
+    """The special tokens with their ids, which stand in one file or the other."""
+    where = f"added_tokens_decoder in {folder / 'tokenizer_config.json'}"
+    written = settings.get("added_tokens_decoder", {})
+    if not isinstance(written, Mapping) or not all(str(i).isdecimal() for i in written):
+        raise UsageError(f"{where} should give every id its token")
+    added = {_content(token, where): int(i) for i, token in written.items()}
+    listed = read_json(folder / "added_tokens.json")
+    if not all(type(i) is int for i in listed.values()):
+        raise UsageError(f"{folder / 'added_tokens.json'} should give every token its id")
+    return added | listed
+
+
+def _content(token: Any, where: str) -> str:
     """The text of a token that configuration files write as a string or as an object."""
-    return str(token["content"] if isinstance(token, Mapping) else token)
+    text = token.get("content") if isinstance(token, Mapping) else token
+    if not isinstance(text, str):
+        raise UsageError(f'{where} should be a token or {{"content": a token}}, not {token!r}')
+    return text
 
 
 def _known(raw: tokenizers.Tokenizer, name: str) -> int:

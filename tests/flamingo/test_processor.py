@@ -358,3 +358,32 @@ def test_a_useless_shipped_template_is_named(
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
     with pytest.raises(UsageError, match=r"the chat_template in .*tokenizer_config\.json"):
         Processor.load(tmp_path)
+
+
+@pytest.mark.parametrize("length", ["x", "2048", -1, 0, True, [5], float("nan")])
+def test_a_senseless_length_is_named(tmp_path: Path, wordwise: Tokenizer, length: Any) -> None:
+    wordwise.raw.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))
+    with pytest.raises(UsageError, match=r"model_max_length in .*tokenizer_config\.json should be"):
+        Processor.load(tmp_path)
+
+
+@pytest.mark.parametrize(("length", "room"), [(None, CONTEXT), (512.0, 512), (1e30, CONTEXT)])
+def test_a_length_may_be_left_open(
+    tmp_path: Path, wordwise: Tokenizer, length: float | None, room: int
+) -> None:
+    wordwise.raw.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))
+    assert Processor.load(tmp_path).context == room
+
+
+@pytest.mark.parametrize("asked", [5, ["plain"], {"name": "plain"}])
+def test_a_chat_format_that_is_no_name_is_refused(
+    tmp_path: Path, wordwise: Tokenizer, asked: Any
+) -> None:
+    wordwise.raw.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"chat_format": asked}))
+    with pytest.raises(UsageError, match=r"chat_format in .*preprocessor_config\.json should be"):
+        Processor.load(tmp_path)

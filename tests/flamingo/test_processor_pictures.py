@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.pictures import PictureError, Pictures, preprocess
@@ -23,6 +23,8 @@ needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden pictur
 NAMES = (
     sorted(json.loads((GOLDEN / "images.json").read_text())["images"]) if GOLDEN.is_dir() else []
 )
+
+KINDS = ["PNG", "JPEG", "BMP", "WEBP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
 
 
 def golden() -> dict[str, Any]:
@@ -119,7 +121,19 @@ def test_bytes_that_are_no_picture_are_refused(junk: bytes) -> None:
         preprocess(junk)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("source", [np.zeros((9, 9, 3)), None, [b""], bytearray(b"GIF89a")])
+def test_what_is_no_source_of_pictures_is_refused_by_its_kind(source: Any) -> None:
+    with pytest.raises(PictureError, match=f"^row 3: .*, not a {type(source).__name__}$"):
+        preprocess(source, name="row 3")
+
+
+@pytest.mark.parametrize("address", ["https://a.b/cat.png", "data:image/png;base64,iVBORw0KGgo="])
+def test_an_address_is_not_opened(address: str) -> None:
+    with pytest.raises(PictureError, match="addresses are not opened; pass a path or the bytes"):
+        preprocess(address)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_truncated_picture_is_refused_not_filled_with_grey(kind: str) -> None:
     whole = encoded(gradient(90, 70), kind)
     preprocess(whole, 16)
@@ -128,7 +142,7 @@ def test_a_truncated_picture_is_refused_not_filled_with_grey(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", [*KINDS, "GIF"])
 def test_damaged_bytes_give_a_picture_or_a_clear_refusal(kind: str) -> None:
     whole, dice = encoded(gradient(40, 30), kind), random.Random(kind)
     refused = 0

@@ -162,6 +162,35 @@ def test_a_folder_names_its_own_special_tokens(tmp_path: Path, wordwise: Tokeniz
     assert loaded.encode(["red cat"]) == wordwise.encode(["red cat"])
 
 
+@pytest.mark.parametrize("token", [{"text": "</s>"}, 2, ["</s>"]])
+def test_a_special_token_without_a_text_is_refused(
+    tmp_path: Path, wordwise: Tokenizer, token: Any
+) -> None:
+    checkpoint(tmp_path, wordwise.raw, tokenizer_config={"eos_token": token})
+    with pytest.raises(
+        UsageError, match=r"eos_token in .*tokenizer_config\.json should be a token"
+    ):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("tokenizer_config", {"added_tokens_decoder": ["<image>"]}, "should give every id its"),
+        ("tokenizer_config", {"added_tokens_decoder": {"x": "<image>"}}, "should give every id"),
+        ("tokenizer_config", {"added_tokens_decoder": {"5": {"text": "a"}}}, "should be a token"),
+        ("added_tokens", {"<image>": "32001"}, "should give every token its id"),
+    ],
+)
+def test_added_tokens_that_cannot_be_read_are_refused(
+    tmp_path: Path, file: str, content: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "tokenizer.model").write_text("nobody reads it before the names are known")
+    (tmp_path / f"{file}.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=message):
+        Tokenizer.load(tmp_path)
+
+
 def test_limits_left_in_a_file_do_not_shorten_prompts(tmp_path: Path, wordwise: Tokenizer) -> None:
     wordwise.raw.enable_truncation(2)
     wordwise.raw.enable_padding(length=9)
