@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -259,8 +260,18 @@ KINDS = ["infimm", "infimm-vicuna", "infimm-vicuna13b", "infimm-llama", "infimm-
 def test_every_name_that_a_checkpoint_may_have_is_known(checkpoint: Path, kind: str) -> None:
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": kind}))
-    assert isinstance(model_of(checkpoint), InfiMM)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, low_cpu_mem_usage=True)
+    assert isinstance(model, InfiMM) and model.config.model_type == kind
     assert isinstance(processor_of(checkpoint), InfiMMProcessor)
+
+
+def test_processors_and_configurations_can_be_sent_to_other_processes(checkpoint: Path) -> None:
+    processor, config = processor_of(checkpoint), AutoConfig.from_pretrained(checkpoint)
+    sent: Any = pickle.loads(pickle.dumps(processor))
+    assert type(sent) is type(processor) and torch.equal(
+        sent(PROMPT)["input_ids"], processor(PROMPT)["input_ids"]
+    )
+    assert pickle.loads(pickle.dumps(config)).to_dict() == config.to_dict()
 
 
 def test_the_demo_model_opens_like_any_other() -> None:

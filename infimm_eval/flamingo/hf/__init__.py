@@ -39,11 +39,19 @@ _NAMES = {
 13B models call themselves was not seen.
 """
 
-# transformers knows a configuration by its class, and a processor by its class's name.
-_CONFIGS = {kind: type("InfiMMConfig", (InfiMMConfig,), {"model_type": kind}) for kind in _NAMES}
-_PROCESSORS = {
-    name: type(f"{name}Processor", (InfiMMProcessor,), {}) for name in sorted(set(_NAMES.values()))
+# transformers knows a configuration by its class, a processor by its class's name.
+_CONFIGS = {"infimm": InfiMMConfig} | {
+    kind: type(f"{kind.title().replace('-', '')}Config", (InfiMMConfig,), {"model_type": kind})
+    for kind in _NAMES
+    if kind != "infimm"
 }
+_PROCESSORS = {"InfiMM": InfiMMProcessor} | {
+    name: type(f"{name}Processor", (InfiMMProcessor,), {})
+    for name in _NAMES.values()
+    if name != "InfiMM"
+}
+# Pickle, which takes them to other processes, looks for classes here.
+globals().update({made.__name__: made for made in (*_CONFIGS.values(), *_PROCESSORS.values())})
 
 
 def register() -> None:

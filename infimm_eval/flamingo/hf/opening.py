@@ -14,7 +14,13 @@ from transformers import PreTrainedConfig
 
 from infimm_eval.errors import UsageError
 
-_NOT_OURS = {"trust_remote_code", "adapter_kwargs", "code_revision", "use_safetensors"}
+_NOT_OURS = {
+    "trust_remote_code",
+    "adapter_kwargs",
+    "code_revision",
+    "use_safetensors",
+    "low_cpu_mem_usage",  # weights are never held twice
+}
 _HUB = {"revision", "local_files_only", "cache_dir", "token", "force_download"}
 
 
