@@ -7,6 +7,11 @@ The default sizes are those in which the released code was measured: hidden 512,
 block before every second, vocabulary 32002, pictures of 224 px, tower of width 384 with 6 layers,
 8 prompts, 32 new tokens, float32.  `--reproject` projects all pictures of all gated blocks again
 at every step, as the released code does; the answer is the same.
+
+A 7B-shaped model (Zephyr's) on an H200, in one line:
+    python tests/bench/bench_flamingo.py --device cuda --dtype bfloat16 --hidden 4096
+        --intermediate 14336 --layers 32 --heads 32 --kv-heads 8 --pixels 336 --vision-width 1024
+        --vision-layers 24 --bandwidth 4800 --tflops 989
 """
 
 from __future__ import annotations
@@ -189,10 +194,55 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
     return {name: round(1000 * statistics.median(t), 2) for name, t in taken.items()}
 
 
+def made(config: FlamingoConfig, device: str, dtype: torch.dtype) -> Flamingo:
+    """Random weights, made where and as they are used: 7B in float32 would not fit twice."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            return Flamingo(config).eval()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def derived(
+    model: Flamingo,
+    args: argparse.Namespace,
+    seconds: dict[str, float],
+    steps: dict[str, float],
+) -> dict[str, float]:
+    """Tokens a second of a whole greedy call; what a step reads of the language model's weights,
+    against the device's bandwidth; FLOPs of the prefill, two a weight and token, against the
+    device's; the most memory that was in use."""
+    found = {}
+    words = args.batch * args.new_tokens
+    if "greedy_call" in seconds:
+        found["tokens_per_second"] = round(words / seconds["greedy_call"], 1)
+    table = model.lang_encoder.model.embed_tokens.weight
+    read = sum(p.numel() for p in model.lang_encoder.parameters()) - table.numel()
+    rate = read * table.itemsize / (steps[f"{args.images} images"] / 1000) / 1e9
+    found["step_reads_gb_per_second"] = round(rate, 1)
+    if args.bandwidth:
+        found["share_of_bandwidth"] = round(rate / args.bandwidth, 3)
+    if "prefill" in seconds:
+        body = read - table.numel()  # only the last token is scored
+        flops = 2 * body * prompt(args, args.images).numel() / seconds["prefill"]
+        found["prefill_tflops"] = round(flops / 1e12, 3)
+        if args.tflops:
+            found["prefill_mfu"] = round(flops / 1e12 / args.tflops, 3)
+    if on_gpu(args):
+        found["peak_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    return found
+
+
+def on_gpu(args: argparse.Namespace) -> bool:
+    return bool(args.device.startswith("cuda"))
+
+
 def clocks(args: argparse.Namespace) -> tuple[Callable[[], float], Callable[[], None]]:
     """The clock asked for, and what to wait for before reading it."""
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
-    return clock, torch.cuda.synchronize if args.device == "cuda" else lambda: None
+    return clock, torch.cuda.synchronize if on_gpu(args) else lambda: None
 
 
 def main() -> None:
@@ -217,6 +267,8 @@ def main() -> None:
     }.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bandwidth", type=float, help="the device's, in GB a second")
+    parser.add_argument("--tflops", type=float, help="the device's in the dtype, in 10^12 a second")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: CPU seconds")
     parser.add_argument("--stages", default="", help="comma-separated; all by default")
@@ -229,20 +281,22 @@ def main() -> None:
     if args.checkpoint:
         model = load(args.checkpoint, device=args.device, dtype=dtype)
     else:
-        model = Flamingo(config(args)).to(args.device, dtype).eval()
+        model = made(config(args), args.device, dtype)
     steps = measure_steps(model, args)
     seconds = measure(model, args)
+    rates = derived(model, args, seconds, steps)
     print(
         json.dumps(
             {
                 "date": date.today().isoformat(),
-                "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+                "device": torch.cuda.get_device_name() if on_gpu(args) else "cpu",
                 "processor": platform.machine(),
                 "torch": torch.__version__,
                 "sizes": vars(args),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "seconds": {name: round(s, 4) for name, s in seconds.items()},
                 "ms_per_step": steps,
+                **rates,
             },
             indent=2,
         )

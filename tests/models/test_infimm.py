@@ -294,6 +294,15 @@ def test_of_long_prompts_fewer_are_in_a_batch(folder, memory, monkeypatch):
     assert batches_of(model, questions(8, 3) + long, monkeypatch) == [3, 3, 3, 7]
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_scores_that_are_not_numbers_stop_the_run_in_one_line(folder, beams):
+    model = load(folder, batch_size=2)
+    with torch.no_grad():
+        model.engine.model.lang_encoder.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(MachineryError, match="are not numbers"):
+        answers(model, few_shot(4, num_beams=beams))
+
+
 def test_a_failure_that_is_no_lack_of_memory_keeps_its_traceback(folder, monkeypatch):
     model = load(folder, batch_size=2)
 
