@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.config import FlamingoConfig
+from infimm_eval.flamingo.fetching import fetch
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.shards import read_json, shapes, tensors, weight_files
 from infimm_eval.flamingo.vision import rotary_tables
@@ -83,13 +84,19 @@ def load(
 
 
 def save_pretrained(model: Flamingo, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors` under the original names and layout."""
+    """Writes `config.json` and `model.safetensors` under the original names and layout.
+
+    A dtype that the config states is the model's own now, whatever it was loaded from.
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(config + "\n", encoding="utf-8")
+    config = model.config.to_dict()
+    for key in {"dtype", "torch_dtype"} & config.keys():
+        config[key] = str(model.dtype).removeprefix("torch.")
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     state = {f"model.{key}": t.detach().contiguous() for key, t in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
@@ -124,21 +131,7 @@ def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     name = str(folder_or_hub_id)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UsageError(f"{name} is neither a folder nor a hub id of the form owner/name")
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-        if not any(folder.glob("model.safetensors*")):  # neither the one file nor an index
-            wanted = ["pytorch_model*.bin"]
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-        return folder
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(
-            f"no folder {name} here, and the hub did not give it ({reason}); "
-            "pass a folder that holds the checkpoint"
-        ) from error
+    return fetch(name, ["*.json", "tokenizer*", "*.model"], revision=revision)
 
 
 def _with_heads(

@@ -6,6 +6,7 @@ Reads names, sizes and bytes; knows nothing of what the tensors mean.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 from infimm_eval.errors import UsageError
 
 _FILES = [
-    *("*.safetensors", "*.bin", "*.index.json", "*config.json", "*.jinja", "chat_template.json"),
+    *("*.index.json", "*config.json", "*.jinja", "chat_template.json"),
     *("tokenizer*", "*.model", "*tokens*.json", "vocab.*", "merges.txt"),
 ]
-"""What a model is built from; everything else in a checkpoint is for people."""
+"""What a model is built from beside its weights; everything else is for people."""
+
+_WEIGHTS = ["*.safetensors", "*.bin"]
 
 
 def folder(place: str, revision: str | None = None) -> Path:
@@ -26,14 +29,14 @@ def folder(place: str, revision: str | None = None) -> Path:
         if revision is not None:
             raise UsageError(f"{place} is a folder; a revision belongs to a hub id")
         return here
-    return Path(_from_hub(place, revision, None))
+    return _from_hub(place, revision, _FILES)
 
 
 def config(place: str, revision: str | None = None) -> dict[str, Any]:
     """The parsed ``config.json``, without fetching the weights."""
     file = Path(place) / "config.json"
     if not Path(place).is_dir():
-        file = Path(_from_hub(place, revision, "config.json"))
+        file = _from_hub(place, revision, ["config.json"], weights=False) / "config.json"
     elif not file.is_file():
         raise UsageError(f"{place} has no config.json: is it a checkpoint folder?")
     try:
@@ -48,7 +51,7 @@ def config(place: str, revision: str | None = None) -> dict[str, Any]:
 def fingerprint(checkpoint: Path) -> str:
     """Names what the checkpoint holds, whatever its path: SHA-256 over the name and the content
     of every file that a model is built from.  Reads all of them, several at once."""
-    files = sorted({file for kind in _FILES for file in checkpoint.glob(kind)})
+    files = sorted({file for kind in (*_WEIGHTS, *_FILES) for file in checkpoint.glob(kind)})
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(_digest, files))
     named = [f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)]
@@ -71,18 +74,9 @@ def _digest(file: Path) -> str:
         return file_digest(stream, "sha256").hexdigest()
 
 
-def _from_hub(name: str, revision: str | None, file: str | None) -> str:
-    from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+def _from_hub(
+    name: str, revision: str | None, files: Sequence[str], *, weights: bool = True
+) -> Path:
+    from infimm_eval.flamingo.fetching import fetch  # brings torch, which nothing else here needs
 
-    try:
-        if file is not None:
-            return str(hf_hub_download(name, file, revision=revision))
-        fetched = snapshot_download(name, revision=revision, allow_patterns=_FILES)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(
-            f"no folder {name!r} here, and the hub did not give it ({reason}); "
-            "pass a folder that holds the checkpoint"
-        ) from error
-    return str(fetched)
+    return fetch(name, files, weights=weights, revision=revision)

@@ -57,7 +57,7 @@ def write_checkpoint(tmp_path: Path, tokenizer: Tokenizer) -> Path:
                 parameter.fill_(2)
             elif (parameter.ndim == 2 and name.startswith("perceiver")) or "gated" in name:
                 parameter.mul_(8)
-    save_pretrained(model, folder)
+    save_pretrained(model.to(torch.bfloat16), folder)
     tokenizer.raw.save(str(folder / "tokenizer.json"))
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "pad_token": "</s>"}')

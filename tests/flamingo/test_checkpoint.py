@@ -254,6 +254,14 @@ def test_a_folder_that_is_no_checkpoint_is_named(folder: Path, tmp_path: Path) -
         load(tmp_path / "nowhere" / "at" / "all")
 
 
+def test_a_saved_config_states_the_dtype_that_was_saved(folder: Path, tmp_path: Path) -> None:
+    given = json.loads((folder / "config.json").read_text()) | {"torch_dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(given))
+    save_pretrained(load(folder, dtype=torch.float32), tmp_path / "again")
+    written = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert written == given | {"torch_dtype": "float32"}
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_the_hub_is_asked_for_one_format_of_the_weights(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -223,7 +223,7 @@ def test_equal_pictures_are_encoded_once_and_zeros_between_pictures_are_one(
 
 
 def test_a_name_that_is_neither_folder_nor_cached_says_so(checkpoint: Path) -> None:
-    with pytest.raises(UsageError, match="Infi-MM/nothing is no folder here"):
+    with pytest.raises(UsageError, match="no folder Infi-MM/nothing here"):
         InfiMM.from_pretrained("Infi-MM/nothing", local_files_only=True)
 
 

@@ -86,8 +86,8 @@ class InfiMM(nn.Module):
         save_pretrained(self.model, folder)
         path = Path(folder) / "config.json"
         config = read_json(path)
-        for key in {"dtype", "torch_dtype"} & config.keys() or {"torch_dtype"}:
-            config[key] = str(self.dtype).removeprefix("torch.")
+        if not {"dtype", "torch_dtype"} & config.keys():
+            config["torch_dtype"] = str(self.dtype).removeprefix("torch.")
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @property

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.fetching import fetch
 
 _NOT_OURS = {
     "trust_remote_code",
@@ -42,19 +43,9 @@ def folder_of(name_or_path: str | Path, hub: Mapping[str, Any], *, weights: bool
     folder = Path(name_or_path)
     if folder.is_dir():
         return folder
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.jinja", "tokenizer*"]
-    if weights:
-        wanted += ["*.safetensors", "pytorch_model*.bin"]
     options = {key: value for key, value in given.items() if key in _HUB}
-    try:
-        return Path(snapshot_download(str(name_or_path), allow_patterns=wanted, **options))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{name_or_path} is no folder here, and the hub did not give it "
-            f"({str(error).strip().splitlines()[0]})"
-        ) from error
+    wanted = ["*.json", "*.jinja", "tokenizer*"]
+    return fetch(str(name_or_path), wanted, weights=weights, **options)
 
 
 def check_unchanged(config: Any, stored: PreTrainedConfig, folder: Path) -> None:
