@@ -110,7 +110,7 @@ class Measure:
 
     def _enrolled(self, roster: _Roster) -> Iterator[Record]:
         """The same, while everybody is entered in the roster: the unanswered are unscored."""
-        shared: dict[Any, Mapping[str, str]] = {}  # the same few tags stand on all the samples
+        shared: dict[Any, Mapping[str, str]] = {}  # mostly the same few tags on all the samples
         for sample, answer in self.kept.answered(self.place):
             group = intern(sample.group) or sample.id
             tags = shared.setdefault(tuple(sample.tags.items()), sample.tags)
@@ -123,7 +123,7 @@ class Measure:
             roster.shortened += bool(answer.notes.get("dropped_shots"))
             record = Record(sample, answer, text)
             for each, scores in roster.beside.values():
-                scores.append(each.judge(record))
+                scores.append(each.rule(record))
             yield record
 
     @cached_property

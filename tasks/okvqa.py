@@ -17,7 +17,7 @@ from infimm_eval.data import hubs
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import open_rows
 from infimm_eval.formats import lists
-from infimm_eval.scorers import okvqa, vqa
+from infimm_eval.scorers import Each, okvqa, vqa
 from infimm_eval.types import Record, Row, Sample, Scorer, Scoring, Source, Task
 
 
@@ -38,6 +38,8 @@ def sample(row: Row) -> Sample:
 
 def against_stems(ruler: Scorer) -> Scorer:
     """The ruler with the stems for references, where a row has both forms."""
+    if isinstance(ruler, Each):
+        return Each(lambda record: ruler.rule(_stems_for_references(record)))
 
     def score(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
         return ruler(map(_stems_for_references, records), split)

@@ -201,6 +201,20 @@ def test_what_fails_while_nobody_writes_is_said_to_the_next_who_does(tmp_path: P
             kept.add_answer("another", Answer("7", "a cat"))
 
 
+def test_what_failed_and_nobody_heard_of_is_said_at_the_end(tmp_path: Path) -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    kept = log.Log(tmp_path, writing=True)
+    with mock.patch.object(kept, "_db", mock.Mock(**{"commit.side_effect": full})):
+        kept.add_answer("key", Answer("7", "a dog"))
+        give_up = time.monotonic() + 20
+        while kept._failed is None and time.monotonic() < give_up:
+            time.sleep(0.02)
+    with pytest.raises(MachineryError, match="full; what was answered before is kept"):
+        kept.close()
+    with log.Log(tmp_path, writing=True):  # closed all the same
+        pass
+
+
 def test_results_are_the_contract(kept: log.Log, tmp_path: Path) -> None:
     limited = cell(limit=5, complete=False)
     body = log.results([cell(), limited])

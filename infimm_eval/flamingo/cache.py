@@ -62,6 +62,7 @@ class Cache:
     ) -> None:
         """Puts T new keys and values of each row at its places `at_BT`."""
         rows = self._all if rows is None else rows
+        # The types differ under autocast alone.
         for kept, new in ((self.keys[layer], k_BGTd), (self.values[layer], v_BGTd)):
             kept[rows[:, None], :, at_BT] = new.transpose(1, 2).to(kept.dtype)
 

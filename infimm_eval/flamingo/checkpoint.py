@@ -5,7 +5,6 @@ Knows nothing of the computation: it matches names and shapes, all of them or no
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,8 +18,9 @@ from torch.overrides import TorchFunctionMode
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.config import FlamingoConfig
 from infimm_eval.flamingo.fetching import fetch
+from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.model import Flamingo
-from infimm_eval.flamingo.shards import read_json, shapes, tensors, weight_files
+from infimm_eval.flamingo.shards import shapes, tensors, weight_files
 from infimm_eval.flamingo.vision import rotary_tables
 
 # One parameter under several names: what the original registers twice, and what we call it.
@@ -95,8 +95,7 @@ def save_pretrained(model: Flamingo, folder: str | Path) -> None:
     config = model.config.to_dict()
     for key in {"dtype", "torch_dtype"} & config.keys():
         config[key] = str(model.dtype).removeprefix("torch.")
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)
     state = {f"model.{key}": t.detach().contiguous() for key, t in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.flamingo.section import (
-    Id,
+    FromZero,
     Number,
     Section,
     Size,
@@ -46,7 +46,7 @@ class EvaConfig(Section):
     qkv_bias: Switch = True
     ls_init_value: float | None = None
     global_average_pool: Switch = False
-    embed_dim: Id = 1024
+    embed_dim: FromZero = 1024
 
     _PLACE = "'visual'"
     _IGNORED = frozenset({"patch_dropout", "drop_path_rate", "xattn", "fusedLN", "eva_model_name"})
@@ -254,8 +254,8 @@ class FlamingoConfig(Section):
     visual: EvaConfig
     language: DecoderConfig
     cross_attn_every_n_layers: Size
-    image_token_id: Id
-    eoc_token_id: Id
+    image_token_id: FromZero
+    eoc_token_id: FromZero
     resampler: ResamplerConfig = field(default_factory=ResamplerConfig)
     gated: GatedConfig = field(default_factory=GatedConfig)
 

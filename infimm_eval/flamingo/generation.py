@@ -180,7 +180,7 @@ def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
         whole_R = logits_RY.logsumexp(dim=-1)
         best_R, token_R = prompts.forbid(logits_RY, produced).max(dim=-1)
         # Side by side, so that an accelerator is waited for once.
-        told = torch.stack([token_R.double(), (best_R - whole_R).double()]).tolist()
+        told = torch.stack([token_R.float(), best_R - whole_R]).tolist()
         gone = []
         for r, (b, token, score) in enumerate(zip(list(of_row), *told, strict=True)):
             if b is None:

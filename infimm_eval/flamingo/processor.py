@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.files import read_json_if_there
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.shipped import template_in
 from infimm_eval.flamingo.templates import (
@@ -24,7 +25,7 @@ from infimm_eval.flamingo.templates import (
     template,
     with_media,
 )
-from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer, read_json
+from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer
 
 CONTEXT = 2048
 """Tokens that the original processor allows a prompt, whatever the language model could read."""
@@ -72,7 +73,7 @@ class Processor:
 
         The room is the tokenizer's ``model_max_length``; the chat format, see ``_chat_format``.
         """
-        settings = read_json(folder / "tokenizer_config.json")
+        settings = read_json_if_there(folder / "tokenizer_config.json")
         tokenizer = Tokenizer.load(folder)
         return cls(
             tokenizer,
@@ -208,8 +209,8 @@ def _chat_format(folder: Path, settings: Mapping[str, Any], tokenizer: Tokenizer
     """The format that ``preprocessor_config.json`` names as ``chat_format``, a built-in one or
     ``shipped``; else InfiMM-Zephyr's for a model of that name; else the template that the
     checkpoint ships; else the standard one of its family."""
-    asked = read_json(folder / "preprocessor_config.json").get("chat_format")
-    kind = family(str(read_json(folder / "config.json").get("model_type", "")))
+    asked = read_json_if_there(folder / "preprocessor_config.json").get("chat_format")
+    kind = family(str(read_json_if_there(folder / "config.json").get("model_type", "")))
     chosen = asked or ("zephyr" if kind == "zephyr" else "shipped")
     if not isinstance(chosen, str):
         raise UsageError(

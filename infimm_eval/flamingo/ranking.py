@@ -76,13 +76,14 @@ def rank(
 
 
 def _check(model: Flamingo, continuations: Sequence[Sequence[Sequence[int]]]) -> None:
+    words = model.config.language.vocab_size
     for b, row in enumerate(continuations):
         for c in row:
             if not c:
                 raise UsageError(f"prompt {b} has an empty continuation; it has no likelihood")
             if model.config.image_token_id in c:
                 raise UsageError(f"prompt {b} has a continuation with a picture tag; drop the tag")
-            if not 0 <= min(c) <= max(c) < (words := model.config.language.vocab_size):
+            if min(c) < 0 or max(c) >= words:
                 raise UsageError(f"prompt {b} has a continuation with an id beyond 0..{words - 1}")
 
 

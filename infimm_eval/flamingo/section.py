@@ -29,7 +29,7 @@ def _above_zero(value: Any) -> bool:
 
 
 Size = Annotated[int, _Is("a whole number from 1", lambda v: _whole(v, 1))]
-Id = Annotated[int, _Is("a whole number from 0", lambda v: _whole(v, 0))]
+FromZero = Annotated[int, _Is("a whole number from 0", lambda v: _whole(v, 0))]
 Number = Annotated[float, _Is("a number above 0", _above_zero)]
 Switch = Annotated[bool, _Is("true or false", lambda v: isinstance(v, bool))]
 SomeSize = Annotated[

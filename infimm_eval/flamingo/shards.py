@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.files import read_json, refuse_pointer
 
 _DTYPES = {
     "F64": torch.float64,
@@ -33,13 +34,11 @@ _NAMES = (
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )
-_LFS = b"version https://git-lfs"
 # A damaged byte leads torch's reader of pickles astray in all of these ways.
-_ASTRAY = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
-    *(RuntimeError, TypeError, ValueError),
-    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
-)
+_ASTRAY: tuple[type[Exception], ...] = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
+    TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -66,25 +65,9 @@ def _shards(index: Path) -> list[str]:
     return sorted(set(named.values()))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.  UsageError naming the file if it is something else."""
-    _refuse_pointer(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; a checkpoint folder needs it") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON ({error}); download it again") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} holds a {type(content).__name__}, not an object")
-    return content
-
-
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor in a weight file, without reading the tensors."""
-    _refuse_pointer(path)
+    refuse_pointer(path)
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             return {key: entry.shape for key, entry in _header(path, file)[0].items()}
@@ -198,10 +181,3 @@ def _unpickle(path: Path, *, mmap: bool) -> dict[str, Tensor]:
             kind = f"{value.layout} {value.dtype}".replace("torch.", "").removeprefix("strided ")
             raise UsageError(f"{path}: {key} is stored as {kind}, not one of {_READABLE}")
     return held
-
-
-def _refuse_pointer(path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(_LFS)) == _LFS:
-                raise UsageError(f"{path} is a Git LFS pointer, not the file; run `git lfs pull`")

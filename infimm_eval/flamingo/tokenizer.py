@@ -6,7 +6,6 @@ It knows nothing of conversations, pictures or models; it does not repair a toke
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from itertools import groupby
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias
 import tokenizers
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.files import read_json_if_there
 from infimm_eval.flamingo.sentencepiece import convert
 
 
@@ -83,7 +83,7 @@ class Tokenizer:
         ``tokenizer_config.json`` names bos, eos and pad, ``config.json`` numbers the two marks;
         ``UsageError`` where they disagree with the tokenizer or no tokenizer is there.
         """
-        settings = read_json(folder / "tokenizer_config.json")
+        settings = read_json_if_there(folder / "tokenizer_config.json")
         file = folder / "tokenizer_config.json"
         names = {
             role: _content(settings[f"{role}_token"], f"{role}_token in {file}")
@@ -91,7 +91,7 @@ class Tokenizer:
             if settings.get(f"{role}_token") is not None
         }
         tokenizer = cls(_raw(folder, settings), **names)
-        numbers = read_json(folder / "config.json")
+        numbers = read_json_if_there(folder / "config.json")
         for mark, key in ((IMAGE, "image_token_id"), (END_OF_CHUNK, "eoc_token_id")):
             if numbers.get(key, tokenizer.id(mark)) != tokenizer.id(mark):
                 raise UsageError(
@@ -159,19 +159,6 @@ class Tokenizer:
         return [i for i in plain if i is not None]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; an absent file is an empty one, a broken file the user's to mend."""
-    if not path.is_file():
-        return {}
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise UsageError(f"{path} should hold a JSON object, not a {type(read).__name__}")
-    return read
-
-
 def _sound(text: str) -> str:
     try:
         text.encode()
@@ -208,7 +195,7 @@ def _added(folder: Path, settings: Mapping[str, Any]) -> dict[str, int]:
     if not isinstance(written, Mapping) or not all(str(i).isdecimal() for i in written):
         raise UsageError(f"{where} should give every id its token")
     added = {_content(token, where): int(i) for i, token in written.items()}
-    listed = read_json(folder / "added_tokens.json")
+    listed = read_json_if_there(folder / "added_tokens.json")
     if not all(type(i) is int for i in listed.values()):
         raise UsageError(f"{folder / 'added_tokens.json'} should give every token its id")
     return added | listed

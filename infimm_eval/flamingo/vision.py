@@ -102,7 +102,7 @@ class _PatchEmbed(nn.Module):
 
     def forward(self, pixels_I3HW: Tensor) -> Tensor:
         """(I, 3, S, S) -> (I, P, W).  The convolution as the matrix product that it is: where
-        torch convolves on an accelerator, float32 is rounded to ten bits unless told not to."""
+        torch convolves on an accelerator, it rounds float32 to ten bits (TF32) by default."""
         p, (I, C, S, _) = self.proj.kernel_size[0], pixels_I3HW.shape  # noqa: E741
         rows_ICGpGp = pixels_I3HW.reshape(I, C, S // p, p, S // p, p)
         patches_IPf = rows_ICGpGp.permute(0, 2, 4, 1, 3, 5).reshape(I, (S // p) ** 2, C * p * p)

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock, Timer
 from typing import TextIO
@@ -21,6 +21,8 @@ SCHEMA = 1
 FILE = "run.db"
 
 
+# Entries and answers are long beside their keys, and keys of answers are hashes: as rows that are
+# appended, with the keys in an index, they take half the writing of tables sorted by key.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, logliks TEXT, notes TEXT
@@ -51,17 +53,21 @@ class Log:
         self._lock = RLock()
         self._saver: Timer | None = None
         self._failed: MachineryError | None = None
+        self._unheard = False
         self._guard = _claim(folder) if writing else None
         self._db = _connect(folder / FILE, writing)
 
     def close(self) -> None:
+        """Saves.  MachineryError where that fails, or has failed and nobody was told."""
         with self._lock:
-            if self._failed is None:
-                self.save()
             self._saver = None
-            self._db.close()
-        if self._guard is not None:
-            self._guard.close()
+            try:
+                if self._unheard or self._failed is None:
+                    self.save()
+            finally:
+                self._db.close()
+                if self._guard is not None:
+                    self._guard.close()
 
     def __enter__(self) -> Log:
         return self
@@ -104,19 +110,24 @@ class Log:
 
     def _save_behind(self) -> None:
         """Save while the model works on; what fails here is raised by whoever writes next."""
-        with self._lock, suppress(MachineryError):
-            if self._saver is not None:
-                self._saver = None
+        with self._lock:
+            if self._saver is None:
+                return
+            self._saver = None
+            try:
                 self.save()
+            except MachineryError:
+                self._unheard = True
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         with self._lock:
             if self._failed is not None:
+                self._unheard = False
                 raise self._failed
             try:
                 yield
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 self._failed = MachineryError(
                     f"{self.folder / FILE}: {error}; what was answered before is kept"
                 )

@@ -37,7 +37,7 @@ def config(place: str, revision: str | None = None) -> dict[str, Any]:
     file = Path(place) / "config.json"
     if not Path(place).is_dir():
         file = _from_hub(place, revision, ["config.json"], weights=False) / "config.json"
-    elif not file.is_file():
+    if not file.is_file():
         raise UsageError(f"{place} has no config.json: is it a checkpoint folder?")
     try:
         read = json.loads(file.read_text(encoding="utf-8"))

@@ -87,7 +87,7 @@ class Transformers:
         self.style: Style = style or self.writer.style
         self.counted = Statistics()
         start = AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else int(batch_size)
-        self.room = Room(start, self.counted)
+        self.room: Room[_Job] = Room(start, self.counted)
         self.window, self.workers = window, workers
         self._ends = _ends(model, self.tokenizer)
         self._positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -14,10 +14,10 @@ from infimm_eval.types import Record, Sample, Score, Scoring
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A ruler that looks at one answer at a time, as most do: several share one reading of the
-    log."""
+    """A ruler that looks at one answer at a time, as most do, so that several share one reading
+    of the log.  What it may lack (an optional package) it says when it is made, not here."""
 
-    judge: Callable[[Record], Score]
+    rule: Callable[[Record], Score]
 
     def __call__(self, records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        return Scoring([self.judge(record) for record in records])
+        return Scoring([self.rule(record) for record in records])

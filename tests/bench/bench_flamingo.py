@@ -8,10 +8,8 @@ block before every second, vocabulary 32002, pictures of 224 px, tower of width 
 8 prompts, 32 new tokens, float32.  `--reproject` projects all pictures of all gated blocks again
 at every step, as the released code does; the answer is the same.
 
-A 7B-shaped model (Zephyr's) on an H200, in one line:
-    python tests/bench/bench_flamingo.py --device cuda --dtype bfloat16 --hidden 4096
-        --intermediate 14336 --layers 32 --heads 32 --kv-heads 8 --pixels 336 --vision-width 1024
-        --vision-layers 24 --bandwidth 4800 --tflops 989
+On an accelerator `--bandwidth` and `--tflops`, the device's own, add what share of them a step and
+the prefill reach; the README here has the command for a 7B-shaped model.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("brief")
 def test_the_same_seed_trains_the_same_model_and_it_answers(tmp_path: Path) -> None:
     for name in ("once", "again"):
-        main(["--output", str(tmp_path / name), "--threads", "1"])
+        main(["--output", str(tmp_path / name), "--threads", "2"])
     once, again = (tmp_path / name / "model.safetensors" for name in ("once", "again"))
     assert once.read_bytes() == again.read_bytes()
     model = models.load(str(tmp_path / "once"), device="cpu", dtype="float32")

@@ -166,7 +166,13 @@ def test_what_cannot_be_done_is_refused(options: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize(
     ("continuation", "message"),
-    [([], "empty"), ([5, IMAGE], "picture tag"), ([5] * 118, "positions")],
+    [
+        ([], "empty"),
+        ([5, IMAGE], "picture tag"),
+        ([5] * 118, "positions"),
+        ([5, -1], "beyond 0..79"),
+        ([80], "beyond 0..79"),
+    ],
 )
 def test_what_cannot_be_ranked_is_refused(continuation: list[int], message: str) -> None:
     model = small()

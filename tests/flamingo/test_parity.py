@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from infimm_eval.flamingo import EvaConfig, Flamingo, Generated, generate, load, rank
+from infimm_eval.flamingo.files import read_json
 from infimm_eval.flamingo.reading import pack
-from infimm_eval.flamingo.shards import read_json
 from infimm_eval.flamingo.vision import EvaTower
 from tests.flamingo.small import SHARED
 

@@ -243,7 +243,7 @@ def test_marks_that_cannot_have_their_number_are_refused(sentencepiece_file: Pat
         ("tokenizer.json", "{}", "is not a tokenizer"),
         ("tokenizer.model", "nonsense", "is not a sentencepiece model"),
         ("tokenizer_config.json", "{", "is not JSON"),
-        ("tokenizer_config.json", "[]", "should hold a JSON object, not a list"),
+        ("tokenizer_config.json", "[]", "holds a list, not an object"),
     ],
 )
 def test_a_folder_without_a_usable_tokenizer_says_why(

@@ -11,9 +11,10 @@ import torch
 from infimm_eval.errors import MachineryError
 from infimm_eval.models.engine.ahead import ahead
 from infimm_eval.models.engine.latents import Latents, Shelf
-from infimm_eval.models.engine.memory import Room, peak
+from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.prefixes import BLOCK, beginnings, shared
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.engine.usage import peak
 
 
 def test_what_was_asked_for_longest_ago_makes_room():

@@ -287,6 +287,26 @@ def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
     assert batches_of(model, questions(40, 3), monkeypatch)[1] == rows
 
 
+def test_memory_that_gives_out_on_long_prompts_leaves_short_ones_their_room(
+    folder, memory, monkeypatch
+):
+    model = load(folder, sharing=False)
+    prefill = model.engine.model.prefill
+
+    def small(cache, ids, *arguments, **keywords):
+        if ids.shape[1] > 40 and len(ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prefill(cache, ids, *arguments, **keywords)
+
+    monkeypatch.setattr(model.engine.model, "prefill", small)
+    memory.free = 400 * 10**6
+    long = [replace(asked, id=f"long {asked.id}") for asked in questions(8, 40)]
+    rows = batches_of(model, long + questions(40, 3), monkeypatch)
+    # 4, which did not fit, in halves; then twos, until the longest left is a short one
+    assert rows[:3] == [4, 2, 2] and max(rows[3:]) > 8
+    assert model.statistics["oom_halvings"] == 1
+
+
 def test_of_long_prompts_fewer_are_in_a_batch(folder, memory, monkeypatch):
     memory.free = 60 * 10**6
     model = load(folder, sharing=False)

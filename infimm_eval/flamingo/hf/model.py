@@ -5,7 +5,6 @@ It knows how others call the model, and computes nothing itself.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.checkpoint import load, save_pretrained
+from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf.opening import check_unchanged, device_of, dtype_of, folder_of, refuse
 from infimm_eval.flamingo.model import Flamingo, gather_pictures
-from infimm_eval.flamingo.tokenizer import read_json
 
 _KNOWN = (
     "known: num_beams, length_penalty, early_stopping, beam_length_rule, and the original's "
@@ -88,7 +87,7 @@ class InfiMM(nn.Module):
         config = read_json(path)
         if not {"dtype", "torch_dtype"} & config.keys():
             config["torch_dtype"] = str(self.dtype).removeprefix("torch.")
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, config)
 
     @property
     def device(self) -> torch.device:

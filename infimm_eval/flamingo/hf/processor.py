@@ -5,7 +5,6 @@ It knows transformers' conventions; formats, tokens and pixels are the ``Process
 
 from __future__ import annotations
 
-import json
 import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,12 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.flamingo.files import read_json_if_there, write_json
 from infimm_eval.flamingo.hf.opening import folder_of, refuse
 from infimm_eval.flamingo.pictures import Source
 from infimm_eval.flamingo.processor import Encoded, Processor
 from infimm_eval.flamingo.templates import TEMPLATES, Turn
-from infimm_eval.flamingo.tokenizer import IMAGE, Mark, Piece, read_json
+from infimm_eval.flamingo.tokenizer import IMAGE, Mark, Piece
 
 _ROLES = ("system", "user", "assistant")
 _FILES = (
@@ -80,12 +80,11 @@ class InfiMMProcessor:
             if not (to / file.name).exists() or not file.samefile(to / file.name):
                 copyfile(file, to / file.name)
         format_ = [name for name, t in TEMPLATES.items() if t is self.processor.template]
-        settings = read_json(self.folder / "preprocessor_config.json") | {
+        settings = read_json_if_there(self.folder / "preprocessor_config.json") | {
             "processor_class": type(self).__name__,
             "chat_format": (format_ or ["shipped"])[0],
         }
-        written = json.dumps(settings, indent=2, ensure_ascii=False)
-        (to / "preprocessor_config.json").write_text(written + "\n", encoding="utf-8")
+        write_json(to / "preprocessor_config.json", settings)
 
     def __call__(
         self,

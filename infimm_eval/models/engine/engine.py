@@ -23,7 +23,7 @@ from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
 from infimm_eval.flamingo.ranking import rank
 from infimm_eval.models.engine.ahead import ahead
-from infimm_eval.models.engine.fit import Fit, most_rows
+from infimm_eval.models.engine.fit import Fit
 from infimm_eval.models.engine.gallery import Gallery
 from infimm_eval.models.engine.jobs import Job, Refused, take, widest
 from infimm_eval.models.engine.latents import Latents
@@ -75,8 +75,6 @@ class Engine:
         self.processor = processor
         self.statistics = Statistics()
         self.workers = workers or max(1, min(8, (os.cpu_count() or 2) - 1))
-        self.fit = Fit(model, self.statistics) if batch_size == "auto" else None
-        self.room = Room(most_rows(model) if batch_size == "auto" else batch_size, self.statistics)
         self.window = window
         self.sharing, self.streaming = sharing, streaming
         self.kept = Kept(model, 8, self.statistics)
@@ -90,6 +88,11 @@ class Engine:
             device_bytes=device_cache,
             host_bytes=host_cache,
             folder=cache_folder,
+        )
+        self.room: Room[Job] = (
+            Fit(model, self.statistics, latents.give_way)
+            if batch_size == "auto"
+            else Room(batch_size, self.statistics, latents.give_way)
         )
         self.gallery = Gallery(
             pictures,
@@ -115,7 +118,7 @@ class Engine:
         *,
         streaming: bool,
     ) -> Iterator[Answer]:
-        depth = min(64, 2 * self.room.size)
+        depth = min(64, 2 * self.room.most)
         prepared = ahead(requests, prepare, workers=self.workers, depth=depth)
         waiting: list[Job] = []
         with closing(prepared):
@@ -123,20 +126,15 @@ class Engine:
                 yield from self._fill(waiting, prepared)
                 if not waiting:
                     return
-                probing = self.fit is not None and not self.fit.measured
-                if streaming and waiting[0].greedy and not probing:
+                known = not isinstance(self.room, Fit) or self.room.measured
+                if streaming and waiting[0].greedy and known:
                     yield from self._stream(waiting, prepared)
                     continue
-                batch = take(waiting, self._rows(max(waiting, key=lambda job: job.cost)))
+                largest = max(waiting, key=lambda job: job.cost)
+                batch = take(waiting, self.room.fits([largest]))
                 self.statistics.count("batches")
                 self.statistics.count("requests", len(batch))
-                now = self.fit.measuring(work) if self.fit and probing else work
-                yield from self.room.run(batch, now)
-
-    def _rows(self, largest: Job) -> int:
-        """How many rows a batch has whose largest is this one."""
-        size = self.room.size
-        return size if self.fit is None else min(size, self.fit.rows(largest))
+                yield from self.room.run(batch, work)
 
     # -- before the model ------------------------------------------------------------------------
 
@@ -246,7 +244,7 @@ class Engine:
         Rows are refilled when a quarter of them is free, so that prompts are read in company.
         """
         like = max(waiting, key=lambda job: (job.greedy, job.tokens))
-        rows, capacity = self._rows(like), like.tokens
+        rows, capacity = self.room.fits([like]), like.tokens
         stop = self._stop(like.request.decoding.stop)
         stream: Stream | None = None
         joining: list[Job] = []
@@ -271,7 +269,7 @@ class Engine:
         except RuntimeError as error:
             # What was running or about to begins again, in a cache of half the size.
             waiting += [*(stream.running if stream else ()), *joining]
-            self.room.shrink(rows, error)
+            self.room.shrink([like] * rows, error)
 
     def _join(self, stream: Stream, jobs: Sequence[Job]) -> None:
         if not jobs:

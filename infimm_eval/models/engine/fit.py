@@ -1,66 +1,78 @@
-"""How many rows fit into free memory: an estimate from shapes, corrected by a measured batch.
+"""How many rows of ``--batch-size auto`` fit: an estimate from shapes, corrected by a measured
+batch.
 
 Knows what a job holds and a model's shapes; computes nothing with either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.models.engine.jobs import Job
-from infimm_eval.models.engine.memory import free_bytes, peak
+from infimm_eval.models.engine.memory import Result, Room
 from infimm_eval.models.engine.statistics import Statistics
-
-Result = TypeVar("Result")
+from infimm_eval.models.engine.usage import free_bytes, peak
 
 PROBE = 4
 """Rows of the batch that is measured: few enough to fit where the estimate is far too low."""
 
 
-def most_rows(model: Flamingo) -> int:
-    """Beyond so many, a step on a processor takes as much longer as it has more rows."""
-    return 16 if model.device.type == "cpu" else 64
+class Fit(Room[Job]):
+    """As many rows as half of the free memory holds, long prompts fewer than short ones.
 
-
-class Fit:
-    """Rows for ``--batch-size auto``: as many as half of the free memory holds.
-
-    Batches have ``PROBE`` rows until one was ``measured``; what that one took, divided by what was
-    estimated for it, corrects every estimate after it.  On a processor, where freed memory is
-    used again unseen, a correction never makes an estimate smaller.
+    The first batch has ``PROBE`` rows at most and is measured; what it took, divided by what was
+    estimated for it, corrects every estimate after it.  On a processor the measure is of the whole
+    process, and memory that it had and uses again does not show, so there a correction only ever
+    makes an estimate larger.  When memory gives out all the same, the correction grows until half
+    of what was tried is all that fits.
     """
 
-    def __init__(self, model: Flamingo, statistics: Statistics) -> None:
+    def __init__(
+        self, model: Flamingo, statistics: Statistics, give_way: Callable[[], bool]
+    ) -> None:
+        super().__init__(PROBE, statistics, give_way)
+        # Beyond so many, a step on a processor takes as much longer as it has more rows.
+        self.most = 16 if model.device.type == "cpu" else 64
         self.model = model
-        self.statistics = statistics
         self.measured = False
         self._correction = 1.0
 
-    def rows(self, job: Job) -> int:
-        """How many rows as large as this one; at least one."""
-        most = most_rows(self.model) if self.measured else PROBE
-        each = self._correction * bytes_of(self.model, job)
-        return max(1, min(most, int(free_bytes(self.model.device) / 2 / each)))
+    def fits(self, items: Sequence[Job]) -> int:
+        most = self.most if self.measured else PROBE
+        each = self._correction * max(bytes_of(self.model, job) for job in items)
+        self.size = max(1, min(most, int(self._budget / each)))
+        return self.size
 
-    def measuring(
-        self, work: Callable[[Sequence[Job]], list[Result]]
-    ) -> Callable[[Sequence[Job]], list[Result]]:
-        """``work``, measured."""
+    def run(
+        self, items: Sequence[Job], compute: Callable[[Sequence[Job]], list[Result]]
+    ) -> Iterator[Result]:
+        def measuring(jobs: Sequence[Job]) -> list[Result]:
+            return compute(jobs) if self.measured else self._measure(jobs, compute)
 
-        def probe(jobs: Sequence[Job]) -> list[Result]:
-            done, taken = peak(self.model.device, lambda: work(jobs))
-            self.measured = True
-            if taken is not None:
-                estimated = len(jobs) * max(bytes_of(self.model, job) for job in jobs)
-                least = 1.0 if self.model.device.type == "cpu" else 0.0
-                self._correction = max(least, taken / estimated)
-                self.statistics.count("probe_rows", len(jobs))
-                self.statistics.count("probe_bytes", taken)
-            return done
+        return super().run(items, measuring)
 
-        return probe
+    @property
+    def _budget(self) -> float:
+        return free_bytes(self.model.device) / 2
+
+    def _measure(
+        self, jobs: Sequence[Job], compute: Callable[[Sequence[Job]], list[Result]]
+    ) -> list[Result]:
+        results, taken = peak(self.model.device, lambda: compute(jobs))
+        self.measured = True
+        if taken is not None:
+            estimated = len(jobs) * max(bytes_of(self.model, job) for job in jobs)
+            least = self._correction if self.model.device.type == "cpu" else 0.1
+            self._correction = max(least, taken / estimated)
+            self.statistics.count("probe_rows", len(jobs))
+            self.statistics.count("probe_bytes", taken)
+        return results
+
+    def _take_at_most(self, count: int, items: Sequence[Job]) -> None:
+        each = max(bytes_of(self.model, job) for job in items)
+        self._correction = max(2 * self._correction, self._budget / (count * each))
+        self.size = count
 
 
 def bytes_of(model: Flamingo, job: Job) -> int:

@@ -39,7 +39,7 @@ class Gallery:
     ) -> None:
         self.latents = latents
         self.statistics = statistics
-        self.room = Room(batch, statistics)
+        self.room: Room[tuple[str, Image]] = Room(batch, statistics, latents.give_way)
         self._pixels = pixels
         self._encode = encode
         self._dtype = dtype

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from infimm_eval.models.engine.memory import clear_up
+from infimm_eval.models.engine.memory import release, require_memory, too_large
 from infimm_eval.models.engine.statistics import Statistics
 
 
@@ -109,14 +109,23 @@ class Latents:
             return self._keep(digest, self._brought(stored))
         return None
 
+    def give_way(self) -> bool:
+        """Frees half of what is kept near the model; whether there was anything."""
+        if not len(self._near):
+            return False
+        self._spill(self._near.halve())
+        return True
+
     def _brought(self, tensor: Tensor) -> Tensor:
         """On the device; where its memory gives out, half of what is kept there goes."""
         while True:
             try:
                 return tensor.to(self.device)
             except RuntimeError as error:
-                clear_up(error, None if len(self._near) else "one encoded picture")
-                self._spill(self._near.halve())
+                require_memory(error)
+                release(error)
+                if not self.give_way():
+                    raise too_large("one encoded picture", error) from error
                 self.statistics.count("oom_halvings")
 
     def put(self, digest: str, tensor: Tensor) -> Tensor:

@@ -1,14 +1,12 @@
-"""How much fits at once: batches by room, and smaller ones when memory gives out.
+"""How much is computed at once: less of it from now on, when memory gives out.
 
 Knows nothing of what is computed.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -19,12 +17,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Room:
-    """How many items a computation takes at once; halved, for good, when memory gives out."""
+class Room(Generic[Item]):
+    """How many items a computation takes at once: at most ``size``, which is halved, for good,
+    when memory gives out.
 
-    def __init__(self, size: int, statistics: Statistics) -> None:
-        self.size = size
+    Where not even one item fits, ``give_way`` is asked to free what can be done without; it says
+    whether it did.
+    """
+
+    def __init__(
+        self, size: int, statistics: Statistics, give_way: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.size = self.most = size
         self.statistics = statistics
+        self._give_way = give_way
+
+    def fits(self, items: Sequence[Item]) -> int:
+        """How many of the items, which come largest first, are taken at once."""
+        return self.size
 
     def run(
         self, items: Sequence[Item], compute: Callable[[Sequence[Item]], list[Result]]
@@ -35,11 +45,27 @@ class Room:
         """
         start = 0
         while start < len(items):
-            part = items[start : start + self.size]
+            left = items[start:]
+            part = left[: self.fits(left)]
             done = self._attempt(part, compute)
             if done is not None:
                 start += len(part)
                 yield from done
+
+    def shrink(self, tried: Sequence[Item], error: RuntimeError) -> None:
+        """Fewer than were tried from now on; raises what is no lack of memory, and
+        ``MachineryError`` where nothing is left to do without."""
+        require_memory(error)
+        release(error)
+        if len(tried) > 1:
+            self._take_at_most(len(tried) // 2, tried)
+        elif not self._give_way():
+            raise too_large("a batch of one", error) from error
+        self.statistics.count("oom_halvings")
+
+    def _take_at_most(self, count: int, items: Sequence[Item]) -> None:
+        """So many such items at once."""
+        self.size = count
 
     def _attempt(
         self, part: Sequence[Item], compute: Callable[[Sequence[Item]], list[Result]]
@@ -47,67 +73,25 @@ class Room:
         try:
             return compute(part)
         except RuntimeError as error:
-            self.shrink(len(part), error)
+            self.shrink(part, error)
         return None
 
-    def shrink(self, tried: int, error: RuntimeError) -> None:
-        """Half of what was tried from now on; raises what is no lack of memory, and
-        ``MachineryError`` where it was one item."""
-        clear_up(error, "a batch of one" if tried == 1 else None)
-        self.size = max(1, tried // 2)
-        self.statistics.count("oom_halvings")
 
-
-def clear_up(error: RuntimeError, least: str | None) -> None:
-    """After a lack of memory, before less of it is asked for.  Raises what is none, and
-    ``MachineryError`` where no less can be asked for than ``least``, which did not fit."""
-    if not out_of_memory(error):
+def require_memory(error: RuntimeError) -> None:
+    """Raises the error unless it says that memory gave out: accelerators have a type for it,
+    processors say it in words."""
+    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
         raise error
-    if least is not None:
-        reason = str(error).strip().split("\n")[0]
-        raise MachineryError(f"{least} does not fit into memory ({reason})") from error
-    # The failed attempt's tensors live in its frames until the traceback is gone.
+
+
+def release(error: RuntimeError) -> None:
+    """Frees what the failed attempt held: its tensors live in its frames until the traceback is
+    gone."""
     error.__traceback__ = None
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Accelerators have a type for it; processors say it in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def free_bytes(device: torch.device) -> int:
-    """What can still be had on the device, torch's own unused blocks included."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return free + kept
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def peak(device: torch.device, work: Callable[[], Result]) -> tuple[Result, int | None]:
-    """What ``work`` returns, and how many bytes more than before it were in use at its height;
-    ``None`` on a processor whose system does not tell."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        result = work()
-        return result, torch.cuda.max_memory_allocated(device) - before
-    before_kb = _lowered_high_water()
-    result = work()
-    return result, None if before_kb is None else 1024 * (_high_water() - before_kb)
-
-
-def _lowered_high_water() -> int | None:
-    """Brings the process's high-water mark down to what is in use now; returns that, in kB."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _high_water()
-    except OSError:  # not Linux, or a container that hides it
-        return None
-
-
-def _high_water() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
+def too_large(what: str, error: RuntimeError) -> MachineryError:
+    reason = str(error).strip().split("\n")[0]
+    return MachineryError(f"{what} does not fit into memory ({reason})")

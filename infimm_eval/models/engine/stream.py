@@ -86,7 +86,7 @@ class Stream:
         best_R, token_R = self._choose()
         ended: list[tuple[int, _Row, Finish]] = []
         # Side by side, so that an accelerator is waited for once.
-        told = torch.stack([token_R.double(), best_R.double()]).tolist()
+        told = torch.stack([token_R.float(), best_R]).tolist()
         for r, (row, token, best) in enumerate(zip(self._rows, *told, strict=True)):
             if row is None:
                 continue
