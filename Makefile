@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/python -m infimm_eval --tasks coco,vqav2 --shots 0,4
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
