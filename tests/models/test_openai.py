@@ -48,14 +48,14 @@ def serving(reply: Callable[[int, Any], Reply]) -> Iterator[Place]:
                 now[0] += 1
                 place.most_at_once = max(place.most_at_once, now[0])
             status, said, headers = reply(turn, body)
+            with lock:  # before the client has the answer: it may ask again at once
+                now[0] -= 1
             raw = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)
             for key, value in {"Content-Length": str(len(raw)), **headers}.items():
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(raw)
-            with lock:
-                now[0] -= 1
 
         def log_message(self, *_: Any) -> None:
             return
