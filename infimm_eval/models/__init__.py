@@ -117,5 +117,8 @@ _FORMS = (
 
 
 def _kind(place: str, revision: str | None) -> str:
-    """InfiMM's layout has a vision tower and a language model under names of its own."""
-    return "infimm" if {"visual", "language"} <= set(places.config(place, revision)) else "hf"
+    """InfiMM's layout has a vision tower and a language model under names of its own; a folder that
+    says it is one and lacks them is a broken one, not another model."""
+    config = places.config(place, revision)
+    named = str(config.get("model_type", "")).startswith("infimm")
+    return "infimm" if named or {"visual", "language"} <= set(config) else "hf"

@@ -552,3 +552,9 @@ def test_bfloat16_can_be_asked_for_on_a_processor(folder):
 
 def test_flamingo_is_what_a_folder_of_its_layout_holds(folder):
     assert isinstance(load(folder).engine.model, flamingo.Flamingo)
+
+
+def test_a_broken_folder_that_says_it_is_infimm_is_not_taken_for_another_model(tmp_path):
+    write(tmp_path / "config.json", {"model_type": "infimm-zephyr", "visual": {"layers": "24"}})
+    with pytest.raises(UsageError, match=r"has neither tokenizer\.json nor tokenizer\.model"):
+        load(tmp_path)
