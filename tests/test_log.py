@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -179,14 +179,18 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> Non
         assert reader.known("key")
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
 def test_an_answer_is_on_disk_soon_though_nobody_writes_on(tmp_path: Path) -> None:
     with log.Log(tmp_path, writing=True) as kept, log.Log(tmp_path) as reader:
         for round in ("one", "another"):
             kept.add_answer(round, Answer("7", "a dog"))
-            give_up = time.monotonic() + 20
-            while not reader.known(round) and time.monotonic() < give_up:
-                time.sleep(0.02)
-            assert reader.known(round)
+            wait_until(lambda key=round: reader.known(key))
 
 
 def test_what_fails_while_nobody_writes_is_said_to_the_next_who_does(tmp_path: Path) -> None:
@@ -194,9 +198,7 @@ def test_what_fails_while_nobody_writes_is_said_to_the_next_who_does(tmp_path: P
         full = sqlite3.OperationalError("database or disk is full")
         with mock.patch.object(kept, "_db", mock.Mock(**{"commit.side_effect": full})):
             kept.add_answer("key", Answer("7", "a dog"))
-            give_up = time.monotonic() + 20
-            while kept._failed is None and time.monotonic() < give_up:
-                time.sleep(0.02)
+            wait_until(lambda: kept._failed is not None)
         with pytest.raises(MachineryError, match="full; what was answered before is kept"):
             kept.add_answer("another", Answer("7", "a cat"))
 
@@ -206,9 +208,7 @@ def test_what_failed_and_nobody_heard_of_is_said_at_the_end(tmp_path: Path) -> N
     kept = log.Log(tmp_path, writing=True)
     with mock.patch.object(kept, "_db", mock.Mock(**{"commit.side_effect": full})):
         kept.add_answer("key", Answer("7", "a dog"))
-        give_up = time.monotonic() + 20
-        while kept._failed is None and time.monotonic() < give_up:
-            time.sleep(0.02)
+        wait_until(lambda: kept._failed is not None)
     with pytest.raises(MachineryError, match="full; what was answered before is kept"):
         kept.close()
     with log.Log(tmp_path, writing=True):  # closed all the same

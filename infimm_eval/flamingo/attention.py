@@ -15,30 +15,40 @@ def attend(
     k_BGSd: Tensor,
     v_BGSd: Tensor,
     *,
-    visible: Tensor | None = None,
+    bias: Tensor | None = None,
     causal: bool = False,
 ) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v.
+    """softmax(q k^T / sqrt(d) + bias) v.
 
-    G divides H; query head h reads key head h // (H / G).  `visible` is boolean, (B, 1, T, S) or
-    broadcastable to it, with at least one True for every query; `causal` is for T == S and no
-    `visible`.  Returns (B, H, T, d).
+    G divides H; query head h reads key head h // n, n = H / G.  `bias` is what `bias_of` makes for
+    that n; `causal` is for T == S and no `bias`.  Returns (B, H, T, d).
     """
     B, H, T, d = q_BHTd.shape
     G = k_BGSd.shape[1]
     if _slow_backward(q_BHTd):
         with torch.autocast(q_BHTd.device.type, enabled=False):
             q, k, v = q_BHTd.float(), k_BGSd.float(), v_BGSd.float()
-            return attend(q, k, v, visible=visible, causal=causal).to(q_BHTd.dtype)
-    if G == H:
-        return F.scaled_dot_product_attention(q_BHTd, k_BGSd, v_BGSd, visible, is_causal=causal)
-    if causal or T > 1:
+            return attend(q, k, v, bias=bias, causal=causal).to(q_BHTd.dtype)
+    if causal and G != H:
         return F.scaled_dot_product_attention(
-            q_BHTd, k_BGSd, v_BGSd, visible, is_causal=causal, enable_gqa=True
+            q_BHTd, k_BGSd, v_BGSd, is_causal=True, enable_gqa=True
         )
-    # One query per head: the heads of a group stand in as its queries and no key is copied.
-    grouped = q_BHTd.reshape(B, G, H // G, d)
-    return F.scaled_dot_product_attention(grouped, k_BGSd, v_BGSd, visible).reshape(B, H, 1, d)
+    # The heads of a group stand in line as queries of one head, and no key is copied.
+    q_BGnTd = q_BHTd.reshape(B, G, -1, d)
+    bias = None if bias is None else bias.to(q_BHTd.dtype)
+    out = F.scaled_dot_product_attention(q_BGnTd, k_BGSd, v_BGSd, bias, is_causal=causal)
+    return out.reshape(B, H, T, d)
+
+
+def bias_of(visible_BTS: Tensor, dtype: torch.dtype, heads: int = 1) -> Tensor:
+    """What `attend` adds to scores so that a query sees the keys that are True for it, at least
+    one: (B, 1, n T, S), for groups of n = `heads` query heads."""
+    B, T, S = visible_BTS.shape
+    # Kernels want lines that begin at multiples of 16 bytes, and would copy others for every layer.
+    room = (B, heads, T, -(-S // 8) * 8)
+    bias_BnTS = torch.full(room, -torch.inf, dtype=dtype, device=visible_BTS.device)
+    bias_BnTS[..., :S].masked_fill_(visible_BTS[:, None], 0)
+    return bias_BnTS.flatten(1, 2)[:, None, :, :S]
 
 
 def _slow_backward(q: Tensor) -> bool:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.attention import attend, bias_of, join_heads, split_heads
 from infimm_eval.flamingo.config import GatedConfig
 from infimm_eval.flamingo.resampler import feed_forward
 
@@ -33,13 +33,13 @@ class Seen(NamedTuple):
 class Media(NamedTuple):
     """What a chunk of text can see, for every gated block.
 
-    `slot_BT` says which slot each position sees and `last_B` the one seen by a row's last real
-    position, which later text inherits.
+    `bias` lets each position see its slot (`slot_bias`); `last_B` is the slot seen by a row's last
+    real position, which later text inherits.
     """
 
     latents_BIVD: Tensor
     n_images_B: Tensor
-    slot_BT: Tensor
+    bias: Tensor
     last_B: Tensor
 
 
@@ -51,6 +51,12 @@ def slots_of(tags_BT: Tensor, n_images_B: Tensor, images: int) -> Tensor:
     """
     tag_BT = tags_BT.cumsum(dim=1)
     return torch.where(tag_BT > n_images_B[:, None], images + 1, tag_BT)
+
+
+def slot_bias(slot_BT: Tensor, images: int, latents: int, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, S V) for `attend`: every position sees the V latents of its slot alone."""
+    open_BTS = slot_BT[..., None] == torch.arange(images + 2, device=slot_BT.device)
+    return bias_of(open_BTS.repeat_interleave(latents, dim=-1), dtype)
 
 
 class GatedBlock(nn.Module):
@@ -72,17 +78,15 @@ class GatedBlock(nn.Module):
         self, x_BTM: Tensor, flag_B11: Tensor, seen: Seen, media: Media | None
     ) -> tuple[Tensor, Seen]:
         """`seen` is slot 0.  Without `media` all positions see it.  Returns what comes after."""
-        visible = None
+        bias = None
         keys, values = seen
         if media is not None:
             keys, values = self._slots(seen, media)
-            S = keys.shape[2]
-            open_BTS = media.slot_BT[..., None] == torch.arange(S, device=x_BTM.device)
-            visible = open_BTS.repeat_interleave(keys.shape[3], dim=-1)[:, None]
+            bias = media.bias
             rows = torch.arange(len(keys), device=x_BTM.device)
             seen = Seen(keys[rows, :, media.last_B], values[rows, :, media.last_B])
             keys, values = keys.flatten(2, 3), values.flatten(2, 3)
-        attended_BTM = self.attn(x_BTM, keys, values, visible)
+        attended_BTM = self.attn(x_BTM, keys, values, bias)
         x_BTM = x_BTM + attended_BTM * (flag_B11 * self.attn_gate.tanh()).to(x_BTM.dtype)
         return x_BTM + self.ff(x_BTM) * (flag_B11 * self.ff_gate.tanh()).to(x_BTM.dtype), seen
 
@@ -121,10 +125,10 @@ class _CrossAttention(nn.Module):
         return keys, values
 
     def forward(
-        self, x_BTM: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None
+        self, x_BTM: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None
     ) -> Tensor:
-        """`keys` and `values` (B, h, S V, d); `visible` (B, 1, T, S V), None for all."""
+        """`keys` and `values` (B, h, S V, d); without `bias` all of them are seen."""
         q_BhTd = split_heads(self.to_q(self.norm(x_BTM)), self.dim_head)
         keys, values = keys.to(q_BhTd.dtype), values.to(q_BhTd.dtype)
-        out: Tensor = self.to_out(join_heads(attend(q_BhTd, keys, values, visible=visible)))
+        out: Tensor = self.to_out(join_heads(attend(q_BhTd, keys, values, bias=bias)))
         return out

@@ -9,31 +9,34 @@ Shapes: B rows, T tokens, M width, H query heads, G key heads, d head width, S k
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.attention import attend, bias_of, join_heads, split_heads
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
 from infimm_eval.flamingo.gated import GatedBlock, Media, Seen
+
+
+Rope: TypeAlias = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Chunk:
     """One call's worth of text.
 
-    `positions_BT` count real tokens from 0.  `visible` (B, 1, T, S) is over keys; None is plain
-    causal attention among the chunk's own tokens.  `flag_B11` and `media` are for the gated
+    `positions_BT` count real tokens from 0.  `visible_BTS` is over keys, at least one for every
+    token; None is plain causal attention among the chunk's own tokens.  `flag_B11` and `media` are for the gated
     blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and read back
     from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read.
     """
 
     positions_BT: Tensor
     flag_B11: Tensor
-    visible: Tensor | None = None
+    visible_BTS: Tensor | None = None
     media: Media | None = None
     cache: Cache | None = None
     rows: Tensor | None = None
@@ -87,12 +90,15 @@ class _Body(nn.Module):
         )
         self.norm = _RMSNorm(language)
         self.head_width, self.theta = language.head_width, language.rope_theta
+        self.heads_per_key = language.num_attention_heads // language.kv_heads
         self.unseen = (config.gated.heads, config.resampler.latents, config.gated.dim_head)
 
     def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
         x_BTM: Tensor = self.embed_tokens(ids_BT)
         cos, sin = rotary_angles(chunk.positions_BT, self.head_width, self.theta)
         rope = cos.to(x_BTM.dtype), sin.to(x_BTM.dtype)
+        visible = chunk.visible_BTS
+        bias = None if visible is None else bias_of(visible, x_BTM.dtype, self.heads_per_key)
         nothing = x_BTM.new_zeros(()).expand(len(x_BTM), *self.unseen)
         gates = 0
         layer: Any
@@ -104,7 +110,7 @@ class _Body(nn.Module):
                 if cache is not None and chunk.media is not None:
                     cache.see(gates, chunk.rows, seen)
                 gates += 1
-            x_BTM = layer.decoder_layer(x_BTM, rope, chunk, i)
+            x_BTM = layer.decoder_layer(x_BTM, rope, bias, chunk, i)
         x_BTM = self.norm(x_BTM)
         return x_BTM
 
@@ -133,9 +139,9 @@ class _DecoderLayer(nn.Module):
         self.post_attention_layernorm = _RMSNorm(config)
 
     def forward(
-        self, x_BTM: Tensor, rope: tuple[Tensor, Tensor], chunk: Chunk, index: int
+        self, x_BTM: Tensor, rope: Rope, bias: Tensor | None, chunk: Chunk, index: int
     ) -> Tensor:
-        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), rope, chunk, index)
+        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), rope, bias, chunk, index)
         x_BTM = x_BTM + self.mlp(self.post_attention_layernorm(x_BTM))
         return x_BTM
 
@@ -144,21 +150,21 @@ class _SelfAttention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         M, d = config.hidden_size, config.head_width
-        self.head_width = d
+        self.heads, self.head_width = config.num_attention_heads, d
         self.q_proj = nn.Linear(M, config.num_attention_heads * d, bias=False)
         self.k_proj = nn.Linear(M, config.kv_heads * d, bias=False)
         self.v_proj = nn.Linear(M, config.kv_heads * d, bias=False)
         self.o_proj = nn.Linear(config.num_attention_heads * d, M, bias=False)
 
     def forward(
-        self, x_BTM: Tensor, rope: tuple[Tensor, Tensor], chunk: Chunk, index: int
+        self, x_BTM: Tensor, rope: Rope, bias: Tensor | None, chunk: Chunk, index: int
     ) -> Tensor:
         d = self.head_width
-        q_BHTd = rotate(split_heads(self.q_proj(x_BTM), d), rope)
-        k_BGTd = rotate(split_heads(self.k_proj(x_BTM), d), rope)
+        turning = torch.cat([self.q_proj(x_BTM), self.k_proj(x_BTM)], dim=-1)
+        turned = rotate(split_heads(turning, d), rope)
+        q_BHTd, k_BGTd = turned.split([self.heads, turned.shape[1] - self.heads], dim=1)
         k_BGSd, v_BGSd = chunk.remember(index, k_BGTd, split_heads(self.v_proj(x_BTM), d))
-        causal = chunk.visible is None
-        out_BHTd = attend(q_BHTd, k_BGSd, v_BGSd, visible=chunk.visible, causal=causal)
+        out_BHTd = attend(q_BHTd, k_BGSd, v_BGSd, bias=bias, causal=bias is None)
         x_BTM = self.o_proj(join_heads(out_BHTd))
         return x_BTM
 
@@ -177,7 +183,10 @@ class _MLP(nn.Module):
 
 
 class _RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight, the mean in float32 (Zhang & Sennrich 2019)."""
+    """x / sqrt(mean(x^2) + eps) * weight, the mean in float32 (Zhang & Sennrich 2019).
+
+    Rounded to x's dtype before the weight comes in, as in the released code.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -185,21 +194,21 @@ class _RMSNorm(nn.Module):
         self.eps = config.rms_norm_eps
 
     def forward(self, x_BTM: Tensor) -> Tensor:
-        x = x_BTM.float()
-        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * x.to(x_BTM.dtype)
+        normed_BTM = F.rms_norm(x_BTM, self.weight.shape, eps=self.eps)
+        return self.weight * normed_BTM
 
 
-def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
+def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> Rope:
     """cos and sin, each (B, 1, T, d), float32: angle p theta^(-2i / d), once for each half of d
-    (Su et al. 2021, arXiv:2104.09864, in LLaMA's half-split order)."""
+    (Su et al. 2021, arXiv:2104.09864, in LLaMA's half-split order); sin is negative in the first.
+    """
     exponent = torch.arange(0, width, 2, device=positions_BT.device).float() / width
     angle_BT = positions_BT[:, None, :, None].float() / theta**exponent
-    angle_B1Td = torch.cat([angle_BT, angle_BT], dim=-1)
-    return angle_B1Td.cos(), angle_B1Td.sin()
+    cos, sin = angle_BT.cos(), angle_BT.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-def rotate(x_BHTd: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x_BHTd: Tensor, rope: Rope) -> Tensor:
+    """Turns pairs (low, high), one from each half: low cos - high sin, high cos + low sin."""
     cos, sin = (t.to(x_BHTd.dtype) for t in rope)
-    low, high = x_BHTd.chunk(2, dim=-1)
-    return x_BHTd * cos + torch.cat([-high, low], dim=-1) * sin
+    return x_BHTd * cos + x_BHTd.roll(x_BHTd.shape[-1] // 2, dims=-1) * sin

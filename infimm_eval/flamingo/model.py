@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import EvaConfig, FlamingoConfig
-from infimm_eval.flamingo.gated import Media, slots_of
+from infimm_eval.flamingo.gated import Media, slot_bias, slots_of
 from infimm_eval.flamingo.language import Chunk, Decoder
 from infimm_eval.flamingo.resampler import PerceiverResampler
 from infimm_eval.flamingo.vision import EvaTower
@@ -165,7 +165,7 @@ class Flamingo(nn.Module):
         chunk = Chunk(
             positions_BT=positions_RT,
             flag_B11=cache.flags_R[:, None, None],
-            visible=visible_RTS[:, None],
+            visible_BTS=visible_RTS,
             cache=cache,
             at_BT=at_RT,
             keys=longest,
@@ -209,7 +209,7 @@ class Flamingo(nn.Module):
         cache.flags_R[index] = flag_B
         place_BT = place_BT + torch.tensor(before, device=place_BT.device)[:, None]
         keys = end if any(before) else 0
-        visible = self._earlier(place_BT, keys)[:, None] if keys else self._window(place_BT)
+        visible = self._earlier(place_BT, keys) if keys else self._window(place_BT)
         return Chunk(place_BT, flag_B[:, None, None], visible, media, cache, index, place_BT, keys)
 
     def _media(
@@ -227,7 +227,8 @@ class Flamingo(nn.Module):
             n_images_B = torch.full((B,), I, device=tags_BT.device)
         slot_BT = slots_of(tags_BT, n_images_B, I)
         last_B = slot_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
-        return Media(latents_BIVD, n_images_B, slot_BT, last_B)
+        bias = slot_bias(slot_BT, I, latents_BIVD.shape[2], self.dtype)
+        return Media(latents_BIVD, n_images_B, bias, last_B)
 
     def _earlier(self, place_BT: Tensor, keys: int) -> Tensor:
         """(B, T, S): a token sees itself and what stands before it, within the window."""
@@ -239,7 +240,7 @@ class Flamingo(nn.Module):
     def _window(self, place_BT: Tensor) -> Tensor | None:
         """None, plain causal attention, unless the text is longer than the sliding window."""
         T, window = place_BT.shape[1], self.config.language.sliding_window
-        return None if window is None or window >= T else self._earlier(place_BT[:1], T)[:, None]
+        return None if window is None or window >= T else self._earlier(place_BT[:1], T)
 
     def check_positions(self, tokens: int) -> None:
         """UsageError if the model has fewer positions than a text of so many tokens needs."""

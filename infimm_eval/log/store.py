@@ -21,8 +21,8 @@ SCHEMA = 1
 FILE = "run.db"
 
 
-# Entries and answers are long beside their keys, and keys of answers are hashes: as rows that are
-# appended, with the keys in an index, they take half the writing of tables sorted by key.
+# Entries and answers are long beside their keys, and keys of answers are hashes: rows that are
+# appended, with the keys in an index, are written faster than tables sorted by key.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, logliks TEXT, notes TEXT

@@ -15,7 +15,8 @@ from infimm_eval.types import Record, Sample, Score, Scoring
 @dataclass(frozen=True, slots=True)
 class Each:
     """A ruler that looks at one answer at a time, as most do, so that several share one reading
-    of the log.  What it may lack (an optional package) it says when it is made, not here."""
+    of the log.  One that may lack something (an optional package) is a function of all records
+    instead: what that raises is noted, and the other rulers stand without it."""
 
     rule: Callable[[Record], Score]
 

@@ -67,7 +67,7 @@ def ruler(
     """VQA accuracy over texts made ``comparable``; where ``verbatim`` says so of the (stripped)
     references, over the texts as they are.  Without references an answer stays unscored."""
 
-    # Two million answers, few of them different; the bound is for those that are captions.
+    # Two million answers, few of them different; bounded, since of long ones all may be.
     comparable_once = lru_cache(maxsize=2**16)(comparable)
 
     def score(record: Record) -> Score:

@@ -126,8 +126,7 @@ class Engine:
                 yield from self._fill(waiting, prepared)
                 if not waiting:
                     return
-                known = not isinstance(self.room, Fit) or self.room.measured
-                if streaming and waiting[0].greedy and known:
+                if streaming and waiting[0].greedy and self.room.measured:
                     yield from self._stream(waiting, prepared)
                     continue
                 largest = max(waiting, key=lambda job: job.cost)

@@ -25,6 +25,9 @@ class Room(Generic[Item]):
     whether it did.
     """
 
+    measured = True
+    """Whether the size is known to be right, so that work may be begun that keeps its rows."""
+
     def __init__(
         self, size: int, statistics: Statistics, give_way: Callable[[], bool] = lambda: False
     ) -> None:
