@@ -127,6 +127,7 @@ def beam_search(
     room = [n + K * (m - 1) for n, m in zip(prompts.lengths, prompts.limits, strict=True)]
     cache = model.new_cache(len(prompts), max(room))
     logits_BY = prompts.read(model, cache)
+    step = prompts.recorder.steps(model, cache)
     tree = _Tree(cache, K, model.config.language.sliding_window, device)
     logits_RKY = logits_BY[:, None].expand(-1, K, -1)
     searches = [
@@ -172,7 +173,7 @@ def beam_search(
         parent_RK = torch.tensor([[m.beam for m in row] for row in moves], device=device)
         position_RK, visible_RKS = tree.grow(parent_RK)
         longest = max(cache.lengths) + K
-        logits_RKY = model.step(cache, token_RK, position_RK, visible_RKS[..., :longest])
+        logits_RKY = step(token_RK, position_RK, visible_RKS[..., :longest])
     best = (max(search.found, key=lambda f: f[0]) for search in searches)
     return [Generated(tuple(ids), finish, score) for score, ids, finish in best]
 

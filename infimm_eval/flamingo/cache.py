@@ -22,9 +22,9 @@ class Cache:
 
     `lengths[r]` counts the places row r has filled; a row of length 0 is free, and a step computes
     it and discards the result, so that shapes stay fixed while rows leave and join.  `flags_R` is
-    1 for rows with a picture tag.  Per layer `keys` and `values` are (R, G, C, d); per gated block
-    `pictures` holds (R, h, V, d): only the picture that coming text sees, because attention is to
-    the latest picture alone.
+    1 for rows with a picture tag.  Per layer `keys` and `values` are (R, G, C, d).  `pictures` is
+    (gated blocks, 2, R, h, V, d), keys and values: only the picture that coming text sees, because
+    attention is to the latest picture alone.
     """
 
     def __init__(
@@ -41,11 +41,8 @@ class Cache:
         layers = range(language.num_hidden_layers)
         self.keys = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]
         self.values = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]
-        picture = (rows, gated.heads, V, gated.dim_head)
-        self.pictures = [
-            Seen(*(torch.zeros(picture, device=device, dtype=dtype) for _ in range(2)))
-            for _ in config.gated_layers
-        ]
+        pictures = (len(config.gated_layers), 2, rows, gated.heads, V, gated.dim_head)
+        self.pictures = torch.zeros(pictures, device=device, dtype=dtype)
         self.flags_R = torch.zeros(rows, device=device, dtype=dtype)
         self._all = torch.arange(rows, device=device)
         self.lengths = [0] * rows
@@ -72,13 +69,22 @@ class Cache:
         return (k, v) if rows is None else (k[rows], v[rows])
 
     def seen(self, gate: int, rows: Tensor | None) -> Seen:
-        k, v = self.pictures[gate]
-        return Seen(k, v) if rows is None else Seen(k[rows], v[rows])
+        kept = self.pictures[gate]
+        return Seen(*(kept if rows is None else kept[:, rows]))
 
     def see(self, gate: int, rows: Tensor | None, seen: Seen) -> None:
         where = slice(None) if rows is None else rows
-        k, v = self.pictures[gate]
-        k[where], v[where] = (new.to(k.dtype) for new in seen)
+        for kept, new in zip(self.pictures[gate], seen, strict=True):
+            kept[where] = new.to(kept.dtype)
+
+    def places(self, tokens: int) -> Tensor:
+        """The next places of every row, (R, tokens)."""
+        start_R1 = torch.tensor(self.lengths, device=self.flags_R.device)[:, None]
+        return start_R1 + torch.arange(tokens, device=start_R1.device)
+
+    def grow(self, tokens: int) -> None:
+        """The next places of every row are filled; free rows stay free."""
+        self.lengths = [n + tokens if n else 0 for n in self.lengths]
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps these rows in this order; a row named twice is copied."""
@@ -86,7 +92,7 @@ class Cache:
         for layers in (self.keys, self.values):  # one layer's old rows at a time beside the new
             for i, kept in enumerate(layers):
                 layers[i] = kept[index]
-        self.pictures = [Seen(k[index], v[index]) for k, v in self.pictures]
+        self.pictures = self.pictures[:, :, index]
         self.flags_R = self.flags_R[index]
         self._all = torch.arange(len(index), device=index.device)
         self.lengths = [self.lengths[r] for r in rows]
@@ -97,9 +103,7 @@ class Cache:
             self.lengths[r] = 0
         index = torch.tensor(rows, device=self.flags_R.device)
         self.flags_R[index] = 0
-        for k, v in self.pictures:
-            k[index] = 0
-            v[index] = 0
+        self.pictures[:, :, index] = 0
 
     def adopt(self, rows: Sequence[int], other: Cache, source: Sequence[int]) -> None:
         """Copies rows `source` of another cache (or this one) into these rows.
@@ -114,8 +118,7 @@ class Cache:
         of = torch.tensor(source, device=self.flags_R.device)
         for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
             mine[to, :, :length] = theirs[of, :, :length]
-        for (k, v), (new_k, new_v) in zip(self.pictures, other.pictures, strict=True):
-            k[to], v[to] = new_k[of], new_v[of]
+        self.pictures[:, :, to] = other.pictures[:, :, of]
         self.flags_R[to] = other.flags_R[of]
         for r, s in zip(rows, source, strict=True):
             self.lengths[r] = other.lengths[s]

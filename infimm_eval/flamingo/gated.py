@@ -124,9 +124,7 @@ class _CrossAttention(nn.Module):
         keys, values = kv_BIVhd.movedim((3, 4), (0, 2)).unbind(0)
         return keys, values
 
-    def forward(
-        self, x_BTM: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None
-    ) -> Tensor:
+    def forward(self, x_BTM: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """`keys` and `values` (B, h, S V, d); without `bias` all of them are seen."""
         q_BhTd = split_heads(self.to_q(self.norm(x_BTM)), self.dim_head)
         keys, values = keys.to(q_BhTd.dtype), values.to(q_BhTd.dtype)

@@ -19,6 +19,7 @@ from infimm_eval.errors import MachineryError, UsageError, unknown
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.reading import check_batch, pack, read_after
+from infimm_eval.flamingo.recording import Recorder
 
 Stop = Callable[[int, Sequence[int]], bool]
 """(prompt's index in the batch, its new ids so far) -> whether the answer is complete."""
@@ -53,6 +54,7 @@ class Prompts:
     ends: Tensor
     banned: Tensor
     stop: Stop | None
+    recorder: Recorder
     prefixes: Sequence[Cache | None] = ()
 
     def __len__(self) -> int:
@@ -95,6 +97,7 @@ def generate(
     banned_ids: Iterable[int] | None = None,
     stop: Stop | None = None,
     prefixes: Sequence[Cache | None] = (),
+    recorder: Recorder | None = None,
 ) -> list[Generated]:
     """Continues every prompt, greedily or with `num_beams` > 1 by beam search; deterministic.
 
@@ -111,7 +114,7 @@ def generate(
     new tokens, the end not counted; there alone the padding of `ids_BT` changes answers.
 
     `prefixes` names, for each prompt, a one-row cache that already holds its beginning, or None;
-    see `read_after`.
+    see `read_after`.  `recorder` keeps count over several calls; see `Recorder`.
 
     UsageError if prompt and answer exceed the model's positions, the parts of the batch do not
     belong together or an option is unknown; MachineryError where the model's scores are no numbers.
@@ -148,6 +151,7 @@ def generate(
         ends=torch.tensor(sorted(eos), dtype=torch.long, device=ids_BT.device),
         banned=torch.tensor(sorted(banned_ids), dtype=torch.long, device=ids_BT.device),
         stop=stop,
+        recorder=recorder or Recorder(),
         prefixes=prefixes,
     )
     if min(prompts.limits) < 1:
@@ -172,6 +176,7 @@ def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
     capacity = max(n + m for n, m in zip(prompts.lengths, prompts.limits, strict=True))
     cache = model.new_cache(len(prompts), capacity)
     logits_RY = prompts.read(model, cache)
+    step = prompts.recorder.steps(model, cache)
     answers: dict[int, Generated] = {}
     ids: list[list[int]] = [[] for _ in prompts.lengths]
     scores = [0.0] * len(prompts)
@@ -205,5 +210,5 @@ def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
             cache.select(running)
             token_R = token_R[running]
             of_row = [of_row[r] for r in running]
-        logits_RY = model.step(cache, token_R[:, None])[:, 0]
+        logits_RY = step(token_R[:, None])[:, 0]
     return [answers[b] for b in range(len(prompts))]

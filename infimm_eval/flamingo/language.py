@@ -20,7 +20,6 @@ from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
 from infimm_eval.flamingo.gated import GatedBlock, Media, Seen
 
-
 Rope: TypeAlias = tuple[Tensor, Tensor]
 
 
@@ -29,9 +28,9 @@ class Chunk:
     """One call's worth of text.
 
     `positions_BT` count real tokens from 0.  `visible_BTS` is over keys, at least one for every
-    token; None is plain causal attention among the chunk's own tokens.  `flag_B11` and `media` are for the gated
-    blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and read back
-    from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read.
+    token; None is plain causal attention among the chunk's own tokens.  `flag_B11` and `media` are
+    for the gated blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and
+    read back from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read.
     """
 
     positions_BT: Tensor
@@ -162,7 +161,7 @@ class _SelfAttention(nn.Module):
         d = self.head_width
         turning = torch.cat([self.q_proj(x_BTM), self.k_proj(x_BTM)], dim=-1)
         turned = rotate(split_heads(turning, d), rope)
-        q_BHTd, k_BGTd = turned.split([self.heads, turned.shape[1] - self.heads], dim=1)
+        q_BHTd, k_BGTd = turned[:, : self.heads], turned[:, self.heads :]
         k_BGSd, v_BGSd = chunk.remember(index, k_BGTd, split_heads(self.v_proj(x_BTM), d))
         out_BHTd = attend(q_BHTd, k_BGSd, v_BGSd, bias=bias, causal=bias is None)
         x_BTM = self.o_proj(join_heads(out_BHTd))

@@ -154,24 +154,36 @@ class Flamingo(nn.Module):
         the longest row with the new tokens.  Picture tags have no meaning here: use `prefill`.
         """
         T = ids_RT.shape[1]
-        start_R1 = torch.tensor(cache.lengths, device=ids_RT.device)[:, None]
-        at_RT = start_R1 + torch.arange(T, device=ids_RT.device)
         longest = max(cache.lengths) + T
         if positions_RT is None:
             self.check_positions(longest)
-            positions_RT = at_RT
-        if visible_RTS is None:
-            visible_RTS = self._earlier(at_RT, longest)
+        x_RTM = self.extend_at(
+            cache, ids_RT, cache.places(T), positions_RT, visible_RTS, keys=longest
+        )
+        cache.grow(T)
+        return x_RTM
+
+    def extend_at(
+        self,
+        cache: Cache,
+        ids_RT: Tensor,
+        at_RT: Tensor,
+        positions_RT: Tensor | None,
+        visible_RTS: Tensor | None,
+        *,
+        keys: int,
+    ) -> Tensor:
+        """What `extend` computes, and nothing that it decides: tensors alone go in, tokens are
+        written `at_RT` and see at most the first S = `keys` places."""
         chunk = Chunk(
-            positions_BT=positions_RT,
+            positions_BT=at_RT if positions_RT is None else positions_RT,
             flag_B11=cache.flags_R[:, None, None],
-            visible_BTS=visible_RTS,
+            visible_BTS=self._earlier(at_RT, keys) if visible_RTS is None else visible_RTS,
             cache=cache,
             at_BT=at_RT,
-            keys=longest,
+            keys=keys,
         )
         x_RTM: Tensor = self.lang_encoder(ids_RT, chunk)
-        cache.lengths = [n + T if n else 0 for n in cache.lengths]
         return x_RTM
 
     def _run(

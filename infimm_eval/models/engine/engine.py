@@ -22,6 +22,7 @@ from infimm_eval.flamingo import Cache, Flamingo
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
 from infimm_eval.flamingo.ranking import rank
+from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.models.engine.ahead import ahead
 from infimm_eval.models.engine.fit import Fit
 from infimm_eval.models.engine.gallery import Gallery
@@ -50,8 +51,9 @@ class Engine:
     of requests wait at a time, so that memory does not grow with their number.  ``workers``
     threads prepare them: one less than there are processors, unless given.  ``device_cache`` and
     ``host_cache`` are bytes for latents; ``cache_folder`` keeps them for later runs too.
-    ``sharing`` reads common beginnings once; ``streaming`` lets greedy rows join a running batch.
-    No answer depends on any of these.
+    ``sharing`` reads common beginnings once; ``streaming`` lets greedy rows join a running batch;
+    ``recording`` replays decode steps where the device has a way to.  No answer depends on any of
+    these.
     """
 
     def __init__(
@@ -70,13 +72,15 @@ class Engine:
         cache_folder: Path | None = None,
         sharing: bool = True,
         streaming: bool = True,
+        recording: bool = True,
     ) -> None:
         self.model = model
         self.processor = processor
-        self.statistics = Statistics()
+        self.statistics = Statistics(model.device)
         self.workers = workers or max(1, min(8, (os.cpu_count() or 2) - 1))
         self.window = window
         self.sharing, self.streaming = sharing, streaming
+        self.recorder = Recorder() if recording else Recorder(after=None)
         self.kept = Kept(model, 8, self.statistics)
         self._encode = encode
         pictures = processor.pictures
@@ -102,6 +106,11 @@ class Engine:
             dtype=model.dtype,
             batch=picture_batch,
         )
+
+    def report(self) -> dict[str, float]:
+        """Everything counted so far, all of it growing."""
+        made = {"recordings": self.recorder.count, "seconds_recording": self.recorder.seconds}
+        return self.statistics.report() | (made if self.recorder.count else {})
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
         return self._answers(requests, self._prepare, self._generate, streaming=self.streaming)
@@ -189,7 +198,7 @@ class Engine:
         before = len(waiting)
         missing = 0
         while len(waiting) < self.window * self.room.size:
-            with self.statistics.stage("idle"):
+            with self.statistics.waiting("idle"):
                 job = next(prepared, None)
             if job is None:
                 break
@@ -231,6 +240,7 @@ class Engine:
                 eos_ids=jobs[0].eos,
                 stop=self._stop(decoding.stop),
                 prefixes=prefixes,
+                recorder=self.recorder,
             )
         return [
             self._answer(job, answer.ids, answer.finish)
@@ -248,7 +258,9 @@ class Engine:
         stream: Stream | None = None
         joining: list[Job] = []
         try:
-            stream = Stream(self.model, like, rows=rows, capacity=capacity, stop=stop)
+            stream = Stream(
+                self.model, like, rows=rows, capacity=capacity, stop=stop, recorder=self.recorder
+            )
             while True:
                 if stream.free * 4 >= rows:
                     yield from self._fill(waiting, prepared)

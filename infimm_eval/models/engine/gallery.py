@@ -81,7 +81,7 @@ class Gallery:
         return {digest: latents for digest, latents in found.items() if latents is not None}
 
     def _encode_some(self, wanted: Sequence[tuple[str, Image]]) -> list[Tensor]:
-        with self.statistics.stage("idle"):
+        with self.statistics.waiting("idle"):
             stacked = torch.stack([self._take(digest, image) for digest, image in wanted])
         with self.statistics.stage("encode"):
             if self.latents.device.type == "cuda":

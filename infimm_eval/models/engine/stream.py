@@ -17,6 +17,7 @@ from torch import Tensor
 from infimm_eval.flamingo import Cache, Flamingo
 from infimm_eval.flamingo.generation import check_score
 from infimm_eval.flamingo.reading import read_after
+from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.models.engine.jobs import Job
 
 Finish = Literal["eos", "stop", "length"]
@@ -39,10 +40,12 @@ class Stream:
         rows: int,
         capacity: int,
         stop: Callable[[int, Sequence[int]], bool] | None,
+        recorder: Recorder,
     ) -> None:
         config = model.config
         self.model = model
         self.cache = model.new_cache(rows, capacity)
+        self._step = recorder.steps(model, self.cache)
         self._rows: list[_Row | None] = [None] * rows
         self._eos = like.eos
         self._least = like.request.decoding.min_new_tokens
@@ -96,7 +99,7 @@ class Stream:
         if ended:
             self.cache.free([r for r, _, _ in ended])
         if len(ended) < len(self.running):
-            self._logits_RY = self.model.step(self.cache, token_R[:, None])[:, 0]
+            self._logits_RY = self._step(token_R[:, None])[:, 0]
         # Only now: were memory to give out in the step, answers of rows gone before would be lost.
         for r, _, _ in ended:
             self._rows[r] = None
