@@ -1,0 +1,81 @@
+"""What only an accelerator shows: recordings, its memory giving out, its clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from infimm_eval import models
+from infimm_eval.flamingo import generate
+from infimm_eval.flamingo.recording import Recorder
+from infimm_eval.models.infimm import Infimm
+from infimm_eval.types import Request
+from tests.flamingo.small import small
+from tests.flamingo.test_recording import prompts
+from tests.models.tiny import checkpoint, few_shot
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+def load(folder: Path, **options) -> Infimm:
+    return models.load(str(folder), **{"device": "cuda", "dtype": "float32"} | options)
+
+
+def texts(model: Infimm, asked: list[Request]) -> dict[str, str]:
+    return {answer.id: answer.text for answer in model.generate(asked)}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_recording_says_what_computing_says(beams):
+    model = small().cuda()
+    ids, mask, latents, n_images = (t.cuda() for t in prompts(small()))
+    options = {"max_new_tokens": 20, "num_beams": beams, "eos_ids": [2, 30]}
+    expected = generate(
+        model, ids, mask, latents, n_images, recorder=Recorder(after=None), **options
+    )
+    recorder = Recorder(after=2)
+    found = generate(model, ids, mask, latents, n_images, recorder=recorder, **options)
+    assert recorder.count >= 1
+    assert [a.ids for a in found] == [a.ids for a in expected]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers_are_those_of_every_prompt_alone_and_of_a_processor(folder, beams):
+    asked = few_shot(40, num_beams=beams, length_penalty=0.0, max_new_tokens=12)
+    expected = texts(models.load(str(folder), device="cpu", batch_size=1), asked)
+    assert len(set(expected.values())) > 6, "the model should not say one thing only"
+    for options in ({"batch_size": 1}, {"batch_size": 7}, {"batch_size": "auto"}):
+        model = load(folder, **options)
+        assert texts(model, asked) == expected
+        assert model.statistics["recordings"] >= 1
+        assert model.statistics["seconds_recording"] > 0
+        assert model.statistics["seconds_decode"] > 0
+    assert texts(load(folder, recording=False), asked) == expected
+
+
+def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder):
+    asked = few_shot(96)
+    expected = texts(load(folder), asked)
+    model = load(folder, batch_size=96)
+    torch.cuda.empty_cache()
+    device = torch.cuda.current_device()
+    total = torch.cuda.get_device_properties(device).total_memory
+    room = torch.cuda.memory_allocated() + (24 << 20)
+    torch.cuda.set_per_process_memory_fraction(room / total)
+    try:
+        assert texts(model, asked) == expected
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert model.statistics["oom_halvings"] >= 1
+
+
+def test_bfloat16_is_what_an_accelerator_computes_in(folder):
+    assert load(folder, dtype="auto").settings["dtype"] == "bfloat16"
+    assert texts(load(folder, dtype="auto"), few_shot(8))
