@@ -87,8 +87,9 @@ class GatedBlock(nn.Module):
             seen = Seen(keys[rows, :, media.last_B], values[rows, :, media.last_B])
             keys, values = keys.flatten(2, 3), values.flatten(2, 3)
         attended_BTM = self.attn(x_BTM, keys, values, bias)
-        x_BTM = x_BTM + attended_BTM * (flag_B11 * self.attn_gate.tanh()).to(x_BTM.dtype)
-        return x_BTM + self.ff(x_BTM) * (flag_B11 * self.ff_gate.tanh()).to(x_BTM.dtype), seen
+        x_BTM = x_BTM.addcmul(attended_BTM, (flag_B11 * self.attn_gate.tanh()).to(x_BTM.dtype))
+        x_BTM = x_BTM.addcmul(self.ff(x_BTM), (flag_B11 * self.ff_gate.tanh()).to(x_BTM.dtype))
+        return x_BTM, seen
 
     def _slots(self, seen: Seen, media: Media) -> Seen:
         """All slots' keys and values, (B, h, S, V, d)."""

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infimm_eval.flamingo.attention import attend, bias_of, join_heads, split_heads
+from infimm_eval.flamingo.attention import attend, bias_of, join_heads
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
 from infimm_eval.flamingo.gated import GatedBlock, Media, Seen
+from infimm_eval.flamingo.joined import Joined
 
 Rope: TypeAlias = tuple[Tensor, Tensor]
 
@@ -71,6 +72,12 @@ class Decoder(nn.Module):
         """(B, T) -> (B, T, M), after the final norm."""
         x_BTM: Tensor = self.model(ids_BT, chunk)
         return x_BTM
+
+    def join(self) -> None:
+        """Brings weights that are read together into one memory; for inference, where they stay."""
+        layer: Any
+        for layer in self.model.layers:
+            layer.decoder_layer.self_attn.qkv.join()
 
     def logits(self, x_BTM: Tensor) -> Tensor:
         """(..., M) -> (..., Y), float32."""
@@ -149,20 +156,23 @@ class _SelfAttention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         M, d = config.hidden_size, config.head_width
-        self.heads, self.head_width = config.num_attention_heads, d
+        self.head_width = d
+        self.heads = [config.num_attention_heads, config.kv_heads]
         self.q_proj = nn.Linear(M, config.num_attention_heads * d, bias=False)
         self.k_proj = nn.Linear(M, config.kv_heads * d, bias=False)
         self.v_proj = nn.Linear(M, config.kv_heads * d, bias=False)
         self.o_proj = nn.Linear(config.num_attention_heads * d, M, bias=False)
+        self.qkv = Joined(self.q_proj, self.k_proj, self.v_proj)
 
     def forward(
         self, x_BTM: Tensor, rope: Rope, bias: Tensor | None, chunk: Chunk, index: int
     ) -> Tensor:
-        d = self.head_width
-        turning = torch.cat([self.q_proj(x_BTM), self.k_proj(x_BTM)], dim=-1)
-        turned = rotate(split_heads(turning, d), rope)
-        q_BHTd, k_BGTd = turned[:, : self.heads], turned[:, self.heads :]
-        k_BGSd, v_BGSd = chunk.remember(index, k_BGTd, split_heads(self.v_proj(x_BTM), d))
+        H, G = self.heads
+        heads_BTNd = self.qkv(x_BTM).view(*x_BTM.shape[:2], H + 2 * G, self.head_width)
+        turned_BNTd = rotate(heads_BTNd[:, :, : H + G], rope).transpose(1, 2)
+        q_BHTd, k_BGTd = turned_BNTd[:, :H], turned_BNTd[:, H:]
+        v_BGTd = heads_BTNd[:, :, H + G :].transpose(1, 2)
+        k_BGSd, v_BGSd = chunk.remember(index, k_BGTd, v_BGTd)
         out_BHTd = attend(q_BHTd, k_BGSd, v_BGSd, bias=bias, causal=bias is None)
         x_BTM = self.o_proj(join_heads(out_BHTd))
         return x_BTM
@@ -198,16 +208,17 @@ class _RMSNorm(nn.Module):
 
 
 def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> Rope:
-    """cos and sin, each (B, 1, T, d), float32: angle p theta^(-2i / d), once for each half of d
+    """cos and sin, each (B, T, 1, d), float32: angle p theta^(-2i / d), once for each half of d
     (Su et al. 2021, arXiv:2104.09864, in LLaMA's half-split order); sin is negative in the first.
     """
     exponent = torch.arange(0, width, 2, device=positions_BT.device).float() / width
-    angle_BT = positions_BT[:, None, :, None].float() / theta**exponent
-    cos, sin = angle_BT.cos(), angle_BT.sin()
+    angle_BT1f = positions_BT[:, :, None, None].float() / theta**exponent
+    cos, sin = angle_BT1f.cos(), angle_BT1f.sin()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-def rotate(x_BHTd: Tensor, rope: Rope) -> Tensor:
+def rotate(x_BTNd: Tensor, rope: Rope) -> Tensor:
     """Turns pairs (low, high), one from each half: low cos - high sin, high cos + low sin."""
-    cos, sin = (t.to(x_BHTd.dtype) for t in rope)
-    return x_BHTd * cos + x_BHTd.roll(x_BHTd.shape[-1] // 2, dims=-1) * sin
+    cos, sin = (t.to(x_BTNd.dtype) for t in rope)
+    low, high = x_BTNd.chunk(2, dim=-1)
+    return x_BTNd * cos + torch.cat([high, low], dim=-1) * sin

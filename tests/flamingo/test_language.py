@@ -131,3 +131,37 @@ def test_keys_left_out_mean_what_transformers_435_assumed() -> None:
     assert DecoderConfig.from_dict({"model_type": "mistral"}).kv_heads == 8
     assert DecoderConfig.from_dict({"architectures": ["LlamaForCausalLM"]}).kv_heads == 32
     assert DecoderConfig.from_dict({"model_type": "llama"}).sliding_window is None
+
+
+def test_joined_projections_compute_what_single_ones_do_and_keep_their_names() -> None:
+    model, before = small(), small()
+    model.lang_encoder.join()
+    ids, mask = prompts()
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids, mask), before(ids, mask), atol=1e-5, rtol=0)
+    assert model.state_dict().keys() == before.state_dict().keys()
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("change", ["moved", "replaced", "trained"])
+def test_projections_that_changed_since_they_were_joined_count_as_they_are(change: str) -> None:
+    model = small()
+    model.lang_encoder.join()
+    ids, mask = prompts()
+    keys: Any = model.lang_encoder.model.layers[0].decoder_layer.self_attn.k_proj
+    if change == "moved":
+        model.double().float()
+        with torch.no_grad():
+            keys.weight.mul_(2)
+    elif change == "replaced":
+        keys.weight = torch.nn.Parameter(2 * keys.weight.detach())
+    else:
+        model(ids, mask).sum().backward()
+        assert keys.weight.grad.any()
+        with torch.no_grad():
+            keys.weight.mul_(2)
+    expected = small()
+    with torch.no_grad():
+        expected.lang_encoder.model.layers[0].decoder_layer.self_attn.k_proj.weight.mul_(2)
+        torch.testing.assert_close(model(ids, mask), expected(ids, mask), atol=1e-5, rtol=0)

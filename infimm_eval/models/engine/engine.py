@@ -83,6 +83,7 @@ class Engine:
         self.recorder = Recorder() if recording else Recorder(after=None)
         self.kept = Kept(model, 8, self.statistics)
         self._encode = encode
+        model.lang_encoder.join()
         pictures = processor.pictures
         latents = Latents(
             # Not all of the resampler is in the weights: its heads may be the user's word.

@@ -1,0 +1,44 @@
+"""Several linear layers of one input as one product.
+
+Knows nothing of what they are for.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Joined:
+    """Linear layers without biases, whose outputs stand side by side.
+
+    After `join` their weights lie in one memory and are read by one product, which small ones gain
+    most from; the layers keep their parameters, which are views of it.  Where a parameter was
+    moved or replaced since, or wants a gradient, each layer computes for itself again.
+    """
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        self.layers = layers
+        self._weight: Tensor | None = None
+        self._places: list[int] = []
+
+    @torch.no_grad()
+    def join(self) -> None:
+        weights = [layer.weight for layer in self.layers]
+        self._weight = torch.cat([weight.data for weight in weights])
+        parts = torch.split(self._weight, [len(weight) for weight in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            weight.data = part
+        self._places = [part.data_ptr() for part in parts]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._weight is not None and self._whole():
+            return F.linear(x, self._weight)
+        return torch.cat([layer(x) for layer in self.layers], dim=-1)
+
+    def _whole(self) -> bool:
+        weights = [layer.weight for layer in self.layers]
+        if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+            return False
+        return [weight.data_ptr() for weight in weights] == self._places
