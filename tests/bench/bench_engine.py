@@ -9,9 +9,15 @@ before it, drawn anew for each question.  The straightforward loop takes questio
 gated blocks at every step; it shares the model's code otherwise, and both must say the same.  The
 model is the one of `bench_flamingo.py` with random weights.
 
-`joining` and `static` compare the two ways of greedy decoding on answers of 2 to 24 tokens: rows
-that join a running batch, and batches that shrink as rows end.  `fixed_support` shows all questions
-the same four examples, with and without reading them once.
+`joining` compares the two ways of greedy decoding on answers of 2 to 24 tokens: rows that join a
+running batch, and batches that shrink as rows end.  `fixed_support` shows all questions the same
+four examples, with and without reading them once.  `recording` is greedy decoding with and without
+recorded steps.  `load` is the engine alone, with `--batch-size` as users have it (`auto`): samples
+a second, the share of the wall time in each stage, what the prefill and the steps reach of
+`--tflops` and `--bandwidth`, the most memory in use.  `batching` asks `--alone` questions again,
+each alone, and counts the answers that differ.
+
+`--shape zephyr --device cuda --dtype bfloat16` is for an accelerator; the README here has commands.
 """
 
 from __future__ import annotations
@@ -29,13 +35,15 @@ from typing import Any
 
 import tokenizers
 import torch
+from bench_flamingo import add_shape, config, made, on_gpu, take_shape, weights
 from PIL import Image as Pillow
 from tokenizers import decoders, models, pre_tokenizers
 
-from infimm_eval.flamingo import DecoderConfig, EvaConfig, Flamingo, FlamingoConfig
+from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import Processor
+from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.flamingo.templates import TEMPLATES
 from infimm_eval.flamingo.tokenizer import Tokenizer
 from infimm_eval.models.infimm import Infimm
@@ -45,43 +53,17 @@ SPECIAL = ["<unk>", "<s>", "</s>", "<|endofchunk|>", "<image>"]
 WORDS = [f"w{i}" for i in range(32002 - len(SPECIAL))]
 
 
-def model() -> Flamingo:
+def model(args: argparse.Namespace) -> Flamingo:
     torch.manual_seed(0)
-    config = FlamingoConfig(
-        visual=EvaConfig(
-            image_size=224,
-            layers=6,
-            width=384,
-            patch_size=14,
-            mlp_ratio=2.6667,
-            rope=True,
-            intp_freq=True,
-            naiveswiglu=True,
-            subln=True,
-        ),
-        language=DecoderConfig(
-            model_type="mistral",
-            vocab_size=32002,
-            hidden_size=512,
-            intermediate_size=1408,
-            num_hidden_layers=8,
-            num_attention_heads=8,
-            num_key_value_heads=2,
-            max_position_embeddings=4096,
-            sliding_window=4096,
-        ),
-        cross_attn_every_n_layers=2,
-        image_token_id=4,
-        eoc_token_id=3,
-    )
-    made = Flamingo(config).eval()
-    for name, parameter in made.named_parameters():
+    ours = replace(config(args), image_token_id=4, eoc_token_id=3)
+    found = made(ours, args.device, getattr(torch, args.dtype))
+    for name, parameter in found.named_parameters():
         if name.endswith("_gate"):
             torch.nn.init.constant_(parameter, 0.5)
-    return made
+    return found
 
 
-def processor() -> Processor:
+def processor(pixels: int) -> Processor:
     raw = tokenizers.Tokenizer(
         models.WordLevel({w: i for i, w in enumerate(SPECIAL + WORDS)}, unk_token="<unk>")
     )
@@ -91,7 +73,7 @@ def processor() -> Processor:
     raw.post_processor = tokenizers.processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]
     )
-    return Processor(Tokenizer(raw), Pictures(224), TEMPLATES["plain"])
+    return Processor(Tokenizer(raw), Pictures(pixels), TEMPLATES["plain"])
 
 
 @dataclass(frozen=True)
@@ -151,7 +133,8 @@ def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[
         batch = asked[start : start + args.batch]
         encoded, shown = zip(*(answerer._encode(r.prompt, 4000) for r in batch), strict=True)
         pixels = [processor.pictures(image.read()) for images in shown for image in images]
-        latents = flamingo.encode_images(torch.stack(pixels)).unflatten(0, (len(batch), -1))
+        shown = torch.stack(pixels).to(flamingo.device, flamingo.dtype)
+        latents = flamingo.encode_images(shown).unflatten(0, (len(batch), -1))
 
         def reprojecting(*given: Any, latents: torch.Tensor = latents, **named: Any) -> Any:
             for block in gated:
@@ -163,13 +146,14 @@ def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[
         decoding = batch[0].decoding
         answers = generate(
             flamingo,
-            ids,
-            mask,
+            ids.to(flamingo.device),
+            mask.to(flamingo.device),
             latents,
             max_new_tokens=[r.decoding.max_new_tokens for r in batch],
             num_beams=decoding.num_beams,
             length_penalty=decoding.length_penalty,
             eos_ids={2, 3},
+            recorder=Recorder(after=None),
         )
         flamingo.step = step  # type: ignore[method-assign]
         for request, answer in zip(batch, answers, strict=True):
@@ -185,19 +169,27 @@ def timed(work: Callable[[], Any], clock: Callable[[], float]) -> tuple[float, A
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    add_shape(parser)
     defaults = {"questions": 512, "pictures": 128, "shots": 4, "new-tokens": 5, "batch": 16}
-    for name, default in {**defaults, "threads": 1, "beams": 3}.items():
+    for name, default in {**defaults, "threads": 1, "beams": 3, "alone": 64}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--batch-size", default="auto", help="of `load` and `batching`")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--bandwidth", type=float, help="the device's, in GB a second")
+    parser.add_argument("--tflops", type=float, help="the device's in the dtype, in 10^12 a second")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--parts", default="greedy,beams,joining,fixed_support")
     args = parser.parse_args()
+    take_shape(args)
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
-    flamingo, reads = model(), processor()
+    flamingo, reads = model(args), processor(args.pixels)
 
     def answerer(**options: Any) -> Infimm:
         # A fresh one for every run: nothing that an earlier one encoded is left.
-        given = {"batch_size": args.batch, "workers": 1, **options}
+        given = {"batch_size": args.batch, "workers": args.workers, **options}
         return Infimm(flamingo, reads, name="bench", fingerprint="bench", **given)
 
     def through(asked: Sequence[Request], **options: Any) -> tuple[float, dict[str, str], Any]:
@@ -214,7 +206,18 @@ def main() -> None:
             "engine_seconds": round(seconds, 2),
             "times": round(base / seconds, 2),
             "samples_per_second": round(len(asked) / seconds, 2),
-            "different_answers": sum(found[i] != text for i, text in expected.items()),
+            "different_answers": different(found, expected),
+            "statistics": statistics,
+        }
+
+    def with_and_without(option: str, asked: Sequence[Request]) -> dict[str, Any]:
+        without, expected, _ = through(asked, **{option: False})
+        seconds, found, statistics = through(asked)
+        return {
+            f"seconds_without_{option}": round(without, 2),
+            f"seconds_with_{option}": round(seconds, 2),
+            "times": round(without / seconds, 2),
+            "different_answers": different(found, expected),
             "statistics": statistics,
         }
 
@@ -223,43 +226,78 @@ def main() -> None:
             replace(r, decoding=replace(r.decoding, max_new_tokens=2 + 22 * (i * 7 % 10) // 9))
             for i, r in enumerate(requests(args, 1))
         ]
-        apart, expected, _ = through(asked, streaming=False)
-        together, found, _ = through(asked)
+        return with_and_without("streaming", asked)
+
+    def load() -> dict[str, Any]:
+        size: Any = "auto" if args.batch_size == "auto" else int(args.batch_size)
+        asked = requests(args, 1)
+        if on_gpu(args):
+            torch.cuda.reset_peak_memory_stats()
+        seconds, _, statistics = through(asked, batch_size=size)
         return {
-            "static_seconds": round(apart, 2),
-            "joining_seconds": round(together, 2),
-            "times": round(apart / together, 2),
-            "different_answers": sum(found[i] != text for i, text in expected.items()),
+            "seconds": round(seconds, 2),
+            "samples_per_second": round(len(asked) / seconds, 2),
+            **reached(args, flamingo, statistics, seconds),
+            "statistics": statistics,
         }
 
-    def fixed_support() -> dict[str, Any]:
-        asked = requests(args, 1, support="fixed")
-        apart, expected, _ = through(asked, sharing=False)
-        together, found, statistics = through(asked)
-        return {
-            "apart_seconds": round(apart, 2),
-            "shared_seconds": round(together, 2),
-            "times": round(apart / together, 2),
-            "prefix_tokens_saved": statistics.get("prefix_tokens_saved", 0),
-            "different_answers": sum(found[i] != text for i, text in expected.items()),
-        }
+    def batching() -> dict[str, Any]:
+        size: Any = "auto" if args.batch_size == "auto" else int(args.batch_size)
+        asked = requests(args, 1)
+        _, together, _ = through(asked, batch_size=size)
+        one = answerer()
+        alone = {a.id: a.text for r in asked[: args.alone] for a in one.generate([r])}
+        return {"asked_alone": len(alone), "different_answers": different(alone, together)}
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "greedy": lambda: gain(1),
         "beams": lambda: gain(args.beams),
         "joining": joining,
-        "fixed_support": fixed_support,
+        "fixed_support": lambda: with_and_without("sharing", requests(args, 1, support="fixed")),
+        "recording": lambda: with_and_without("recording", requests(args, 1)),
+        "load": load,
+        "batching": batching,
     }
     straightforward(args, answerer(), requests(args, 1)[: args.batch])  # warm up
     measured = {name: parts[name]() for name in args.parts.split(",")}
     about = {
         "date": date.today().isoformat(),
-        "device": "cpu",
+        "device": torch.cuda.get_device_name() if on_gpu(args) else "cpu",
         "processor": platform.machine(),
         "torch": torch.__version__,
         "sizes": vars(args),
     }
     print(json.dumps({**about, **measured}, indent=2))
+
+
+def different(found: dict[str, str], expected: dict[str, str]) -> int:
+    return sum(expected[i] != text for i, text in found.items())
+
+
+def reached(
+    args: argparse.Namespace, flamingo: Flamingo, statistics: Any, seconds: float
+) -> dict[str, float]:
+    """Each stage's share of the wall time; the prefill's operations, two a weight and token, and
+    what the steps read of the weights, against the device's; the most memory in use."""
+    read, body = weights(flamingo)
+    shares = {
+        f"share_{name.removeprefix('seconds_')}": round(spent / seconds, 4)
+        for name, spent in statistics.items()
+        if name.startswith("seconds_")
+    }
+    found: dict[str, float] = {**shares}
+    tokens = statistics["tokens_in"] - statistics.get("prefix_tokens_saved", 0)
+    flops = 2 * body * tokens / statistics["seconds_prefill"]
+    rate = read * flamingo.dtype.itemsize * statistics["steps"] / statistics["seconds_decode"]
+    found["prefill_tflops"] = round(flops / 1e12, 2)
+    found["steps_read_gb_per_second"] = round(rate / 1e9, 1)
+    if args.tflops:
+        found["prefill_mfu"] = round(flops / 1e12 / args.tflops, 3)
+    if args.bandwidth:
+        found["steps_share_of_bandwidth"] = round(rate / 1e9 / args.bandwidth, 3)
+    if on_gpu(args):
+        found["peak_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    return found
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ block before every second, vocabulary 32002, pictures of 224 px, tower of width 
 8 prompts, 32 new tokens, float32.  `--reproject` projects all pictures of all gated blocks again
 at every step, as the released code does; the answer is the same.
 
-On an accelerator `--bandwidth` and `--tflops`, the device's own, add what share of them a step and
-the prefill reach; the README here has the command for a 7B-shaped model.
+`--shape zephyr` has the sizes of a 7B model.  On an accelerator `--bandwidth` and `--tflops`, the
+device's own, add what share of them a step and the prefill reach; steps are recorded there, as
+`generate` does, and `computed` is one that is not.
 """
 
 from __future__ import annotations
@@ -33,8 +34,47 @@ from infimm_eval.flamingo import (
     generate,
     load,
 )
+from infimm_eval.flamingo.recording import Recorder
 
 IMAGE, EOC = 32001, 32000
+SHAPES = {
+    "small": {
+        "hidden": 512,
+        "intermediate": 1408,
+        "layers": 8,
+        "heads": 8,
+        "kv-heads": 2,
+        "every": 2,
+        "pixels": 224,
+        "vision-width": 384,
+        "vision-layers": 6,
+    },
+    "zephyr": {
+        "hidden": 4096,
+        "intermediate": 14336,
+        "layers": 32,
+        "heads": 32,
+        "kv-heads": 8,
+        "every": 2,
+        "pixels": 336,
+        "vision-width": 1024,
+        "vision-layers": 24,
+    },
+}
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """`--shape`, and an option for each of its sizes."""
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    for name in SHAPES["small"]:
+        parser.add_argument(f"--{name}", type=int)
+
+
+def take_shape(args: argparse.Namespace) -> None:
+    """Fills in the sizes that were not given."""
+    for name, size in SHAPES[args.shape].items():
+        if getattr(args, name.replace("-", "_")) is None:
+            setattr(args, name.replace("-", "_"), size)
 
 
 def config(args: argparse.Namespace) -> FlamingoConfig:
@@ -114,6 +154,7 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
 
     cache = model.new_cache(B, lengths[0] + new)
     model.prefill(cache, ids_BT, lengths, latents_BIVD)
+    step = Recorder().steps(model, cache)
 
     def decode() -> Tensor:
         cache.lengths = list(lengths)
@@ -121,7 +162,7 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
         for _ in range(new - 1):
             if args.reproject:
                 project(model, latents_BIVD)
-            token = model.step(cache, token)[:, 0].argmax(-1, keepdim=True)
+            token = step(token)[:, 0].argmax(-1, keepdim=True)
         return token
 
     def call(beams: int) -> Tensor:
@@ -160,12 +201,19 @@ def project(model: Flamingo, latents_BIVD: Tensor) -> None:
 @torch.inference_mode()
 def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
     """Median milliseconds of one decode step with one picture, with all, and with all projected
-    again; the three take turns, so that a busy machine slows them alike."""
+    again; they take turns, so that a busy machine slows them alike.  Where steps are recorded,
+    also of one that is not."""
     clock, sync = clocks(args)
-    variants = {"1 image": (1, False), f"{args.images} images": (args.images, False)}
-    variants[f"{args.images} images, projected again"] = (args.images, True)
+    all_images = f"{args.images} images"
+    variants = {
+        "1 image": (1, Recorder(), False),
+        all_images: (args.images, Recorder(), False),
+        f"{all_images}, projected again": (args.images, Recorder(after=None), True),
+    }
+    if on_gpu(args):
+        variants[f"{all_images}, computed"] = (args.images, Recorder(after=None), False)
     ready = {}
-    for name, (images, again) in variants.items():
+    for name, (images, recorder, again) in variants.items():
         ids_BT = prompt(args, images).to(model.device)
         latents_BIVD = torch.randn(
             args.batch,
@@ -177,16 +225,16 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
         )
         cache = model.new_cache(args.batch, ids_BT.shape[1] + args.new_tokens)
         model.prefill(cache, ids_BT, [ids_BT.shape[1]] * args.batch, latents_BIVD)
-        ready[name] = (cache, latents_BIVD, again)
+        ready[name] = (recorder.steps(model, cache), latents_BIVD, again)
     taken: dict[str, list[float]] = {name: [] for name in ready}
     token = torch.ones(args.batch, 1, dtype=torch.long, device=model.device)
     for _ in range(args.new_tokens):
-        for name, (cache, latents_BIVD, again) in ready.items():
+        for name, (step, latents_BIVD, again) in ready.items():
             sync()
             start = clock()
             if again:
                 project(model, latents_BIVD)
-            model.step(cache, token)
+            step(token)
             sync()
             taken[name].append(clock() - start)
     return {name: round(1000 * statistics.median(t), 2) for name, t in taken.items()}
@@ -198,7 +246,9 @@ def made(config: FlamingoConfig, device: str, dtype: torch.dtype) -> Flamingo:
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            return Flamingo(config).eval()
+            model = Flamingo(config).eval()
+        model.lang_encoder.join()  # as the engine does
+        return model
     finally:
         torch.set_default_dtype(before)
 
@@ -216,14 +266,12 @@ def derived(
     words = args.batch * args.new_tokens
     if "greedy_call" in seconds:
         found["tokens_per_second"] = round(words / seconds["greedy_call"], 1)
-    table = model.lang_encoder.model.embed_tokens.weight
-    read = sum(p.numel() for p in model.lang_encoder.parameters()) - table.numel()
-    rate = read * table.itemsize / (steps[f"{args.images} images"] / 1000) / 1e9
+    read, body = weights(model)
+    rate = read * model.dtype.itemsize / (steps[f"{args.images} images"] / 1000) / 1e9
     found["step_reads_gb_per_second"] = round(rate, 1)
     if args.bandwidth:
         found["share_of_bandwidth"] = round(rate / args.bandwidth, 3)
     if "prefill" in seconds:
-        body = read - table.numel()  # only the last token is scored
         flops = 2 * body * prompt(args, args.images).numel() / seconds["prefill"]
         found["prefill_tflops"] = round(flops / 1e12, 3)
         if args.tflops:
@@ -231,6 +279,14 @@ def derived(
     if on_gpu(args):
         found["peak_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
     return found
+
+
+def weights(model: Flamingo) -> tuple[int, int]:
+    """How many weights a decode step reads, and how many work on every token of a prefill: not
+    the table of words, nor, as the last token alone is scored, the scores."""
+    table = model.lang_encoder.model.embed_tokens.weight.numel()
+    read = sum(p.numel() for p in model.lang_encoder.parameters()) - table
+    return read, read - table
 
 
 def on_gpu(args: argparse.Namespace) -> bool:
@@ -245,21 +301,13 @@ def clocks(args: argparse.Namespace) -> tuple[Callable[[], float], Callable[[], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    add_shape(parser)
     for name, default in {
         "batch": 8,
         "images": 5,
         "words": 20,
         "new-tokens": 32,
         "beams": 3,
-        "hidden": 512,
-        "intermediate": 1408,
-        "layers": 8,
-        "heads": 8,
-        "kv-heads": 2,
-        "every": 2,
-        "pixels": 224,
-        "vision-width": 384,
-        "vision-layers": 6,
         "repeats": 3,
         "threads": 2,
     }.items():
@@ -273,6 +321,7 @@ def main() -> None:
     parser.add_argument("--reproject", action="store_true")
     parser.add_argument("--checkpoint", help="a folder to load instead of random weights")
     args = parser.parse_args()
+    take_shape(args)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     dtype = getattr(torch, args.dtype)
