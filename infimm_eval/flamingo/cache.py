@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.config import FlamingoConfig
-from infimm_eval.flamingo.gated import Seen
 
 
 class Cache:
@@ -23,7 +22,7 @@ class Cache:
     `lengths[r]` counts the places row r has filled; a row of length 0 is free, and a step computes
     it and discards the result, so that shapes stay fixed while rows leave and join.  `flags_R` is
     1 for rows with a picture tag.  Per layer `keys` and `values` are (R, G, C, d).  `pictures` is
-    (gated blocks, 2, R, h, V, d), keys and values: only the picture that coming text sees, because
+    (gated blocks, R, V, 2, h, d), keys and values: only the picture that coming text sees, because
     attention is to the latest picture alone.
     """
 
@@ -41,7 +40,7 @@ class Cache:
         layers = range(language.num_hidden_layers)
         self.keys = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]
         self.values = [torch.zeros(place, device=device, dtype=dtype) for _ in layers]
-        pictures = (len(config.gated_layers), 2, rows, gated.heads, V, gated.dim_head)
+        pictures = (len(config.gated_layers), rows, V, 2, gated.heads, gated.dim_head)
         self.pictures = torch.zeros(pictures, device=device, dtype=dtype)
         self.flags_R = torch.zeros(rows, device=device, dtype=dtype)
         self._all = torch.arange(rows, device=device)
@@ -68,14 +67,13 @@ class Cache:
         k, v = self.keys[layer][:, :, :length], self.values[layer][:, :, :length]
         return (k, v) if rows is None else (k[rows], v[rows])
 
-    def seen(self, gate: int, rows: Tensor | None) -> Seen:
-        kept = self.pictures[gate]
-        return Seen(*(kept if rows is None else kept[:, rows]))
+    def seen(self, gate: int, rows: Tensor | None) -> Tensor:
+        """(B, V, 2, h, d)."""
+        return self.pictures[gate] if rows is None else self.pictures[gate, rows]
 
-    def see(self, gate: int, rows: Tensor | None, seen: Seen) -> None:
+    def see(self, gate: int, rows: Tensor | None, seen_BV2hd: Tensor) -> None:
         where = slice(None) if rows is None else rows
-        for kept, new in zip(self.pictures[gate], seen, strict=True):
-            kept[where] = new.to(kept.dtype)
+        self.pictures[gate, where] = seen_BV2hd.to(self.pictures.dtype)
 
     def places(self, tokens: int) -> Tensor:
         """The next places of every row, (R, tokens)."""
@@ -92,7 +90,7 @@ class Cache:
         for layers in (self.keys, self.values):  # one layer's old rows at a time beside the new
             for i, kept in enumerate(layers):
                 layers[i] = kept[index]
-        self.pictures = self.pictures[:, :, index]
+        self.pictures = self.pictures[:, index]
         self.flags_R = self.flags_R[index]
         self._all = torch.arange(len(index), device=index.device)
         self.lengths = [self.lengths[r] for r in rows]
@@ -103,7 +101,7 @@ class Cache:
             self.lengths[r] = 0
         index = torch.tensor(rows, device=self.flags_R.device)
         self.flags_R[index] = 0
-        self.pictures[:, :, index] = 0
+        self.pictures[:, index] = 0
 
     def adopt(self, rows: Sequence[int], other: Cache, source: Sequence[int]) -> None:
         """Copies rows `source` of another cache (or this one) into these rows.
@@ -118,7 +116,7 @@ class Cache:
         of = torch.tensor(source, device=self.flags_R.device)
         for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
             mine[to, :, :length] = theirs[of, :, :length]
-        self.pictures[:, :, to] = other.pictures[:, :, of]
+        self.pictures[:, to] = other.pictures[:, of]
         self.flags_R[to] = other.flags_R[of]
         for r, s in zip(rows, source, strict=True):
             self.lengths[r] = other.lengths[s]

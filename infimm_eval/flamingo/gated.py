@@ -8,7 +8,8 @@ M text width, h heads, d head width, S slots.
 Every position sees exactly one slot.  Slot 0 is what the row saw before this chunk of text:
 nothing (zeros) at the start of a sequence.  Slots 1..I are the chunk's pictures.  Slot I + 1 is
 for tags beyond the row's last picture: there the original's scores are all equal, so attention is
-the plain mean over the latents of all of the row's pictures.  Zero keys and mean values say that.
+the plain mean over the latents of all of the row's pictures.  A slot that holds their mean in every
+place says that, because keys and values are linear in latents.
 """
 
 from __future__ import annotations
@@ -23,24 +24,27 @@ from infimm_eval.flamingo.config import GatedConfig
 from infimm_eval.flamingo.resampler import feed_forward
 
 
-class Seen(NamedTuple):
-    """Projected keys and values of the one slot that each row's latest text sees: (B, h, V, d)."""
-
-    keys: Tensor
-    values: Tensor
-
-
 class Media(NamedTuple):
     """What a chunk of text can see, for every gated block.
 
     `bias` lets each position see its slot (`slot_bias`); `last_B` is the slot seen by a row's last
-    real position, which later text inherits.
+    real position, which later text inherits.  `fresh`: no row saw anything before.
     """
 
-    latents_BIVD: Tensor
-    n_images_B: Tensor
+    slots_BSVD: Tensor
     bias: Tensor
     last_B: Tensor
+    fresh: bool
+
+
+def slots(latents_BIVD: Tensor, n_images_B: Tensor) -> Tensor:
+    """(B, S, V, D), S = I + 2: nothing, the pictures, the mean of those that the row has."""
+    B, I, V, _ = latents_BIVD.shape  # noqa: E741
+    real_BI = torch.arange(I, device=n_images_B.device) < n_images_B[:, None]
+    sum_BD = (latents_BIVD * real_BI[..., None, None]).sum(dim=(1, 2))
+    mean_BD = sum_BD / (n_images_B.clamp(min=1) * V)[:, None]
+    mean_B1VD = mean_BD.to(latents_BIVD.dtype)[:, None, None].expand(B, 1, V, -1)
+    return torch.cat([torch.zeros_like(mean_B1VD), latents_BIVD, mean_B1VD], dim=1)
 
 
 def slots_of(tags_BT: Tensor, n_images_B: Tensor, images: int) -> Tensor:
@@ -53,9 +57,9 @@ def slots_of(tags_BT: Tensor, n_images_B: Tensor, images: int) -> Tensor:
     return torch.where(tag_BT > n_images_B[:, None], images + 1, tag_BT)
 
 
-def slot_bias(slot_BT: Tensor, images: int, latents: int, dtype: torch.dtype) -> Tensor:
+def slot_bias(slot_BT: Tensor, slots: int, latents: int, dtype: torch.dtype) -> Tensor:
     """(B, 1, T, S V) for `attend`: every position sees the V latents of its slot alone."""
-    open_BTS = slot_BT[..., None] == torch.arange(images + 2, device=slot_BT.device)
+    open_BTS = slot_BT[..., None] == torch.arange(slots, device=slot_BT.device)
     return bias_of(open_BTS.repeat_interleave(latents, dim=-1), dtype)
 
 
@@ -75,36 +79,24 @@ class GatedBlock(nn.Module):
         self.ff_gate = nn.Parameter(torch.zeros(1))
 
     def forward(
-        self, x_BTM: Tensor, flag_B11: Tensor, seen: Seen, media: Media | None
-    ) -> tuple[Tensor, Seen]:
-        """`seen` is slot 0.  Without `media` all positions see it.  Returns what comes after."""
+        self, x_BTM: Tensor, flag_B11: Tensor, seen_BV2hd: Tensor | None, media: Media | None
+    ) -> tuple[Tensor, Tensor]:
+        """`seen_BV2hd`, keys and values, is slot 0: all there is without `media`, and nothing
+        (`None`) where those are fresh.  Returns the slot that later text sees, too."""
         bias = None
-        keys, values = seen
         if media is not None:
-            keys, values = self._slots(seen, media)
-            bias = media.bias
-            rows = torch.arange(len(keys), device=x_BTM.device)
-            seen = Seen(keys[rows, :, media.last_B], values[rows, :, media.last_B])
-            keys, values = keys.flatten(2, 3), values.flatten(2, 3)
-        attended_BTM = self.attn(x_BTM, keys, values, bias)
+            seen_BSV2hd, bias = self.attn.project(media.slots_BSVD), media.bias
+            if seen_BV2hd is not None:
+                seen_BSV2hd[:, 0] = seen_BV2hd
+            rows = torch.arange(len(x_BTM), device=x_BTM.device)
+            seen_BV2hd = seen_BSV2hd[rows, media.last_B]
+        else:
+            assert seen_BV2hd is not None
+            seen_BSV2hd = seen_BV2hd[:, None]
+        attended_BTM = self.attn(x_BTM, seen_BSV2hd, bias)
         x_BTM = x_BTM.addcmul(attended_BTM, (flag_B11 * self.attn_gate.tanh()).to(x_BTM.dtype))
         x_BTM = x_BTM.addcmul(self.ff(x_BTM), (flag_B11 * self.ff_gate.tanh()).to(x_BTM.dtype))
-        return x_BTM, seen
-
-    def _slots(self, seen: Seen, media: Media) -> Seen:
-        """All slots' keys and values, (B, h, S, V, d)."""
-        keys_BhIVd, values_BhIVd = self.attn.project(media.latents_BIVD)
-        B, h, I, V, d = keys_BhIVd.shape  # noqa: E741
-        n_B = media.n_images_B
-        real_BI = torch.arange(I, device=n_B.device) < n_B[:, None]
-        sum_Bhd = (values_BhIVd * real_BI[:, None, :, None, None]).sum(dim=(2, 3))
-        mean_Bhd = sum_Bhd / (n_B.clamp(min=1) * V)[:, None, None]
-        mean = mean_Bhd.to(values_BhIVd.dtype)[:, :, None, None].expand(B, h, 1, V, d)
-        before = [t.to(keys_BhIVd.dtype)[:, :, None] for t in seen]
-        return Seen(
-            torch.cat([before[0], keys_BhIVd, torch.zeros_like(mean)], dim=2),
-            torch.cat([before[1], values_BhIVd, mean], dim=2),
-        )
+        return x_BTM, seen_BV2hd
 
 
 class _CrossAttention(nn.Module):
@@ -119,15 +111,17 @@ class _CrossAttention(nn.Module):
         self.to_kv = nn.Linear(media_width, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, text_width, bias=False)
 
-    def project(self, latents_BIVD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of every picture, each (B, h, I, V, d): once per sequence."""
-        kv_BIVhd = self.to_kv(latents_BIVD).unflatten(-1, (2, -1, self.dim_head))
-        keys, values = kv_BIVhd.movedim((3, 4), (0, 2)).unbind(0)
-        return keys, values
+    def project(self, latents_BSVD: Tensor) -> Tensor:
+        """Keys and values of every slot, (B, S, V, 2, h, d): once per sequence."""
+        kv: Tensor = self.to_kv(latents_BSVD)
+        return kv.view(*kv.shape[:-1], 2, -1, self.dim_head)
 
-    def forward(self, x_BTM: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """`keys` and `values` (B, h, S V, d); without `bias` all of them are seen."""
+    def forward(self, x_BTM: Tensor, seen_BSV2hd: Tensor, bias: Tensor | None) -> Tensor:
+        """Without `bias` all slots are seen."""
         q_BhTd = split_heads(self.to_q(self.norm(x_BTM)), self.dim_head)
-        keys, values = keys.to(q_BhTd.dtype), values.to(q_BhTd.dtype)
+        keys, values = (
+            t_BSVhd.flatten(1, 2).transpose(1, 2).to(q_BhTd.dtype)
+            for t_BSVhd in seen_BSV2hd.unbind(3)
+        )
         out: Tensor = self.to_out(join_heads(attend(q_BhTd, keys, values, bias=bias)))
         return out

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from infimm_eval.flamingo.attention import attend, bias_of, join_heads
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
-from infimm_eval.flamingo.gated import GatedBlock, Media, Seen
+from infimm_eval.flamingo.gated import GatedBlock, Media
 from infimm_eval.flamingo.joined import Joined
 
 Rope: TypeAlias = tuple[Tensor, Tensor]
@@ -97,7 +97,6 @@ class _Body(nn.Module):
         self.norm = _RMSNorm(language)
         self.head_width, self.theta = language.head_width, language.rope_theta
         self.heads_per_key = language.num_attention_heads // language.kv_heads
-        self.unseen = (config.gated.heads, config.resampler.latents, config.gated.dim_head)
 
     def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
         x_BTM: Tensor = self.embed_tokens(ids_BT)
@@ -105,19 +104,24 @@ class _Body(nn.Module):
         rope = cos.to(x_BTM.dtype), sin.to(x_BTM.dtype)
         visible = chunk.visible_BTS
         bias = None if visible is None else bias_of(visible, x_BTM.dtype, self.heads_per_key)
-        nothing = x_BTM.new_zeros(()).expand(len(x_BTM), *self.unseen)
         gates = 0
         layer: Any
         for i, layer in enumerate(self.layers):
             if layer.gated_cross_attn_layer is not None:
-                cache = chunk.cache
-                seen = Seen(nothing, nothing) if cache is None else cache.seen(gates, chunk.rows)
-                x_BTM, seen = layer.gated_cross_attn_layer(x_BTM, chunk.flag_B11, seen, chunk.media)
-                if cache is not None and chunk.media is not None:
-                    cache.see(gates, chunk.rows, seen)
+                x_BTM = self._look(layer.gated_cross_attn_layer, gates, x_BTM, chunk)
                 gates += 1
             x_BTM = layer.decoder_layer(x_BTM, rope, bias, chunk, i)
         x_BTM = self.norm(x_BTM)
+        return x_BTM
+
+    def _look(self, block: GatedBlock, gate: int, x_BTM: Tensor, chunk: Chunk) -> Tensor:
+        """Through a gated block, which is told what the rows saw and says what they see now."""
+        cache, media = chunk.cache, chunk.media
+        fresh = media is not None and media.fresh
+        seen = None if cache is None or fresh else cache.seen(gate, chunk.rows)
+        x_BTM, seen = block(x_BTM, chunk.flag_B11, seen, media)
+        if cache is not None and media is not None:
+            cache.see(gate, chunk.rows, seen)
         return x_BTM
 
 
@@ -221,4 +225,4 @@ def rotate(x_BTNd: Tensor, rope: Rope) -> Tensor:
     """Turns pairs (low, high), one from each half: low cos - high sin, high cos + low sin."""
     cos, sin = (t.to(x_BTNd.dtype) for t in rope)
     low, high = x_BTNd.chunk(2, dim=-1)
-    return x_BTNd * cos + torch.cat([high, low], dim=-1) * sin
+    return (x_BTNd * cos).addcmul(torch.cat([high, low], dim=-1), sin)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import EvaConfig, FlamingoConfig
-from infimm_eval.flamingo.gated import Media, slot_bias, slots_of
+from infimm_eval.flamingo.gated import Media, slot_bias, slots, slots_of
 from infimm_eval.flamingo.language import Chunk, Decoder
 from infimm_eval.flamingo.resampler import PerceiverResampler
 from infimm_eval.flamingo.vision import EvaTower
@@ -200,19 +200,25 @@ class Flamingo(nn.Module):
         place_BT = torch.arange(T, device=ids_BT.device).expand(B, T)
         tags_BT = (ids_BT == self.config.image_token_id) & (place_BT < lengths_B[:, None])
         flag_B = tags_BT.any(dim=1).to(self.dtype)
-        media = self._media(tags_BT, lengths_B, latents_BIVD, n_images_B)
+        before = [cache.lengths[r] for r in rows or ()] if cache else []
+        media = self._media(tags_BT, lengths_B, latents_BIVD, n_images_B, fresh=not any(before))
         if cache is None or rows is None:
             self.check_positions(T)
             chunk = Chunk(place_BT, flag_B[:, None, None], self._window(place_BT), media)
         else:
-            chunk = self._cached_chunk(cache, rows, place_BT, flag_B, media)
+            chunk = self._cached_chunk(cache, rows, before, place_BT, flag_B, media)
         x_BTM: Tensor = self.lang_encoder(ids_BT, chunk)
         return x_BTM
 
     def _cached_chunk(
-        self, cache: Cache, rows: Sequence[int], place_BT: Tensor, flag_B: Tensor, media: Media
+        self,
+        cache: Cache,
+        rows: Sequence[int],
+        before: Sequence[int],
+        place_BT: Tensor,
+        flag_B: Tensor,
+        media: Media,
     ) -> Chunk:
-        before = [cache.lengths[r] for r in rows]
         end = max(before) + place_BT.shape[1]
         if end > cache.capacity:
             raise ValueError(f"{end} tokens do not fit into a cache of {cache.capacity}")
@@ -230,6 +236,8 @@ class Flamingo(nn.Module):
         lengths_B: Tensor,
         latents_BIVD: Tensor | None,
         n_images_B: Tensor | None,
+        *,
+        fresh: bool,
     ) -> Media:
         B = len(tags_BT)
         if latents_BIVD is None:
@@ -239,8 +247,9 @@ class Flamingo(nn.Module):
             n_images_B = torch.full((B,), I, device=tags_BT.device)
         slot_BT = slots_of(tags_BT, n_images_B, I)
         last_B = slot_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
-        bias = slot_bias(slot_BT, I, latents_BIVD.shape[2], self.dtype)
-        return Media(latents_BIVD, n_images_B, bias, last_B)
+        slots_BSVD = slots(latents_BIVD, n_images_B)
+        bias = slot_bias(slot_BT, slots_BSVD.shape[1], slots_BSVD.shape[2], self.dtype)
+        return Media(slots_BSVD, bias, last_B, fresh)
 
     def _earlier(self, place_BT: Tensor, keys: int) -> Tensor:
         """(B, T, S): a token sees itself and what stands before it, within the window."""

@@ -15,6 +15,7 @@ from infimm_eval.flamingo.attention import attend, join_heads, split_heads
 from infimm_eval.flamingo.config import EvaConfig
 
 EPS = 1e-6
+ALIGNED = 8  # numbers of two bytes
 
 
 class EvaTower(nn.Module):
@@ -180,8 +181,23 @@ class _SwiGLU(nn.Module):
         self.w3 = nn.Linear(config.hidden, config.width)
 
     def forward(self, x_INW: Tensor) -> Tensor:
+        spare = -self.w1.out_features % ALIGNED if x_INW.is_cuda else 0
+        return self.padded(x_INW, spare) if spare else self.plain(x_INW)
+
+    def plain(self, x_INW: Tensor) -> Tensor:
         x_INW = self.w3(self.ffn_ln(F.silu(self.w1(x_INW)) * self.w2(x_INW)))
         return x_INW
+
+    def padded(self, x_INW: Tensor, spare: int) -> Tensor:
+        """The same with some hidden zeros: accelerators multiply matrices several times as fast
+        where rows begin at multiples of 16 bytes, and EVA-02's 2,730 columns do not."""
+        gate_INh, up_INh = (
+            F.linear(x_INW, F.pad(w.weight, (0, 0, 0, spare)), F.pad(w.bias, (0, spare)))
+            for w in (self.w1, self.w2)
+        )
+        hidden_INh = self.ffn_ln((F.silu(gate_INh) * up_INh)[..., :-spare])
+        w3 = F.pad(self.w3.weight, (0, spare))
+        return F.linear(F.pad(hidden_INh, (0, spare)), w3, self.w3.bias)
 
 
 class _GeluMLP(nn.Module):

@@ -174,8 +174,8 @@ def test_surplus_tags_see_the_mean_of_the_rows_own_pictures_whatever_the_batch_p
         handle.remove()
         padded, n_images = gather_pictures(latents, [[0, 1], [0, 1, 2, 3]])
         beside = model(ids, None, padded, n_images)
-        _, values = block.attn.project(latents[None, :2])
-        mean = block.attn.to_out(values.mean(dim=(2, 3)).flatten(1))
+        values_BIVhd = block.attn.project(latents[None, :2])[:, :, :, 1]
+        mean = block.attn.to_out(values_BIVhd.mean(dim=(1, 2)).flatten(1))
     close(attended[0][0, -1], mean[0])
     close(beside[0], alone[0])
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import EvaConfig
 from infimm_eval.flamingo.vision import EvaTower
-from tests.flamingo.small import TOWERS, layout
+from tests.flamingo.small import TOWERS, layout, small
 
 timm_eva = pytest.importorskip("timm.models.eva", reason="the package timm is not installed")
 
@@ -111,3 +111,11 @@ def test_a_tower_that_is_not_built_here_is_refused(change: dict[str, Any], messa
 def test_an_absent_size_is_named() -> None:
     with pytest.raises(UsageError, match="'visual' lacks image_size, width"):
         EvaConfig.from_dict({"layers": 2, "patch_size": 14})
+
+
+def test_hidden_zeros_change_nothing() -> None:
+    model = small("L")
+    mlp: Any = model.vision_encoder.blocks[0].mlp
+    x_INW = torch.randn(2, 5, model.config.visual.width)
+    with torch.no_grad():
+        torch.testing.assert_close(mlp.padded(x_INW, 3), mlp.plain(x_INW), atol=1e-6, rtol=0)
