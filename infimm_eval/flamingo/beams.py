@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.model import Flamingo
+from infimm_eval.flamingo.recording import Steps
 
 if TYPE_CHECKING:
     from infimm_eval.flamingo.generation import Generated, Prompts
@@ -112,8 +112,8 @@ class _Tree:
 
 
 def beam_search(
-    model: Flamingo,
     prompts: Prompts,
+    step: Steps,
     beams: int,
     penalty: float,
     early: bool | Literal["never"],
@@ -122,21 +122,17 @@ def beam_search(
     """The best of `beams` hypotheses for every prompt."""
     from infimm_eval.flamingo.generation import Generated, check_score
 
-    K, device = beams, prompts.ids_BT.device
-    # The last token of an answer is never fed back.
-    room = [n + K * (m - 1) for n, m in zip(prompts.lengths, prompts.limits, strict=True)]
-    cache = model.new_cache(len(prompts), max(room))
-    logits_BY = prompts.read(model, cache)
-    step = prompts.recorder.steps(model, cache)
-    tree = _Tree(cache, K, model.config.language.sliding_window, device)
-    logits_RKY = logits_BY[:, None].expand(-1, K, -1)
+    K, device, cache = beams, prompts.ids_BT.device, step.cache
+    logits_RY = prompts.read(step)
+    tree = _Tree(cache, K, step.model.config.language.sliding_window, device)
+    logits_RKY = logits_RY[:, None].expand(-1, K, -1)
     searches = [
         _Search(K, penalty, early, limit, lambda new: rule.running(prompts.padded, new))
         for limit in prompts.limits
     ]
     paths: list[list[list[int]]] = [[[] for _ in range(K)] for _ in prompts.lengths]
-    of_row: list[int | None] = list(range(len(prompts)))
-    total_RK = torch.tensor([[0.0] + [NEVER] * (K - 1)] * len(prompts), device=device)
+    of_row = prompts.in_rows(len(cache))
+    total_RK = torch.tensor([[0.0] + [NEVER] * (K - 1)] * len(cache), device=device)
     for produced in range(max(prompts.limits)):
         chosen = _best(prompts, logits_RKY, total_RK, produced)
         moves: list[list[_Move]] = []
@@ -163,7 +159,7 @@ def beam_search(
             break
         if gone:
             cache.free(gone)
-        if len(running) <= len(of_row) // 2:
+        if len(running) <= len(of_row) // 2 and not step.recordable:
             cache.select(running)
             tree.select(running)
             moves = [moves[r] for r in running]

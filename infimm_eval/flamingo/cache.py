@@ -95,6 +95,7 @@ class Cache:
         self._all = torch.arange(len(index), device=index.device)
         self.lengths = [self.lengths[r] for r in rows]
 
+    @torch.inference_mode()
     def free(self, rows: Sequence[int]) -> None:
         """Empties these rows for other sequences."""
         for r in rows:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from infimm_eval.errors import MachineryError, UsageError, unknown
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.reading import check_batch, pack, read_after
-from infimm_eval.flamingo.recording import Recorder
+from infimm_eval.flamingo.recording import Recorder, Steps
 
 Stop = Callable[[int, Sequence[int]], bool]
 """(prompt's index in the batch, its new ids so far) -> whether the answer is complete."""
@@ -54,16 +55,24 @@ class Prompts:
     ends: Tensor
     banned: Tensor
     stop: Stop | None
-    recorder: Recorder
     prefixes: Sequence[Cache | None] = ()
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def read(self, model: Flamingo, cache: Cache) -> Tensor:
-        """The prompts into an empty cache; logits after each, (B, Y)."""
+    def read(self, step: Steps) -> Tensor:
+        """The prompts into the first rows of an empty cache; logits after each row, (R, Y)."""
         pictures = self.latents_BIVD, self.n_images_B
-        return read_after(self.prefixes, model, cache, self.ids_BT, self.lengths, *pictures)
+        rows = range(len(self))
+        logits_BY = read_after(
+            self.prefixes, step.model, step.cache, self.ids_BT, self.lengths, *pictures, rows
+        )
+        spare = len(step.cache) - len(self)
+        return F.pad(logits_BY, (0, 0, 0, spare)) if spare else logits_BY
+
+    def in_rows(self, rows: int) -> list[int | None]:
+        """Which prompt is in each of so many rows; `None` where there is none."""
+        return [*range(len(self)), *[None] * (rows - len(self))]
 
     def forbid(self, scores: Tensor, produced: int) -> Tensor:
         """Banned tokens, and the end before `least` tokens, become impossible, (..., Y)."""
@@ -151,16 +160,18 @@ def generate(
         ends=torch.tensor(sorted(eos), dtype=torch.long, device=ids_BT.device),
         banned=torch.tensor(sorted(banned_ids), dtype=torch.long, device=ids_BT.device),
         stop=stop,
-        recorder=recorder or Recorder(),
         prefixes=prefixes,
     )
     if min(prompts.limits) < 1:
         raise UsageError(f"max_new_tokens is {min(prompts.limits)}; it counts from 1")
     model.check_positions(max(n + m for n, m in zip(lengths, prompts.limits, strict=True)))
-    if num_beams == 1:
-        return _greedy(model, prompts)
-    rule = LENGTH_RULES[beam_length_rule]
-    return beam_search(model, prompts, num_beams, length_penalty, early_stopping, rule)
+    # The last token of an answer is never fed back; all beams write into one row.
+    room = [n + num_beams * (m - 1) for n, m in zip(lengths, prompts.limits, strict=True)]
+    with (recorder or Recorder()).lend(model, B, max(room)) as step:
+        if num_beams == 1:
+            return _greedy(prompts, step)
+        rule = LENGTH_RULES[beam_length_rule]
+        return beam_search(prompts, step, num_beams, length_penalty, early_stopping, rule)
 
 
 def check_score(score: float, prompt: int) -> None:
@@ -172,15 +183,13 @@ def check_score(score: float, prompt: int) -> None:
         )
 
 
-def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
-    capacity = max(n + m for n, m in zip(prompts.lengths, prompts.limits, strict=True))
-    cache = model.new_cache(len(prompts), capacity)
-    logits_RY = prompts.read(model, cache)
-    step = prompts.recorder.steps(model, cache)
+def _greedy(prompts: Prompts, step: Steps) -> list[Generated]:
+    cache = step.cache
+    logits_RY = prompts.read(step)
     answers: dict[int, Generated] = {}
     ids: list[list[int]] = [[] for _ in prompts.lengths]
     scores = [0.0] * len(prompts)
-    of_row: list[int | None] = list(range(len(prompts)))  # prompt in each cache row
+    of_row = prompts.in_rows(len(cache))
     for produced in range(max(prompts.limits)):
         whole_R = logits_RY.logsumexp(dim=-1)
         best_R, token_R = prompts.forbid(logits_RY, produced).max(dim=-1)
@@ -206,7 +215,7 @@ def _greedy(model: Flamingo, prompts: Prompts) -> list[Generated]:
         if gone:
             cache.free(gone)
         running = [r for r, b in enumerate(of_row) if b is not None]
-        if len(running) <= len(of_row) // 2:
+        if len(running) <= len(of_row) // 2 and not step.recordable:
             cache.select(running)
             token_R = token_R[running]
             of_row = [of_row[r] for r in running]

@@ -9,8 +9,8 @@ Shapes: R cache rows, T tokens of a step, S places, C capacity, Y vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache as once
 from time import perf_counter
 from typing import TypeAlias
@@ -26,11 +26,12 @@ Capture: TypeAlias = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], 
 
 
 class Recorder:
-    """Records a step once it was computed `after` times on one cache; `None`: never.
+    """Lends memory for decoding, with steps that are recorded where that pays.
 
-    The first steps load the kernels that a recording needs, and a sequence that ends before has
-    not paid for one.  `count` and `seconds` say how many were made and what they cost.  Without
-    `capture`, steps are recorded where the device has a way to: CUDA graphs.
+    A step is recorded once it was computed `after` times on one cache; `None`: never.  The first
+    ones load the kernels that a recording needs.  `count` and `seconds` say how many were made and
+    what they cost.  Without `capture`, steps are recorded where the device has a way to: CUDA
+    graphs.
     """
 
     def __init__(self, after: int | None = 3, capture: Capture | None = None) -> None:
@@ -38,28 +39,56 @@ class Recorder:
         self.count = 0
         self.seconds = 0.0
         self._capture = capture
+        self._kept: Steps | None = None
 
-    def steps(self, model: Flamingo, cache: Cache) -> Steps:
-        return Steps(model, cache, self)
+    @contextmanager
+    def lend(self, model: Flamingo, rows: int, capacity: int) -> Iterator[Steps]:
+        """Steps on a cache whose rows are free: at least so many, of at least so many tokens.
+
+        Where steps are recorded the cache is kept for the next that asks, and the recording with
+        it, unless it is too small or far too long.  What fails meanwhile takes the memory along.
+        """
+        step, self._kept = self._kept, None
+        if step is None or not step.serves(model, rows, capacity):
+            step = None  # its memory goes before there is other
+            step = Steps(model, model.new_cache(rows, capacity), self)
+        yield step
+        if step.recordable:
+            step.cache.free(range(len(step.cache)))
+            self._kept = step
 
     def capture_on(self, device: torch.device) -> Capture | None:
+        """The way to record there; `None` where steps are computed."""
+        if self.after is None:
+            return None
         return self._capture or (_cuda_graph if device.type == "cuda" else None)
 
 
 class Steps:
-    """`Flamingo.step` on one cache, for calls that are all alike: of one T, and all or none of them
-    with positions and what is visible.
+    """`Flamingo.step` on one `cache`.  What is recorded is one kind of call, of one T, with or
+    without positions and what is visible; another kind begins to count anew.
 
     Logits are good until the next call.  A recording knows addresses, not contents: in between,
-    rows may be freed, filled and adopted.  `Cache.select` moves the memory, and counting begins
-    anew.
+    rows may be freed, filled and adopted.  `Cache.select` moves the memory, which is for caches
+    that are not `recordable`: where steps are recorded they cost much the same for many rows and
+    few.
     """
 
     def __init__(self, model: Flamingo, cache: Cache, recorder: Recorder) -> None:
         self.model, self.cache, self.recorder = model, cache, recorder
+        self.capture = recorder.capture_on(model.device)
         self._recorded: _Recorded | None = None
         self._computed = 0
-        self._memory = cache.keys[0]
+        self._kind: tuple[int, bool] | None = None
+
+    @property
+    def recordable(self) -> bool:
+        return self.capture is not None
+
+    def serves(self, model: Flamingo, rows: int, capacity: int) -> bool:
+        """Whether it would do, and without looking at twice as many places as there need be."""
+        fits = rows <= len(self.cache) and capacity <= self.cache.capacity <= 2 * capacity
+        return fits and model is self.model
 
     def __call__(
         self,
@@ -68,26 +97,29 @@ class Steps:
         visible_RTS: Tensor | None = None,
     ) -> Tensor:
         """As `Flamingo.step`."""
-        if self._memory is not self.cache.keys[0]:
-            self._recorded, self._computed, self._memory = None, 0, self.cache.keys[0]
-        after, capture = self.recorder.after, self.recorder.capture_on(self.model.device)
-        if after is None or capture is None or self._computed < after:
-            self._computed += 1
-            return self.model.step(self.cache, ids_RT, positions_RT, visible_RTS)
         T = ids_RT.shape[1]
+        if self.capture is None or not self._like_before(T, visible_RTS is None):
+            return self.model.step(self.cache, ids_RT, positions_RT, visible_RTS)
         if positions_RT is None:
             self.model.check_positions(max(self.cache.lengths) + T)
         at_RT = self.cache.places(T)
         if self._recorded is None:
             began = perf_counter()
             self._recorded = _Recorded(
-                self.model, self.cache, capture, at_RT, positions_RT, visible_RTS
+                self.model, self.cache, self.capture, at_RT, positions_RT, visible_RTS
             )
             self.recorder.count += 1
             self.recorder.seconds += perf_counter() - began
         logits_RTY = self._recorded(ids_RT, at_RT, positions_RT, visible_RTS)
         self.cache.grow(T)
         return logits_RTY
+
+    def _like_before(self, tokens: int, plain: bool) -> bool:
+        """Counts calls of one kind; whether there were enough of them."""
+        if self._kind != (tokens, plain):
+            self._kind, self._computed, self._recorded = (tokens, plain), 0, None
+        self._computed += 1
+        return self.recorder.after is not None and self._computed > self.recorder.after
 
 
 class _Recorded:

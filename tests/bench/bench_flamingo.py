@@ -34,7 +34,7 @@ from infimm_eval.flamingo import (
     generate,
     load,
 )
-from infimm_eval.flamingo.recording import Recorder
+from infimm_eval.flamingo.recording import Recorder, Steps
 
 IMAGE, EOC = 32001, 32000
 SHAPES = {
@@ -154,7 +154,7 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
 
     cache = model.new_cache(B, lengths[0] + new)
     model.prefill(cache, ids_BT, lengths, latents_BIVD)
-    step = Recorder().steps(model, cache)
+    step = Steps(model, cache, Recorder())
 
     def decode() -> Tensor:
         cache.lengths = list(lengths)
@@ -225,7 +225,7 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
         )
         cache = model.new_cache(args.batch, ids_BT.shape[1] + args.new_tokens)
         model.prefill(cache, ids_BT, [ids_BT.shape[1]] * args.batch, latents_BIVD)
-        ready[name] = (recorder.steps(model, cache), latents_BIVD, again)
+        ready[name] = (Steps(model, cache, recorder), latents_BIVD, again)
     taken: dict[str, list[float]] = {name: [] for name in ready}
     token = torch.ones(args.batch, 1, dtype=torch.long, device=model.device)
     for _ in range(args.new_tokens):

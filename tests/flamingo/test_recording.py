@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo import Flamingo, gather_pictures, generate
-from infimm_eval.flamingo.recording import Recorder
+from infimm_eval.flamingo.recording import Recorder, Steps
 from tests.flamingo.small import batch, pictures, small
 
 
@@ -55,7 +55,7 @@ def test_rows_may_leave_and_join_between_replays() -> None:
         return model.prefill(cache, texts[text][None], [lengths[text]], *part, rows=[row])
 
     cache = model.new_cache(2, 24)
-    step = Recorder(after=1, capture=again).steps(model, cache)
+    step = Steps(model, cache, Recorder(after=1, capture=again))
     read(cache, 0, 1), read(cache, 1, 0)
     for token in (5, 6, 7):
         step(torch.tensor([[token], [token]]))
@@ -73,25 +73,34 @@ def test_rows_may_leave_and_join_between_replays() -> None:
         torch.testing.assert_close(found, torch.stack([first, second]), atol=1e-5, rtol=0)
 
 
-def test_a_cache_that_moved_is_recorded_anew() -> None:
-    model = small()
-    cache, recorder = model.new_cache(3, 12), Recorder(after=1, capture=again)
-    model.prefill(cache, torch.tensor([[1, 5, 6], [1, 7, 8], [1, 9, 10]]), [3, 3, 3])
-    step = recorder.steps(model, cache)
-    for _ in range(3):
-        step(torch.tensor([[11], [12], [13]]))
-    assert recorder.count == 1
-    cache.select([2, 0])
-    expected = model.new_cache(2, 12)
-    model.prefill(expected, torch.tensor([[1, 9, 10, 13, 13, 13], [1, 5, 6, 11, 11, 11]]), [6, 6])
-    for _ in range(3):
-        torch.testing.assert_close(
-            step(torch.tensor([[14], [15]])),
-            model.step(expected, torch.tensor([[14], [15]])),
-            atol=1e-5,
-            rtol=0,
-        )
-    assert recorder.count == 2
+def test_memory_and_its_recording_serve_the_next_batch_that_fits() -> None:
+    model, recorder = small(), Recorder(after=1, capture=again)
+    plain = Recorder(after=None)
+    ids, mask, latents, n_images = prompts(model)
+    for kinds, beams in enumerate((3, 1), 1):
+        options: dict[str, Any] = {"max_new_tokens": 6, "num_beams": beams, "eos_ids": [2, 30]}
+        for rows in (slice(0, 4), slice(1, 3), slice(2, 4)):
+            batch = ids[rows], mask[rows], latents[rows], n_images[rows]
+            found = generate(model, *batch, recorder=recorder, **options)
+            expected = generate(model, *batch, recorder=plain, **options)
+            assert [(a.ids, a.finish) for a in found] == [(a.ids, a.finish) for a in expected]
+        assert recorder.count == kinds
+
+
+def test_memory_that_is_too_small_or_far_too_long_makes_way() -> None:
+    model, recorder = small(), Recorder(capture=again)
+    sizes = []
+    for rows, capacity in ((4, 20), (3, 12), (4, 21), (5, 21), (1, 10)):
+        with recorder.lend(model, rows, capacity) as step:
+            sizes.append((len(step.cache), step.cache.capacity))
+            step.cache.lengths = [1] * len(step.cache)
+    assert sizes == [(4, 20), (4, 20), (4, 21), (5, 21), (1, 10)]
+    with pytest.raises(RuntimeError), recorder.lend(model, 1, 10) as step:
+        assert step.cache.lengths == [0]
+        failed = step
+        raise RuntimeError
+    with recorder.lend(model, 1, 10) as step:
+        assert step is not failed
 
 
 def test_a_processor_has_nothing_to_record() -> None:

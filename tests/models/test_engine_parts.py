@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from itertools import count
 
@@ -140,6 +141,15 @@ def test_what_work_raises_comes_out_in_its_turn():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
+
+
+def test_threads_hand_over_often_while_there_is_work_ahead_and_then_as_before():
+    usual = sys.getswitchinterval()
+    results = ahead(range(5), str, workers=2, depth=2)
+    next(results)
+    assert sys.getswitchinterval() < usual
+    results.close()
+    assert sys.getswitchinterval() == usual
 
 
 def test_requests_are_read_in_the_callers_thread():

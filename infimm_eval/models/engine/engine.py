@@ -47,7 +47,7 @@ class Engine:
 
     ``batch_size`` bounds the rows of a batch; with ``auto`` the first is a small one that is
     measured, and later ones have the rows that half of the free memory holds, long prompts fewer
-    than short ones, at most 64 on an accelerator and 16 on a processor.  ``window`` batches' worth
+    than short ones, at most 256 on an accelerator and 16 on a processor.  ``window`` batches' worth
     of requests wait at a time, so that memory does not grow with their number.  ``workers``
     threads prepare them: one less than there are processors, unless given.  ``device_cache`` and
     ``host_cache`` are bytes for latents; ``cache_folder`` keeps them for later runs too.
@@ -65,7 +65,7 @@ class Engine:
         fingerprint: str,
         batch_size: int | Literal["auto"] = "auto",
         picture_batch: int = 16,
-        window: int = 8,
+        window: int = 4,
         workers: int | None = None,
         device_cache: int = 2 * GIB,
         host_cache: int = 4 * GIB,
@@ -254,30 +254,31 @@ class Engine:
         Rows are refilled when a quarter of them is free, so that prompts are read in company.
         """
         like = max(waiting, key=lambda job: (job.greedy, job.tokens))
-        rows, capacity = self.room.fits([like]), like.tokens
+        rows = self.room.fits([like])
         stop = self._stop(like.request.decoding.stop)
         stream: Stream | None = None
         joining: list[Job] = []
         try:
-            stream = Stream(
-                self.model, like, rows=rows, capacity=capacity, stop=stop, recorder=self.recorder
-            )
-            while True:
-                if stream.free * 4 >= rows:
-                    yield from self._fill(waiting, prepared)
-                    joining = take(waiting, stream.free, like=like, room=capacity)
-                    self._join(stream, joining)
-                    joining = []
-                if not stream.running:
-                    return
-                if not waiting and stream.free * 2 >= rows:
-                    stream.shrink()
-                    rows = len(stream.running)
-                with self.statistics.stage("decode"):
-                    ended = stream.advance()
-                self.statistics.count("steps")
-                for job, ids, finish in ended:
-                    yield self._answer(job, ids, finish)
+            with self.recorder.lend(self.model, rows, like.tokens) as step:
+                rows = len(step.cache)
+                stream = Stream(step, like, stop=stop)
+                while True:
+                    if stream.free * 4 >= rows:
+                        yield from self._fill(waiting, prepared)
+                        capacity = step.cache.capacity
+                        joining = take(waiting, stream.free, like=like, room=capacity)
+                        self._join(stream, joining)
+                        joining = []
+                    if not stream.running:
+                        return
+                    if not waiting and stream.free * 2 >= rows and not step.recordable:
+                        stream.shrink()
+                        rows = len(stream.running)
+                    with self.statistics.stage("decode"):
+                        ended = stream.advance()
+                    self.statistics.count("steps")
+                    for job, ids, finish in ended:
+                        yield self._answer(job, ids, finish)
         except RuntimeError as error:
             # What was running or about to begins again, in a cache of half the size.
             waiting += [*(stream.running if stream else ()), *joining]
@@ -335,11 +336,11 @@ class Engine:
         mask = torch.tensor([[1] * len(j.ids) + [0] * (longest - len(j.ids)) for j in jobs])
         if not (most := widest(jobs)):
             return ids.to(device), mask.to(device), None, None
-        some = next(job.latents[0] for job in jobs if job.latents)
-        latents = some.new_zeros((len(jobs), most, *some.shape))
-        for row, job in zip(latents, jobs, strict=True):
-            for slot, picture in zip(row, job.latents, strict=False):
-                slot.copy_(picture)
+        distinct = {d: p for job in jobs for d, p in zip(job.digests, job.latents, strict=True)}
+        place = {digest: n for n, digest in enumerate(distinct, 1)}
+        table = torch.stack([torch.zeros_like(next(iter(distinct.values()))), *distinct.values()])
+        slots = [[place[d] for d in job.digests] + [0] * (most - len(job.digests)) for job in jobs]
+        latents = table[torch.tensor(slots, device=device)]
         counts = torch.tensor([len(job.latents) for job in jobs], device=device)
         return ids.to(device), mask.to(device), latents, counts
 

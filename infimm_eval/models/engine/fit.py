@@ -33,7 +33,7 @@ class Fit(Room[Job]):
     ) -> None:
         super().__init__(PROBE, statistics, give_way)
         # Beyond so many, a step on a processor takes as much longer as it has more rows.
-        self.most = 16 if model.device.type == "cpu" else 64
+        self.most = 16 if model.device.type == "cpu" else 256
         self.model = model
         self.measured = False
         self._correction = 1.0

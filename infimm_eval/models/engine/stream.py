@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Cache, Flamingo
+from infimm_eval.flamingo import Cache
 from infimm_eval.flamingo.generation import check_score
 from infimm_eval.flamingo.reading import read_after
-from infimm_eval.flamingo.recording import Recorder
+from infimm_eval.flamingo.recording import Steps
 from infimm_eval.models.engine.jobs import Job
 
 Finish = Literal["eos", "stop", "length"]
@@ -30,22 +30,14 @@ class _Row:
 
 
 class Stream:
-    """``rows`` sequences of up to ``capacity`` tokens, all with the search of ``like``."""
+    """As many sequences as the cache of ``step`` has rows, all with the search of ``like``."""
 
     def __init__(
-        self,
-        model: Flamingo,
-        like: Job,
-        *,
-        rows: int,
-        capacity: int,
-        stop: Callable[[int, Sequence[int]], bool] | None,
-        recorder: Recorder,
+        self, step: Steps, like: Job, *, stop: Callable[[int, Sequence[int]], bool] | None
     ) -> None:
-        config = model.config
-        self.model = model
-        self.cache = model.new_cache(rows, capacity)
-        self._step = recorder.steps(model, self.cache)
+        self.model, self.cache = step.model, step.cache
+        model, config, rows = step.model, step.model.config, len(step.cache)
+        self._step = step
         self._rows: list[_Row | None] = [None] * rows
         self._eos = like.eos
         self._least = like.request.decoding.min_new_tokens
