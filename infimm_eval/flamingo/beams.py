@@ -114,16 +114,16 @@ class _Tree:
 def beam_search(
     prompts: Prompts,
     step: Steps,
+    logits_RY: Tensor,
     beams: int,
     penalty: float,
     early: bool | Literal["never"],
     rule: LengthRule,
 ) -> list[Generated]:
-    """The best of `beams` hypotheses for every prompt."""
+    """The best of `beams` hypotheses for every prompt, given the scores after each."""
     from infimm_eval.flamingo.generation import Generated, check_score
 
     K, device, cache = beams, prompts.ids_BT.device, step.cache
-    logits_RY = prompts.read(step)
     tree = _Tree(cache, K, step.model.config.language.sliding_window, device)
     logits_RKY = logits_RY[:, None].expand(-1, K, -1)
     searches = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,6 +108,7 @@ def generate(
     stop: Stop | None = None,
     prefixes: Sequence[Cache | None] = (),
     recorder: Recorder | None = None,
+    stage: Callable[[str], AbstractContextManager[None]] = nullcontext,
 ) -> list[Generated]:
     """Continues every prompt, greedily or with `num_beams` > 1 by beam search; deterministic.
 
@@ -123,7 +125,8 @@ def generate(
     new tokens, the end not counted; there alone the padding of `ids_BT` changes answers.
 
     `prefixes` names, for each prompt, a one-row cache that already holds its beginning, or None;
-    see `read_after`.  `recorder` keeps count over several calls; see `Recorder`.
+    see `read_after`.  `recorder` lends memory and keeps count over several calls; see `Recorder`.
+    `stage` is entered around the two stages, "prefill" and "decode".
 
     UsageError if prompt and answer exceed the model's positions, the parts of the batch do not
     belong together or an option is unknown; MachineryError where the model's scores are no numbers.
@@ -168,10 +171,14 @@ def generate(
     # The last token of an answer is never fed back; all beams write into one row.
     room = [n + num_beams * (m - 1) for n, m in zip(lengths, prompts.limits, strict=True)]
     with (recorder or Recorder()).lend(model, B, max(room)) as step:
-        if num_beams == 1:
-            return _greedy(prompts, step)
-        rule = LENGTH_RULES[beam_length_rule]
-        return beam_search(prompts, step, num_beams, length_penalty, early_stopping, rule)
+        with stage("prefill"):
+            logits_RY = prompts.read(step)
+        with stage("decode"):
+            if num_beams == 1:
+                return _greedy(prompts, step, logits_RY)
+            rule = LENGTH_RULES[beam_length_rule]
+            search = num_beams, length_penalty, early_stopping, rule
+            return beam_search(prompts, step, logits_RY, *search)
 
 
 def check_score(score: float, prompt: int) -> None:
@@ -183,9 +190,8 @@ def check_score(score: float, prompt: int) -> None:
         )
 
 
-def _greedy(prompts: Prompts, step: Steps) -> list[Generated]:
+def _greedy(prompts: Prompts, step: Steps, logits_RY: Tensor) -> list[Generated]:
     cache = step.cache
-    logits_RY = prompts.read(step)
     answers: dict[int, Generated] = {}
     ids: list[list[int]] = [[] for _ in prompts.lengths]
     scores = [0.0] * len(prompts)

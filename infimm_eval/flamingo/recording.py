@@ -29,13 +29,14 @@ class Recorder:
     """Lends memory for decoding, with steps that are recorded where that pays.
 
     A step is recorded once it was computed `after` times on one cache; `None`: never.  The first
-    ones load the kernels that a recording needs.  `count` and `seconds` say how many were made and
-    what they cost.  Without `capture`, steps are recorded where the device has a way to: CUDA
-    graphs.
+    ones load the kernels that a recording needs.  Without `capture`, steps are recorded where the
+    device has a way to: CUDA graphs.  `steps` counts all of them, `count` the recordings, and
+    `seconds` says what those cost.
     """
 
     def __init__(self, after: int | None = 3, capture: Capture | None = None) -> None:
         self.after = after
+        self.steps = 0
         self.count = 0
         self.seconds = 0.0
         self._capture = capture
@@ -98,6 +99,7 @@ class Steps:
     ) -> Tensor:
         """As `Flamingo.step`."""
         T = ids_RT.shape[1]
+        self.recorder.steps += 1
         if self.capture is None or not self._like_before(T, visible_RTS is None):
             return self.model.step(self.cache, ids_RT, positions_RT, visible_RTS)
         if positions_RT is None:

@@ -75,9 +75,9 @@ class Infimm:
         """What the engine counted so far, all growing: ``requests``, ``batches``, ``tokens_in`` and
         ``tokens_out``; of pictures, how many stood ``in_prompts``, were ``distinct`` and had to be
         ``encoded``; ``prefix_tokens_saved``; ``oom_halvings``; what the measured batch of
-        ``batch_size=auto`` took, ``probe_bytes`` for ``probe_rows``; ``recordings`` of decode
-        steps; ``seconds_`` by stage, ``idle`` being the model's waiting for prompts and pictures
-        and ``recording`` what those cost."""
+        ``batch_size=auto`` took, ``probe_bytes`` for ``probe_rows``; decode ``steps`` and the
+        ``recordings`` of them; ``seconds_`` by stage, ``idle`` being the model's waiting for
+        prompts and pictures and ``recording`` what those cost."""
         return self.engine.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:

@@ -12,10 +12,10 @@ model is the one of `bench_flamingo.py` with random weights.
 `joining` compares the two ways of greedy decoding on answers of 2 to 24 tokens: rows that join a
 running batch, and batches that shrink as rows end.  `fixed_support` shows all questions the same
 four examples, with and without reading them once.  `recording` is greedy decoding with and without
-recorded steps.  `load` is the engine alone, with `--batch-size` as users have it (`auto`): samples
-a second, the share of the wall time in each stage, what the prefill and the steps reach of
-`--tflops` and `--bandwidth`, the most memory in use.  `batching` asks `--alone` questions again,
-each alone, and counts the answers that differ.
+recorded steps.  `load` and `load_beams` are the engine alone, with `--batch-size` as users have it
+(`auto`): samples a second, the share of the wall time in each stage, what the prefill and the steps
+reach of `--tflops` and `--bandwidth`, the most memory in use.  `batching` asks `--alone` questions
+again, each alone, and counts the answers that differ.
 
 `--shape zephyr --device cuda --dtype bfloat16` is for an accelerator; the README here has commands.
 """
@@ -228,9 +228,9 @@ def main() -> None:
         ]
         return with_and_without("streaming", asked)
 
-    def load() -> dict[str, Any]:
+    def load(beams: int) -> dict[str, Any]:
         size: Any = "auto" if args.batch_size == "auto" else int(args.batch_size)
-        asked = requests(args, 1)
+        asked = requests(args, beams)
         if on_gpu(args):
             torch.cuda.reset_peak_memory_stats()
         seconds, _, statistics = through(asked, batch_size=size)
@@ -255,7 +255,8 @@ def main() -> None:
         "joining": joining,
         "fixed_support": lambda: with_and_without("sharing", requests(args, 1, support="fixed")),
         "recording": lambda: with_and_without("recording", requests(args, 1)),
-        "load": load,
+        "load": lambda: load(1),
+        "load_beams": lambda: load(args.beams),
         "batching": batching,
     }
     straightforward(args, answerer(), requests(args, 1)[: args.batch])  # warm up

@@ -110,8 +110,13 @@ class Engine:
 
     def report(self) -> dict[str, float]:
         """Everything counted so far, all of it growing."""
-        made = {"recordings": self.recorder.count, "seconds_recording": self.recorder.seconds}
-        return self.statistics.report() | (made if self.recorder.count else {})
+        recorder = self.recorder
+        counted = {
+            "steps": recorder.steps,
+            "recordings": recorder.count,
+            "seconds_recording": round(recorder.seconds, 4),
+        }
+        return self.statistics.report() | {name: n for name, n in counted.items() if n}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
         return self._answers(requests, self._prepare, self._generate, streaming=self.streaming)
@@ -230,19 +235,19 @@ class Engine:
     def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
         decoding = jobs[0].request.decoding
         prefixes = self._prefixes(jobs)
-        with self.statistics.stage("decode"):
-            generated = generate(
-                self.model,
-                *self._batch(jobs),
-                max_new_tokens=[job.request.decoding.max_new_tokens for job in jobs],
-                min_new_tokens=decoding.min_new_tokens,
-                num_beams=decoding.num_beams,
-                length_penalty=decoding.length_penalty,
-                eos_ids=jobs[0].eos,
-                stop=self._stop(decoding.stop),
-                prefixes=prefixes,
-                recorder=self.recorder,
-            )
+        generated = generate(
+            self.model,
+            *self._batch(jobs),
+            max_new_tokens=[job.request.decoding.max_new_tokens for job in jobs],
+            min_new_tokens=decoding.min_new_tokens,
+            num_beams=decoding.num_beams,
+            length_penalty=decoding.length_penalty,
+            eos_ids=jobs[0].eos,
+            stop=self._stop(decoding.stop),
+            prefixes=prefixes,
+            recorder=self.recorder,
+            stage=self.statistics.stage,
+        )
         return [
             self._answer(job, answer.ids, answer.finish)
             for job, answer in zip(jobs, generated, strict=True)
@@ -276,7 +281,6 @@ class Engine:
                         rows = len(stream.running)
                     with self.statistics.stage("decode"):
                         ended = stream.advance()
-                    self.statistics.count("steps")
                     for job, ids, finish in ended:
                         yield self._answer(job, ids, finish)
         except RuntimeError as error:
