@@ -108,7 +108,7 @@ def generate(
     stop: Stop | None = None,
     prefixes: Sequence[Cache | None] = (),
     recorder: Recorder | None = None,
-    stage: Callable[[str], AbstractContextManager[None]] = nullcontext,
+    stage: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> list[Generated]:
     """Continues every prompt, greedily or with `num_beams` > 1 by beam search; deterministic.
 

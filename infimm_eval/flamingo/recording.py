@@ -29,12 +29,12 @@ class Recorder:
     """Lends memory for decoding, with steps that are recorded where that pays.
 
     A step is recorded once it was computed `after` times on one cache; `None`: never.  The first
-    ones load the kernels that a recording needs.  Without `capture`, steps are recorded where the
+    loads the kernels that a recording needs.  Without `capture`, steps are recorded where the
     device has a way to: CUDA graphs.  `steps` counts all of them, `count` the recordings, and
     `seconds` says what those cost.
     """
 
-    def __init__(self, after: int | None = 3, capture: Capture | None = None) -> None:
+    def __init__(self, after: int | None = 1, capture: Capture | None = None) -> None:
         self.after = after
         self.steps = 0
         self.count = 0

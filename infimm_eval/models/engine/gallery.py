@@ -82,11 +82,12 @@ class Gallery:
 
     def _encode_some(self, wanted: Sequence[tuple[str, Image]]) -> list[Tensor]:
         with self.statistics.waiting("idle"):
-            stacked = torch.stack([self._take(digest, image) for digest, image in wanted])
+            each = [self._take(digest, image) for digest, image in wanted]
         with self.statistics.stage("encode"):
-            if self.latents.device.type == "cuda":
-                stacked = stacked.pin_memory()
-            pixels = stacked.to(self.latents.device, self._dtype, non_blocking=True)
+            pinned = self.latents.device.type == "cuda"
+            room = (len(each), *each[0].shape)
+            stacked = torch.stack(each, out=torch.empty(room, dtype=self._dtype, pin_memory=pinned))
+            pixels = stacked.to(self.latents.device, non_blocking=True)
             # Copies, so that dropping one picture frees its memory.
             made = [latents.clone() for latents in self._encode(pixels)]
         self.statistics.count("pictures_encoded", len(made))
@@ -106,7 +107,7 @@ class Gallery:
         return self._decode(image, None)
 
     def _decode(self, image: Image, file: bytes | None) -> Tensor:
-        return self._pixels(_read(image) if file is None else file, image.name)
+        return self._pixels(_read(image) if file is None else file, image.name).to(self._dtype)
 
 
 def _read(image: Image) -> bytes:
