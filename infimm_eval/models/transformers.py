@@ -22,14 +22,17 @@ from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.models import Choices, places
 from infimm_eval.models.devices import device_of, dtype_of
 from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.latents import Latents
 from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.remembering import Remembering
 from infimm_eval.models.writing import Pieces, writer
 from infimm_eval.types import Answer, Decoding, Image, Prompt, Request, Style
 
 library: Any = import_module("transformers")
 """Untyped in good part, and Any as a whole."""
 
+GIB = 2**30
 AUTO_BATCH = {"cpu": 4, "cuda": 16}
 """Where to begin; memory that gives out halves it."""
 
@@ -40,6 +43,7 @@ class _Job:
     prompt: Prompt
     written: Pieces
     shown: list[Pillow.Image]
+    digests: list[str]
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -61,6 +65,10 @@ class Transformers:
     end tokens is used, and picture marks are never generated.  Where prompt and answer exceed the
     model's positions, examples are left out, oldest first; a question that alone does not fit is
     answered with ``finish="error"``.
+
+    ``sharing`` encodes each distinct picture once, where the architecture allows it;
+    ``device_cache`` and ``host_cache`` are the bytes in which features are kept.  No answer depends
+    on these.
     """
 
     def __init__(
@@ -75,6 +83,9 @@ class Transformers:
         batch_size: int | str = "auto",
         window: int = 8,
         workers: int = 2,
+        device_cache: int = 2 * GIB,
+        host_cache: int = 4 * GIB,
+        sharing: bool = True,
     ) -> None:
         self.name = name
         self.model = model.eval()
@@ -87,8 +98,19 @@ class Transformers:
         self.style: Style = style or self.writer.style
         self.counted = Statistics()
         start = AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else int(batch_size)
-        self.room: Room[_Job] = Room(start, self.counted)
+        latents = Latents(
+            fingerprint,
+            self.counted,
+            device=model.device,
+            device_bytes=device_cache,
+            host_bytes=host_cache,
+        )
+        self.remembering = Remembering(latents, self.counted)
+        if sharing:
+            self.remembering.attend(model)
+        self.room: Room[_Job] = Room(start, self.counted, latents.give_way)
         self.window, self.workers = window, workers
+        self._pictures: set[str] = set()
         self._ends = _ends(model, self.tokenizer)
         self._positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.settings: Mapping[str, Any] = {
@@ -104,6 +126,10 @@ class Transformers:
 
     @property
     def statistics(self) -> Mapping[str, float]:
+        """What was counted so far, all growing: ``requests``, ``batches``, ``tokens_out``; of
+        pictures, how many stood ``in_prompts``, were ``distinct`` and were ``encoded``, or, where
+        a picture is several tiles to the model, ``tiles_asked`` and ``tiles_encoded``;
+        ``oom_halvings``; ``seconds_`` by stage."""
         return self.counted.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
@@ -126,6 +152,7 @@ class Transformers:
                         job = next(jobs, None)
                     if job is None:
                         break
+                    self._met(job)
                     waiting.append(job)
                 if not waiting:
                     return
@@ -142,10 +169,16 @@ class Transformers:
                 f"{self.name} answers greedily or by beams; a temperature needs a served model "
                 "(openai:NAME)"
             )
-        pictures = [p for turn in request.prompt.turns for p in turn.content]
-        shown = [_decoded(picture) for picture in pictures if isinstance(picture, Image)]
-        self.counted.count("pictures_in_prompts", len(shown))
-        return _Job(request, request.prompt, self.writer.write(request.prompt), shown)
+        pieces = [piece for turn in request.prompt.turns for piece in turn.content]
+        read = [_read(piece) for piece in pieces if isinstance(piece, Image)]
+        shown, digests = [picture for picture, _ in read], [digest for _, digest in read]
+        return _Job(request, request.prompt, self.writer.write(request.prompt), shown, digests)
+
+    def _met(self, job: _Job) -> None:
+        new = set(job.digests) - self._pictures
+        self._pictures |= new
+        self.counted.count("pictures_distinct", len(new))
+        self.counted.count("pictures_in_prompts", len(job.digests))
 
     # -- answering -------------------------------------------------------------------------------
 
@@ -153,7 +186,8 @@ class Transformers:
         decoding = jobs[0].request.decoding
         fitting, inputs, answers = self._read(jobs, decoding.max_new_tokens)
         if fitting:
-            with self.counted.stage("generate"), torch.inference_mode():
+            seen = self.remembering.showing([job.digests for job in fitting])
+            with self.counted.stage("generate"), torch.inference_mode(), seen:
                 ids = self.model.generate(
                     **inputs, generation_config=self._config(decoding), tokenizer=self.tokenizer
                 )[:, inputs["input_ids"].shape[1] :]
@@ -207,7 +241,8 @@ class Transformers:
         rows = torch.tensor([o + [pad] * (longest - len(o)) for o in options])
         real = torch.tensor([[1] * len(o) + [0] * (longest - len(o)) for o in options])
         extended = _extended(dict(inputs), rows.to(self.model.device), real.to(self.model.device))
-        with self.counted.stage("rank"), torch.inference_mode():
+        seen = self.remembering.showing([job.digests for _ in options])
+        with self.counted.stage("rank"), torch.inference_mode(), seen:
             logits = self.model(**extended, use_cache=False).logits[:, prompt - 1 : -1]
             logp = logits.float().log_softmax(-1).cpu()
         each = logp.gather(2, rows[..., None])[..., 0] * real
@@ -265,7 +300,7 @@ class Transformers:
         gone = sum(isinstance(p, Image) for turn in turns[:2] for p in turn.content)
         job.prompt = replace(job.prompt, turns=turns[2:])
         job.written = self.writer.write(job.prompt)
-        job.shown = job.shown[gone:]
+        job.shown, job.digests = job.shown[gone:], job.digests[gone:]
         job.notes["dropped_shots"] = job.notes.get("dropped_shots", 0) + 1
         return True
 
@@ -322,10 +357,12 @@ def _template_fingerprint(processor: Any) -> str | None:
     return sha256(str(template).encode()).hexdigest()[:12] if template else None
 
 
-def _decoded(image: Image) -> Pillow.Image:
+def _read(image: Image) -> tuple[Pillow.Image, str]:
+    """The picture, and the digest of its file."""
     try:
-        with Pillow.open(BytesIO(image.read())) as picture:
-            return picture.convert("RGB")
+        file = image.read()
+        with Pillow.open(BytesIO(file)) as picture:
+            return picture.convert("RGB"), sha256(file).hexdigest()
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise MachineryError(f"{image.name}: not a readable picture ({error})") from error
 
