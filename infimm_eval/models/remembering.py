@@ -56,7 +56,7 @@ class Remembering:
         self._distinct = len({digest for each in digests for digest in each})
         self._consulted = False
         yield
-        if not self._consulted:
+        if self._distinct and not self._consulted:
             self.statistics.count("pictures_encoded", sum(map(len, digests)))
 
     def _recall(

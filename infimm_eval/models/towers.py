@@ -44,6 +44,10 @@ def cut(arguments: Mapping[str, Any]) -> list[Row] | None:
     return None
 
 
+_ASIDE = {"return_dict", "use_cache"}
+"""Settings that change no feature."""
+
+
 def _rows(tensors: Mapping[str, Tensor]) -> list[Row]:
     count = len(tensors["pixel_values"])
     return [{name: tensor[i : i + 1] for name, tensor in tensors.items()} for i in range(count)]
@@ -62,7 +66,7 @@ def _plain(value: Any) -> bool:
 def digest_of(row: Row, settings: Mapping[str, Any]) -> str:
     """A row's digest, without what it was padded with where another argument tells the tower how
     much of it is the picture: the padding depends on the company a picture is in."""
-    meant = {n: v for n, v in settings.items() if v is not None and n != "return_dict"}
+    meant = {n: v for n, v in settings.items() if v is not None and n not in _ASIDE}
     digest = sha256(repr(sorted(meant.items())).encode())
     padded = bool({"pixel_attention_mask", "image_sizes"} & set(row))
     for name, tensor in sorted(row.items()):

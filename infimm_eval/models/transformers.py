@@ -25,6 +25,7 @@ from infimm_eval.models.engine.ahead import ahead
 from infimm_eval.models.engine.latents import Latents
 from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.likelihoods import Likelihoods
 from infimm_eval.models.remembering import Remembering
 from infimm_eval.models.writing import Pieces, writer
 from infimm_eval.types import Answer, Decoding, Image, Prompt, Request, Style
@@ -66,9 +67,9 @@ class Transformers:
     model's positions, examples are left out, oldest first; a question that alone does not fit is
     answered with ``finish="error"``.
 
-    ``sharing`` encodes each distinct picture once, where the architecture allows it;
-    ``device_cache`` and ``host_cache`` are the bytes in which features are kept.  No answer depends
-    on these.
+    ``sharing`` encodes each distinct picture once and reads a prompt once for all its options,
+    where the architecture allows it; ``device_cache`` and ``host_cache`` are the bytes in which
+    features of pictures are kept.  No answer depends on these.
     """
 
     def __init__(
@@ -108,6 +109,13 @@ class Transformers:
         self.remembering = Remembering(latents, self.counted)
         if sharing:
             self.remembering.attend(model)
+        self.likelihoods = Likelihoods(
+            model,
+            self.remembering,
+            self.counted,
+            pad=int(self.tokenizer.pad_token_id),
+            sharing=sharing,
+        )
         self.room: Room[_Job] = Room(start, self.counted, latents.give_way)
         self.window, self.workers = window, workers
         self._pictures: set[str] = set()
@@ -128,7 +136,8 @@ class Transformers:
     def statistics(self) -> Mapping[str, float]:
         """What was counted so far, all growing: ``requests``, ``batches``, ``tokens_out``; of
         pictures, how many stood ``in_prompts``, were ``distinct`` and were ``encoded``, or, where
-        a picture is several tiles to the model, ``tiles_asked`` and ``tiles_encoded``;
+        a picture is several tiles to the model, ``tiles_asked`` and ``tiles_encoded``; ranked
+        prompts, ``prompts_read_once`` or else ``prompts_read_by_option``;
         ``oom_halvings``; ``seconds_`` by stage."""
         return self.counted.report()
 
@@ -229,24 +238,12 @@ class Transformers:
         return [answer for job in jobs for answer in self._rank_one(job)]
 
     def _rank_one(self, job: _Job) -> list[Answer]:
-        """All options of one prompt in one batch, each after its own copy of the prompt: the one
-        way that every architecture understands."""
         options = [self._continuation(job.written, option) for option in job.request.options]
-        longest = max(map(len, options))
-        fitting, inputs, refused = self._read([job], longest, copies=len(options))
+        fitting, inputs, refused = self._read([job], max(map(len, options)))
         if not fitting:
             return refused
-        prompt = inputs["input_ids"].shape[1]
-        pad = int(self.tokenizer.pad_token_id)
-        rows = torch.tensor([o + [pad] * (longest - len(o)) for o in options])
-        real = torch.tensor([[1] * len(o) + [0] * (longest - len(o)) for o in options])
-        extended = _extended(dict(inputs), rows.to(self.model.device), real.to(self.model.device))
-        seen = self.remembering.showing([job.digests for _ in options])
-        with self.counted.stage("rank"), torch.inference_mode(), seen:
-            logits = self.model(**extended, use_cache=False).logits[:, prompt - 1 : -1]
-            logp = logits.float().log_softmax(-1).cpu()
-        each = logp.gather(2, rows[..., None])[..., 0] * real
-        logliks = tuple(each.double().sum(1).tolist())
+        with self.counted.stage("rank"), torch.inference_mode():
+            logliks = self.likelihoods.of(inputs, options, job.digests)
         best = max(range(len(logliks)), key=logliks.__getitem__)
         text = job.request.options[best]
         return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
@@ -265,16 +262,14 @@ class Transformers:
 
     # -- tensors ---------------------------------------------------------------------------------
 
-    def _read(
-        self, jobs: Sequence[_Job], new: int, *, copies: int = 1
-    ) -> tuple[list[_Job], Any, list[Answer]]:
+    def _read(self, jobs: Sequence[_Job], new: int) -> tuple[list[_Job], Any, list[Answer]]:
         """The jobs that leave room for ``new`` tokens, with as many examples as there is room
-        for; their tensors, each job's ``copies`` times; and answers for those that do not fit."""
+        for; their tensors; and answers for those that do not fit."""
         fitting, refused = list(jobs), list[Answer]()
         room = 2**31 if self._positions is None else int(self._positions) - new
         while fitting:
-            inputs = self._inputs([job for job in fitting for _ in range(copies)])
-            lengths = inputs["attention_mask"].sum(dim=1).tolist()[::copies]
+            inputs = self._inputs(fitting)
+            lengths = inputs["attention_mask"].sum(dim=1).tolist()
             if max(lengths) <= room:
                 for job, tokens in zip(fitting, lengths, strict=True):
                     job.notes["tokens_in"] = tokens
@@ -289,6 +284,7 @@ class Transformers:
     def _inputs(self, jobs: Sequence[_Job]) -> Any:
         with self.counted.stage("preprocess"):
             read = self.writer.read([j.written for j in jobs], [j.shown for j in jobs])
+        read.pop("labels", None)  # PaliGemma's, for training
         return read.to(self.model.device, self.model.dtype)
 
     def _shortened(self, job: _Job) -> bool:
@@ -365,21 +361,3 @@ def _read(image: Image) -> tuple[Pillow.Image, str]:
             return picture.convert("RGB"), sha256(file).hexdigest()
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise MachineryError(f"{image.name}: not a readable picture ({error})") from error
-
-
-def _extended(
-    inputs: dict[str, torch.Tensor], rows: torch.Tensor, real: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """The prompt's tensors with continuations after it, which see the pictures it ends with."""
-    extended = dict(inputs)
-    for name, tensor in inputs.items():
-        if name == "input_ids":
-            extended[name] = torch.cat([tensor, rows], dim=1)
-        elif name == "attention_mask":
-            extended[name] = torch.cat([tensor, real.to(tensor.dtype)], dim=1)
-        elif name == "image_attention_mask":
-            last = tensor[:, -1:].expand(-1, rows.shape[1], *tensor.shape[2:])
-            extended[name] = torch.cat([tensor, last], dim=1)
-        elif name.endswith("token_type_ids"):
-            extended[name] = torch.cat([tensor, torch.zeros_like(rows)], dim=1)
-    return extended

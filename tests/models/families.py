@@ -291,6 +291,20 @@ def gemma3(template: str | None) -> tuple[Any, Any]:
     return library.Gemma3ForConditionalGeneration(config), processor
 
 
+def paligemma(template: str | None) -> tuple[Any, Any]:
+    config = library.PaliGemmaConfig(
+        vision_config={**SIGLIP, "vision_use_head": False},
+        projection_dim=32,
+        text_config={"model_type": "gemma", **TEXT, "head_dim": 8, "tie_word_embeddings": False},
+        image_token_index=3,
+        tie_word_embeddings=False,
+    )
+    pictures = library.SiglipImageProcessor(size={"height": 28, "width": 28})
+    pictures.image_seq_length = 4
+    processor = library.PaliGemmaProcessor(pictures, tokenizer(), chat_template=template)
+    return library.PaliGemmaForConditionalGeneration(config), processor
+
+
 FAMILIES = {
     "llava": llava,
     "idefics": idefics,
@@ -307,6 +321,7 @@ MORE = {
     "pixtral": pixtral,
     "qwen3": qwen3,
     "gemma3": gemma3,
+    "paligemma": paligemma,
 }
 
 
