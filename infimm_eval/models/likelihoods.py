@@ -5,28 +5,34 @@ Knows tensors and caches; where prompts and options come from is not its busines
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
 from inspect import signature
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from infimm_eval.models.engine.memory import lacks_memory
+from infimm_eval.models.engine.memory import Room, lacks_memory
 from infimm_eval.models.engine.statistics import Statistics
 from infimm_eval.models.remembering import Remembering
 
-Inputs = Mapping[str, Tensor]
+Inputs: TypeAlias = Mapping[str, Tensor]
 """The processor's tensors for one prompt, without padding."""
+Option: TypeAlias = Sequence[int]
+"""In ids."""
+
+AT_ONCE = 64
+"""Options that are read in one call, until memory gives out."""
 
 
 class Likelihoods:
     """Reads a prompt once and lets all its options go on from there.
 
-    That a model can go on by several tokens at once, in several rows, is tried on the first prompt
-    with pictures and on the first without: where the numbers are not those of options that are
-    read one by one after a prompt of their own, each goes on having its own.  What was done is
-    counted in ``prompts_read_once`` and ``prompts_read_by_option``.
+    That a model can go on in several rows, by several tokens at once, is tried on the first prompt
+    of each kind, with pictures or without, with options of one token or of more: where the numbers
+    are not those of options that have a copy of the prompt before them, they go on having it.
+    What was done is counted in ``prompts_read_once`` and ``prompts_read_by_option``.
     """
 
     def __init__(
@@ -34,6 +40,7 @@ class Likelihoods:
         model: Any,
         remembering: Remembering,
         statistics: Statistics,
+        give_way: Callable[[], bool],
         *,
         pad: int,
         sharing: bool,
@@ -41,26 +48,28 @@ class Likelihoods:
         self.model = model
         self.remembering = remembering
         self.statistics = statistics
+        self.room: Room[Option] = Room(AT_ONCE, statistics, give_way)
         self.pad = pad
-        shareable = sharing and not model.config.is_encoder_decoder and not model._is_stateful
-        self._trusted: dict[bool, bool] = {} if shareable else {True: False, False: False}
+        self._shareable = sharing and not model.config.is_encoder_decoder and not model._is_stateful
+        self._trusted: dict[Hashable, bool] = {}
         reads_less = "logits_to_keep" in signature(model.forward).parameters
         self._last: dict[str, int] = {"logits_to_keep": 1} if reads_less else {}
         # PaliGemma sees everything of kind 0 from everywhere: the answer too would know its end.
         self._kind = 1 if model.config.model_type == "paligemma" else 0
 
     def of(
-        self, inputs: Inputs, options: Sequence[Sequence[int]], pictures: Sequence[str]
+        self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
     ) -> tuple[float, ...]:
         """Summed log-likelihoods of options in ids; ``pictures`` are the prompt's digests."""
-        trusted = self._trusted.get(bool(pictures))
+        kind = bool(pictures), any(len(option) > 1 for option in options)
+        trusted = self._trusted.get(kind) if self._shareable else False
         self.statistics.count("prompts_read_once" if trusted else "prompts_read_by_option")
         if trusted is None:
-            return self._try(inputs, options, pictures)
+            return self._try(kind, inputs, options, pictures)
         return (self._once if trusted else self._by_option)(inputs, options, pictures)
 
     def _try(
-        self, inputs: Inputs, options: Sequence[Sequence[int]], pictures: Sequence[str]
+        self, kind: Hashable, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
     ) -> tuple[float, ...]:
         known = self._by_option(inputs, options, pictures)
         try:
@@ -68,10 +77,10 @@ class Likelihoods:
         except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
             if lacks_memory(error):
                 raise
-            self._trusted[bool(pictures)] = False
+            self._trusted[kind] = False
         else:
             lengths = map(len, options)
-            self._trusted[bool(pictures)] = all(map(self._close, logliks, known, lengths))
+            self._trusted[kind] = all(map(self._close, logliks, known, lengths))
         return known
 
     def _close(self, one: float, other: float, tokens: int) -> bool:
@@ -79,26 +88,29 @@ class Likelihoods:
         return abs(one - other) <= allowed * tokens
 
     def _once(
-        self, inputs: Inputs, options: Sequence[Sequence[int]], pictures: Sequence[str]
+        self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
     ) -> tuple[float, ...]:
         if hasattr(self.model.base_model, "rope_deltas"):
             # Qwen-VL keeps the shift of the last prompt with pictures, also for prompts without.
             self.model.base_model.rope_deltas = None
         with self.remembering.showing([pictures]):
             read = self.model(**inputs, **self._last, use_cache=True)
-        rows, real = self._rows(options)
-        logits = read.logits[:, -1:].expand(len(rows), -1, -1)
-        if rows.shape[1] > 1:
-            cache = read.past_key_values
-            cache.batch_repeat_interleave(len(rows))
-            seen = self._seen(inputs, read, *rows[:, 1:].shape)
-            later = self.model(
-                input_ids=rows[:, :-1], past_key_values=cache, use_cache=True, **seen
-            )
-            logits = torch.cat([logits, later.logits], dim=1)
-        return _summed(logits, rows, real)
 
-    def _seen(self, inputs: Inputs, read: Any, count: int, tokens: int) -> dict[str, Tensor]:
+        def go_on(some: Sequence[Option]) -> list[float]:
+            rows, real = self._rows(some)
+            logits = read.logits[:, -1:].expand(len(rows), -1, -1)
+            if rows.shape[1] > 1:
+                cache = deepcopy(read.past_key_values)
+                cache.batch_repeat_interleave(len(rows))
+                seen = self._seen(inputs, read, *rows[:, 1:].shape)
+                seen |= {"past_key_values": cache, "use_cache": True}
+                later = self.model(input_ids=rows[:, :-1], **seen)
+                logits = torch.cat([logits, later.logits], dim=1)
+            return _summed(logits, rows, real)
+
+        return tuple(self.room.run(options, go_on))
+
+    def _seen(self, inputs: Inputs, read: Any, count: int, tokens: int) -> dict[str, Any]:
         """What IDEFICS-1 wants beside a cache: the pictures, which the options see as the end of
         the prompt does."""
         if "image_attention_mask" not in inputs:
@@ -110,17 +122,21 @@ class Likelihoods:
         return {"image_attention_mask": mask, name: features.repeat_interleave(count, dim=0)}
 
     def _by_option(
-        self, inputs: Inputs, options: Sequence[Sequence[int]], pictures: Sequence[str]
+        self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
     ) -> tuple[float, ...]:
         """Each option after its own copy of the prompt: the one way that all architectures
         understand."""
-        rows, real = self._rows(options)
         prompt = inputs["input_ids"].shape[1]
-        with self.remembering.showing([pictures] * len(rows)):
-            output = self.model(**_extended(inputs, rows, real, self._kind), use_cache=False)
-        return _summed(output.logits[:, prompt - 1 : -1], rows, real)
 
-    def _rows(self, options: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        def copied(some: Sequence[Option]) -> list[float]:
+            rows, real = self._rows(some)
+            with self.remembering.showing([pictures] * len(rows)):
+                output = self.model(**_extended(inputs, rows, real, self._kind), use_cache=False)
+            return _summed(output.logits[:, prompt - 1 : -1], rows, real)
+
+        return tuple(self.room.run(options, copied))
+
+    def _rows(self, options: Sequence[Option]) -> tuple[Tensor, Tensor]:
         """Ids and mask (options, T), padded on the right."""
         longest = max(map(len, options))
         rows = [[*option, *[self.pad] * (longest - len(option))] for option in options]
@@ -148,6 +164,6 @@ def _extended(inputs: Inputs, rows: Tensor, real: Tensor, kind: int) -> dict[str
     return extended
 
 
-def _summed(logits: Tensor, rows: Tensor, real: Tensor) -> tuple[float, ...]:
+def _summed(logits: Tensor, rows: Tensor, real: Tensor) -> list[float]:
     logp = logits.float().log_softmax(-1).gather(2, rows[..., None])[..., 0]
-    return tuple((logp * real).double().sum(1).tolist())
+    return list(map(float, (logp * real).double().sum(1).tolist()))

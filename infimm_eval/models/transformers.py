@@ -8,55 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image as Pillow
 
-from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.errors import UsageError
 from infimm_eval.models import Choices, places
 from infimm_eval.models.devices import device_of, dtype_of
 from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.fit import Fit
 from infimm_eval.models.engine.latents import Latents
 from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.jobs import Job, bytes_of, prepared, take
 from infimm_eval.models.likelihoods import Likelihoods
 from infimm_eval.models.remembering import Remembering
 from infimm_eval.models.writing import Pieces, writer
-from infimm_eval.types import Answer, Decoding, Image, Prompt, Request, Style
+from infimm_eval.types import Answer, Decoding, Request, Style
 
 library: Any = import_module("transformers")
 """Untyped in good part, and Any as a whole."""
 
 GIB = 2**30
-AUTO_BATCH = {"cpu": 4, "cuda": 16}
-"""Where to begin; memory that gives out halves it."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    request: Request
-    prompt: Prompt
-    written: Pieces
-    shown: list[Pillow.Image]
-    digests: list[str]
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def cost(self) -> int:
-        return sum(len(p) if isinstance(p, str) else 0 for p in self.written) + sum(
-            picture.width * picture.height // 400 for picture in self.shown
-        )
-
-    @property
-    def alike(self) -> tuple[Decoding, bool]:
-        """Jobs with the same go into one batch; processors want pictures in all rows or none."""
-        return self.request.decoding, bool(self.shown)
+WINDOW_ROWS = 16
+"""Rows of a batch that count for the window: all that wait hold their pictures decoded."""
 
 
 class Transformers:
@@ -98,7 +77,6 @@ class Transformers:
         self.writer = writer(processor)
         self.style: Style = style or self.writer.style
         self.counted = Statistics()
-        start = AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else int(batch_size)
         latents = Latents(
             fingerprint,
             self.counted,
@@ -113,10 +91,16 @@ class Transformers:
             model,
             self.remembering,
             self.counted,
+            latents.give_way,
             pad=int(self.tokenizer.pad_token_id),
             sharing=sharing,
         )
-        self.room: Room[_Job] = Room(start, self.counted, latents.give_way)
+        self.room: Room[Job] = (
+            Fit(partial(bytes_of, model), model.device, self.counted, latents.give_way)
+            if batch_size == "auto"
+            else Room(int(batch_size), self.counted, latents.give_way)
+        )
+        self.alone: Room[Job] = Room(1, self.counted, latents.give_way)
         self.window, self.workers = window, workers
         self._pictures: set[str] = set()
         self._ends = _ends(model, self.tokenizer)
@@ -142,21 +126,25 @@ class Transformers:
         return self.counted.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._generate)
+        return self._answers(requests, self._generate, self.room)
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._rank)
+        """Prompt by prompt; the options of one are its batch."""
+        return self._answers(requests, self._rank, self.alone)
 
     def _answers(
-        self, requests: Iterable[Request], work: Callable[[Sequence[_Job]], list[Answer]]
+        self,
+        requests: Iterable[Request],
+        work: Callable[[Sequence[Job]], list[Answer]],
+        room: Room[Job],
     ) -> Iterator[Answer]:
         """Long first within a window; pictures are decoded by threads while the model computes."""
-        size = self.window * self.room.size
-        waiting: list[_Job] = []
-        jobs = ahead(requests, self._prepare, workers=self.workers, depth=2 * self.room.size)
+        waiting: list[Job] = []
+        depth = 2 * min(room.most, WINDOW_ROWS)
+        jobs = ahead(requests, self._prepare, workers=self.workers, depth=depth)
         with closing(jobs):
             while True:
-                while len(waiting) < size:
+                while len(waiting) < self.window * min(room.size, WINDOW_ROWS):
                     with self.counted.stage("idle"):
                         job = next(jobs, None)
                     if job is None:
@@ -165,25 +153,21 @@ class Transformers:
                     waiting.append(job)
                 if not waiting:
                     return
-                waiting.sort(key=lambda job: job.cost, reverse=True)
-                batch = [j for j in waiting if j.alike == waiting[0].alike][: self.room.size]
-                waiting = [job for job in waiting if job not in batch]
+                costliest = max(waiting, key=lambda job: job.cost)
+                batch = take(waiting, room.fits([costliest]))
                 self.counted.count("batches")
                 self.counted.count("requests", len(batch))
-                yield from self.room.run(batch, work)
+                yield from room.run(batch, work)
 
-    def _prepare(self, request: Request) -> _Job:
+    def _prepare(self, request: Request) -> Job:
         if request.decoding.temperature:
             raise UsageError(
                 f"{self.name} answers greedily or by beams; a temperature needs a served model "
                 "(openai:NAME)"
             )
-        pieces = [piece for turn in request.prompt.turns for piece in turn.content]
-        read = [_read(piece) for piece in pieces if isinstance(piece, Image)]
-        shown, digests = [picture for picture, _ in read], [digest for _, digest in read]
-        return _Job(request, request.prompt, self.writer.write(request.prompt), shown, digests)
+        return prepared(request, self.writer)
 
-    def _met(self, job: _Job) -> None:
+    def _met(self, job: Job) -> None:
         new = set(job.digests) - self._pictures
         self._pictures |= new
         self.counted.count("pictures_distinct", len(new))
@@ -191,7 +175,7 @@ class Transformers:
 
     # -- answering -------------------------------------------------------------------------------
 
-    def _generate(self, jobs: Sequence[_Job]) -> list[Answer]:
+    def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
         decoding = jobs[0].request.decoding
         fitting, inputs, answers = self._read(jobs, decoding.max_new_tokens)
         if fitting:
@@ -203,7 +187,7 @@ class Transformers:
             answers += map(self._answer, fitting, ids.tolist())
         return answers
 
-    def _answer(self, job: _Job, new: list[int]) -> Answer:
+    def _answer(self, job: Job, new: list[int]) -> Answer:
         end = next((i for i, token in enumerate(new) if token in self._ends), len(new))
         said = self.tokenizer.decode(
             new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -234,10 +218,8 @@ class Transformers:
 
     # -- ranking ---------------------------------------------------------------------------------
 
-    def _rank(self, jobs: Sequence[_Job]) -> list[Answer]:
-        return [answer for job in jobs for answer in self._rank_one(job)]
-
-    def _rank_one(self, job: _Job) -> list[Answer]:
+    def _rank(self, jobs: Sequence[Job]) -> list[Answer]:
+        (job,) = jobs
         options = [self._continuation(job.written, option) for option in job.request.options]
         fitting, inputs, refused = self._read([job], max(map(len, options)))
         if not fitting:
@@ -262,7 +244,7 @@ class Transformers:
 
     # -- tensors ---------------------------------------------------------------------------------
 
-    def _read(self, jobs: Sequence[_Job], new: int) -> tuple[list[_Job], Any, list[Answer]]:
+    def _read(self, jobs: Sequence[Job], new: int) -> tuple[list[Job], Any, list[Answer]]:
         """The jobs that leave room for ``new`` tokens, with as many examples as there is room
         for; their tensors; and answers for those that do not fit."""
         fitting, refused = list(jobs), list[Answer]()
@@ -275,30 +257,17 @@ class Transformers:
                     job.notes["tokens_in"] = tokens
                 return fitting, inputs, refused
             for job, tokens in list(zip(fitting, lengths, strict=True)):
-                if tokens > room and not self._shortened(job):
+                if tokens > room and not job.shorten(self.writer):
                     fitting.remove(job)
                     error = f"the question alone takes {tokens} tokens; there is room for {room}"
                     refused.append(Answer(job.request.id, "", "error", notes={"error": error}))
         return [], None, refused
 
-    def _inputs(self, jobs: Sequence[_Job]) -> Any:
+    def _inputs(self, jobs: Sequence[Job]) -> Any:
         with self.counted.stage("preprocess"):
             read = self.writer.read([j.written for j in jobs], [j.shown for j in jobs])
         read.pop("labels", None)  # PaliGemma's, for training
         return read.to(self.model.device, self.model.dtype)
-
-    def _shortened(self, job: _Job) -> bool:
-        """Leaves out the oldest example with its pictures; False where only the question is
-        left."""
-        turns = job.prompt.turns
-        if len(turns) < 3:
-            return False
-        gone = sum(isinstance(p, Image) for turn in turns[:2] for p in turn.content)
-        job.prompt = replace(job.prompt, turns=turns[2:])
-        job.written = self.writer.write(job.prompt)
-        job.shown, job.digests = job.shown[gone:], job.digests[gone:]
-        job.notes["dropped_shots"] = job.notes.get("dropped_shots", 0) + 1
-        return True
 
 
 def build(name: str, choices: Choices) -> Transformers:
@@ -351,13 +320,3 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
 def _template_fingerprint(processor: Any) -> str | None:
     template = processor.chat_template or processor.tokenizer.chat_template
     return sha256(str(template).encode()).hexdigest()[:12] if template else None
-
-
-def _read(image: Image) -> tuple[Pillow.Image, str]:
-    """The picture, and the digest of its file."""
-    try:
-        file = image.read()
-        with Pillow.open(BytesIO(file)) as picture:
-            return picture.convert("RGB"), sha256(file).hexdigest()
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise MachineryError(f"{image.name}: not a readable picture ({error})") from error

@@ -240,7 +240,7 @@ def memory(monkeypatch):
 
     monkeypatch.setattr(fit, "free_bytes", lambda _: device.free)
     monkeypatch.setattr(fit, "peak", weighed)
-    monkeypatch.setattr(fit, "bytes_of", lambda _, job: 10**6 if len(job.ids) < 40 else 10**7)
+    monkeypatch.setattr(engine, "bytes_of", lambda _, job: 10**6 if len(job.ids) < 40 else 10**7)
     return device
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import LlavaForConditionalGeneration
 
 from infimm_eval.types import Request
 from tests.models.families import FAMILIES, MORE, llava, load, saved
-from tests.models.tiny import few_shot, request
+from tests.models.tiny import few_shot, painted, request
 
 ALL = FAMILIES | MORE
 # PaliGemma's processor makes an array of its tensors in the old way.
@@ -58,16 +59,37 @@ def test_a_prompt_is_read_once_and_options_are_read_after_it(tmp_path, monkeypat
     (answer,) = model.rank([second])
     longest = max(map(len, OPTIONS))
     assert read == [(1, answer.notes["tokens_in"]), (4, longest - 1)]
-    read.clear()
-    logliks(model, [request("letters", "which?", options=("A", "B"))])  # tries, without pictures
+    logliks(model, [request("letters", "which?", options=("A", "B"))])
     read.clear()
     (answer,) = model.rank([request("letters", "which one?", options=("A", "B"))])
     assert read == [(1, answer.notes["tokens_in"])]
 
 
-def test_a_model_whose_options_go_on_differently_reads_a_prompt_for_each(tmp_path, monkeypatch):
+@pytest.mark.parametrize("sharing", [True, False])
+def test_options_that_do_not_fit_into_memory_together_are_read_in_halves(
+    tmp_path, monkeypatch, sharing
+):
     folder = saved(tmp_path, llava)
     asked = few_shot(3, options=OPTIONS)
+    expected = logliks(load(folder, sharing=sharing), asked)
+    forward = LlavaForConditionalGeneration.forward
+
+    def small(self: Any, input_ids: Any, **kwargs: Any) -> Any:
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(LlavaForConditionalGeneration, "forward", small)
+    model = load(folder, sharing=sharing)
+    assert logliks(model, asked) == pytest.approx(expected, abs=1e-4)
+    assert model.statistics["oom_halvings"] == 1
+    assert ("prompts_read_once" in model.statistics) == sharing
+
+
+def test_a_model_whose_options_go_on_differently_reads_a_prompt_for_each(tmp_path, monkeypatch):
+    folder = saved(tmp_path, llava)
+    letters = request("letters", (painted(1), "which?"), options=("A", "B"))
+    asked = [letters, *few_shot(3, options=OPTIONS)]  # the first of which shows nothing
     expected = logliks(load(folder, sharing=False), asked)
     forward = LlavaForConditionalGeneration.forward
 
@@ -79,7 +101,7 @@ def test_a_model_whose_options_go_on_differently_reads_a_prompt_for_each(tmp_pat
     monkeypatch.setattr(LlavaForConditionalGeneration, "forward", forgetful)
     model = load(folder)
     assert logliks(model, asked) == expected
-    assert model.statistics["prompts_read_by_option"] == 3
+    assert model.statistics["prompts_read_by_option"] == 4
     assert "prompts_read_once" not in model.statistics
 
 

@@ -12,7 +12,11 @@ import transformers as library
 
 from infimm_eval import models
 from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.models import transformers
+from infimm_eval.models.engine import fit
+from infimm_eval.models.jobs import bytes_of
 from infimm_eval.models.writing import neutral
+from infimm_eval.types import Request
 from tests.models.families import FAMILIES, answers, idefics, llava, load, saved
 from tests.models.tiny import Painted, few_shot, painted, request
 
@@ -97,6 +101,56 @@ def test_a_stop_string_ends_the_answer(folder):
     )
     assert stopped.text == whole[: whole.index(stop) + 1]
     assert stopped.finish == "stop"
+
+
+def rows_of_batches(model: Any, asked: list[Request], monkeypatch: Any, most: int = 99) -> Any:
+    """The rows of every batch that was tried, and the answers; more than ``most`` do not fit."""
+    rows, generate = [], model.model.generate
+
+    def counted(**inputs: Any) -> Any:
+        rows.append(len(inputs["input_ids"]))
+        if rows[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(**inputs)
+
+    monkeypatch.setattr(model.model, "generate", counted)
+    return rows, {i: a.text for i, a in answers(model, asked).items()}
+
+
+def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkeypatch):
+    model = load(saved(tmp_path, llava), batch_size=8)
+    asked = few_shot(9)
+    expected = {i: a.text for i, a in answers(model, asked).items()}
+    rows, found = rows_of_batches(model, asked, monkeypatch, most=3)
+    assert (rows, found) == ([8, 4, 2, 2, 2, 2, 1], expected)
+    assert model.statistics["oom_halvings"] == 2
+
+
+def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "free_bytes", lambda _: 10**12)
+    model = load(saved(tmp_path, llava))
+    assert rows_of_batches(model, few_shot(40), monkeypatch)[0] == [4, 16, 16, 4]
+    assert model.statistics["probe_rows"] == 4
+
+
+@pytest.mark.parametrize("times, rows", [(1.0, 12), (2.0, 6), (100.0, 1)])
+def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
+    tmp_path, monkeypatch, times, rows
+):
+    monkeypatch.setattr(fit, "free_bytes", lambda _: 24 * 10**6)
+    monkeypatch.setattr(fit, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
+    monkeypatch.setattr(transformers, "bytes_of", lambda *_: 10**6)
+    model = load(saved(tmp_path, llava))
+    assert rows_of_batches(model, few_shot(30), monkeypatch)[0][:2] == [4, rows]
+
+
+def test_a_long_prompt_is_taken_for_more_than_a_short_one(folder):
+    model = load(folder)
+    short, long = (
+        bytes_of(model.model, model._prepare(request("1", (painted(1), "word " * n))))
+        for n in (3, 30)
+    )
+    assert 0 < short < long
 
 
 def test_an_unreadable_picture_stops_the_run_by_name(folder):
