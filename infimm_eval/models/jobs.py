@@ -76,18 +76,23 @@ def bytes_of(model: Any, job: Job) -> int:
     more about how rows compare than about what they take.
     """
     text = model.config.get_text_config()
-    width, layers = text.hidden_size, text.num_hidden_layers
-    inner = getattr(text, "intermediate_size", None) or 4 * width
-    heads = text.num_attention_heads
-    kept = getattr(text, "num_key_value_heads", None) or heads
+    width = _size(text, "hidden_size", 4096)
+    inner = _size(text, "intermediate_size", 4 * width)
+    heads = _size(text, "num_attention_heads", 32)
+    kept = _size(text, "num_key_value_heads", heads) * _size(text, "head_dim", width // heads)
     decoding = job.request.decoding
     prompt = job.cost // 3
     places = prompt + decoding.max_new_tokens * decoding.num_beams
-    each = getattr(text, "head_dim", None) or width // heads
-    cache = 2 * layers * kept * each * places
+    cache = 2 * _size(text, "num_hidden_layers", 32) * kept * places
     passing = prompt * (4 * width + 3 * inner)
-    scores = 3 * 4 * text.vocab_size * decoding.num_beams
+    scores = 3 * 4 * _size(text, "vocab_size", 32000) * decoding.num_beams
     return int((cache + passing) * model.dtype.itemsize + scores)
+
+
+def _size(config: Any, name: str, usual: int) -> int:
+    """Some architectures have no such number, others one for each layer."""
+    value = getattr(config, name, None)
+    return int(max(value) if isinstance(value, list | tuple) else value or usual)
 
 
 def _read(image: Image) -> tuple[Pillow.Image, str]:

@@ -46,9 +46,12 @@ class Transformers:
     model's positions, examples are left out, oldest first; a question that alone does not fit is
     answered with ``finish="error"``.
 
-    ``sharing`` encodes each distinct picture once and reads a prompt once for all its options,
-    where the architecture allows it; ``device_cache`` and ``host_cache`` are the bytes in which
-    features of pictures are kept.  No answer depends on these.
+    ``batch_size`` bounds the rows of a batch; with ``auto`` the first is a small one that is
+    measured, and later ones have the rows that half of the free memory holds, at most 64 on an
+    accelerator and 16 on a processor.  ``sharing`` encodes each distinct picture once and reads a
+    prompt once for all its options, where the architecture allows it; ``device_cache`` and
+    ``host_cache`` are the bytes in which features of pictures are kept.  No answer depends on any
+    of these.
     """
 
     def __init__(
@@ -121,8 +124,9 @@ class Transformers:
         """What was counted so far, all growing: ``requests``, ``batches``, ``tokens_out``; of
         pictures, how many stood ``in_prompts``, were ``distinct`` and were ``encoded``, or, where
         a picture is several tiles to the model, ``tiles_asked`` and ``tiles_encoded``; ranked
-        prompts, ``prompts_read_once`` or else ``prompts_read_by_option``;
-        ``oom_halvings``; ``seconds_`` by stage."""
+        prompts, ``prompts_read_once`` or else ``prompts_read_by_option``; ``oom_halvings``; what
+        the measured batch of ``batch_size=auto`` took, ``probe_bytes`` for ``probe_rows``;
+        ``seconds_`` by stage."""
         return self.counted.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:

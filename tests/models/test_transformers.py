@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,6 +152,13 @@ def test_a_long_prompt_is_taken_for_more_than_a_short_one(folder):
         for n in (3, 30)
     )
     assert 0 < short < long
+
+
+def test_a_row_is_weighed_also_where_shapes_differ_by_layer_or_are_not_told(tmp_path):
+    job = load(saved(tmp_path, llava))._prepare(request("1", (painted(1), "word " * 30)))
+    shapes = SimpleNamespace(hidden_size=32, intermediate_size=[48, 64], vocab_size=100)
+    config = SimpleNamespace(get_text_config=lambda: shapes)
+    assert bytes_of(SimpleNamespace(config=config, dtype=torch.float32), job) > 0
 
 
 def test_an_unreadable_picture_stops_the_run_by_name(folder):
