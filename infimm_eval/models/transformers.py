@@ -8,50 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image as Pillow
 
-from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.errors import UsageError
 from infimm_eval.models import Choices, places
 from infimm_eval.models.devices import device_of, dtype_of
 from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.fit import Fit
+from infimm_eval.models.engine.latents import Latents
 from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.jobs import Job, bytes_of, prepared, take
+from infimm_eval.models.likelihoods import Likelihoods
+from infimm_eval.models.remembering import Remembering
 from infimm_eval.models.writing import Pieces, writer
-from infimm_eval.types import Answer, Decoding, Image, Prompt, Request, Style
+from infimm_eval.types import Answer, Decoding, Request, Style
 
 library: Any = import_module("transformers")
 """Untyped in good part, and Any as a whole."""
 
-AUTO_BATCH = {"cpu": 4, "cuda": 16}
-"""Where to begin; memory that gives out halves it."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    request: Request
-    prompt: Prompt
-    written: Pieces
-    shown: list[Pillow.Image]
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def cost(self) -> int:
-        return sum(len(p) if isinstance(p, str) else 0 for p in self.written) + sum(
-            picture.width * picture.height // 400 for picture in self.shown
-        )
-
-    @property
-    def alike(self) -> tuple[Decoding, bool]:
-        """Jobs with the same go into one batch; processors want pictures in all rows or none."""
-        return self.request.decoding, bool(self.shown)
+GIB = 2**30
+WINDOW_ROWS = 16
+"""Rows of a batch that count for the window: all that wait hold their pictures decoded."""
 
 
 class Transformers:
@@ -61,6 +45,13 @@ class Transformers:
     end tokens is used, and picture marks are never generated.  Where prompt and answer exceed the
     model's positions, examples are left out, oldest first; a question that alone does not fit is
     answered with ``finish="error"``.
+
+    ``batch_size`` bounds the rows of a batch; with ``auto`` the first is a small one that is
+    measured, and later ones have the rows that half of the free memory holds, at most 256 on an
+    accelerator and 16 on a processor.  ``sharing`` encodes each distinct picture once and reads a
+    prompt once for all its options, where the architecture allows it; ``device_cache`` and
+    ``host_cache`` are the bytes in which features of pictures are kept.  No answer depends on any
+    of these.
     """
 
     def __init__(
@@ -75,6 +66,9 @@ class Transformers:
         batch_size: int | str = "auto",
         window: int = 8,
         workers: int = 2,
+        device_cache: int = 2 * GIB,
+        host_cache: int = 4 * GIB,
+        sharing: bool = True,
     ) -> None:
         self.name = name
         self.model = model.eval()
@@ -86,9 +80,32 @@ class Transformers:
         self.writer = writer(processor)
         self.style: Style = style or self.writer.style
         self.counted = Statistics()
-        start = AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else int(batch_size)
-        self.room: Room[_Job] = Room(start, self.counted)
+        latents = Latents(
+            fingerprint,
+            self.counted,
+            device=model.device,
+            device_bytes=device_cache,
+            host_bytes=host_cache,
+        )
+        self.remembering = Remembering(latents, self.counted)
+        if sharing:
+            self.remembering.attend(model)
+        self.likelihoods = Likelihoods(
+            model,
+            self.remembering,
+            self.counted,
+            latents.give_way,
+            pad=int(self.tokenizer.pad_token_id),
+            sharing=sharing,
+        )
+        self.room: Room[Job] = (
+            Fit(partial(bytes_of, model), model.device, self.counted, latents.give_way)
+            if batch_size == "auto"
+            else Room(int(batch_size), self.counted, latents.give_way)
+        )
+        self.alone: Room[Job] = Room(1, self.counted, latents.give_way)
         self.window, self.workers = window, workers
+        self._pictures: set[str] = set()
         self._ends = _ends(model, self.tokenizer)
         self._positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.settings: Mapping[str, Any] = {
@@ -104,63 +121,77 @@ class Transformers:
 
     @property
     def statistics(self) -> Mapping[str, float]:
+        """What was counted so far, all growing: ``requests``, ``batches``, ``tokens_out``; of
+        pictures, how many stood ``in_prompts``, were ``distinct`` and were ``encoded``, or, where
+        a picture is several tiles to the model, ``tiles_asked`` and ``tiles_encoded``; ranked
+        prompts, ``prompts_read_once`` or else ``prompts_read_by_option``; ``oom_halvings``; what
+        the measured batch of ``batch_size=auto`` took, ``probe_bytes`` for ``probe_rows``;
+        ``seconds_`` by stage."""
         return self.counted.report()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._generate)
+        return self._answers(requests, self._generate, self.room)
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        return self._answers(requests, self._rank)
+        """Prompt by prompt; the options of one are its batch."""
+        return self._answers(requests, self._rank, self.alone)
 
     def _answers(
-        self, requests: Iterable[Request], work: Callable[[Sequence[_Job]], list[Answer]]
+        self,
+        requests: Iterable[Request],
+        work: Callable[[Sequence[Job]], list[Answer]],
+        room: Room[Job],
     ) -> Iterator[Answer]:
         """Long first within a window; pictures are decoded by threads while the model computes."""
-        size = self.window * self.room.size
-        waiting: list[_Job] = []
-        jobs = ahead(requests, self._prepare, workers=self.workers, depth=2 * self.room.size)
+        waiting: list[Job] = []
+        depth = 2 * min(room.most, WINDOW_ROWS)
+        jobs = ahead(requests, self._prepare, workers=self.workers, depth=depth)
         with closing(jobs):
             while True:
-                while len(waiting) < size:
+                while len(waiting) < self.window * min(room.size, WINDOW_ROWS):
                     with self.counted.stage("idle"):
                         job = next(jobs, None)
                     if job is None:
                         break
+                    self._met(job)
                     waiting.append(job)
                 if not waiting:
                     return
-                waiting.sort(key=lambda job: job.cost, reverse=True)
-                batch = [j for j in waiting if j.alike == waiting[0].alike][: self.room.size]
-                waiting = [job for job in waiting if job not in batch]
+                costliest = max(waiting, key=lambda job: job.cost)
+                batch = take(waiting, room.fits([costliest]))
                 self.counted.count("batches")
                 self.counted.count("requests", len(batch))
-                yield from self.room.run(batch, work)
+                yield from room.run(batch, work)
 
-    def _prepare(self, request: Request) -> _Job:
+    def _prepare(self, request: Request) -> Job:
         if request.decoding.temperature:
             raise UsageError(
                 f"{self.name} answers greedily or by beams; a temperature needs a served model "
                 "(openai:NAME)"
             )
-        pictures = [p for turn in request.prompt.turns for p in turn.content]
-        shown = [_decoded(picture) for picture in pictures if isinstance(picture, Image)]
-        self.counted.count("pictures_in_prompts", len(shown))
-        return _Job(request, request.prompt, self.writer.write(request.prompt), shown)
+        return prepared(request, self.writer)
+
+    def _met(self, job: Job) -> None:
+        new = set(job.digests) - self._pictures
+        self._pictures |= new
+        self.counted.count("pictures_distinct", len(new))
+        self.counted.count("pictures_in_prompts", len(job.digests))
 
     # -- answering -------------------------------------------------------------------------------
 
-    def _generate(self, jobs: Sequence[_Job]) -> list[Answer]:
+    def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
         decoding = jobs[0].request.decoding
         fitting, inputs, answers = self._read(jobs, decoding.max_new_tokens)
         if fitting:
-            with self.counted.stage("generate"), torch.inference_mode():
+            seen = self.remembering.showing([job.digests for job in fitting])
+            with self.counted.stage("generate"), torch.inference_mode(), seen:
                 ids = self.model.generate(
                     **inputs, generation_config=self._config(decoding), tokenizer=self.tokenizer
                 )[:, inputs["input_ids"].shape[1] :]
             answers += map(self._answer, fitting, ids.tolist())
         return answers
 
-    def _answer(self, job: _Job, new: list[int]) -> Answer:
+    def _answer(self, job: Job, new: list[int]) -> Answer:
         end = next((i for i, token in enumerate(new) if token in self._ends), len(new))
         said = self.tokenizer.decode(
             new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -191,27 +222,14 @@ class Transformers:
 
     # -- ranking ---------------------------------------------------------------------------------
 
-    def _rank(self, jobs: Sequence[_Job]) -> list[Answer]:
-        return [answer for job in jobs for answer in self._rank_one(job)]
-
-    def _rank_one(self, job: _Job) -> list[Answer]:
-        """All options of one prompt in one batch, each after its own copy of the prompt: the one
-        way that every architecture understands."""
+    def _rank(self, jobs: Sequence[Job]) -> list[Answer]:
+        (job,) = jobs
         options = [self._continuation(job.written, option) for option in job.request.options]
-        longest = max(map(len, options))
-        fitting, inputs, refused = self._read([job], longest, copies=len(options))
+        fitting, inputs, refused = self._read([job], max(map(len, options)))
         if not fitting:
             return refused
-        prompt = inputs["input_ids"].shape[1]
-        pad = int(self.tokenizer.pad_token_id)
-        rows = torch.tensor([o + [pad] * (longest - len(o)) for o in options])
-        real = torch.tensor([[1] * len(o) + [0] * (longest - len(o)) for o in options])
-        extended = _extended(dict(inputs), rows.to(self.model.device), real.to(self.model.device))
         with self.counted.stage("rank"), torch.inference_mode():
-            logits = self.model(**extended, use_cache=False).logits[:, prompt - 1 : -1]
-            logp = logits.float().log_softmax(-1).cpu()
-        each = logp.gather(2, rows[..., None])[..., 0] * real
-        logliks = tuple(each.double().sum(1).tolist())
+            logliks = self.likelihoods.of(inputs, options, job.digests)
         best = max(range(len(logliks)), key=logliks.__getitem__)
         text = job.request.options[best]
         return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
@@ -230,44 +248,30 @@ class Transformers:
 
     # -- tensors ---------------------------------------------------------------------------------
 
-    def _read(
-        self, jobs: Sequence[_Job], new: int, *, copies: int = 1
-    ) -> tuple[list[_Job], Any, list[Answer]]:
+    def _read(self, jobs: Sequence[Job], new: int) -> tuple[list[Job], Any, list[Answer]]:
         """The jobs that leave room for ``new`` tokens, with as many examples as there is room
-        for; their tensors, each job's ``copies`` times; and answers for those that do not fit."""
+        for; their tensors; and answers for those that do not fit."""
         fitting, refused = list(jobs), list[Answer]()
         room = 2**31 if self._positions is None else int(self._positions) - new
         while fitting:
-            inputs = self._inputs([job for job in fitting for _ in range(copies)])
-            lengths = inputs["attention_mask"].sum(dim=1).tolist()[::copies]
+            inputs = self._inputs(fitting)
+            lengths = inputs["attention_mask"].sum(dim=1).tolist()
             if max(lengths) <= room:
                 for job, tokens in zip(fitting, lengths, strict=True):
                     job.notes["tokens_in"] = tokens
                 return fitting, inputs, refused
             for job, tokens in list(zip(fitting, lengths, strict=True)):
-                if tokens > room and not self._shortened(job):
+                if tokens > room and not job.shorten(self.writer):
                     fitting.remove(job)
                     error = f"the question alone takes {tokens} tokens; there is room for {room}"
                     refused.append(Answer(job.request.id, "", "error", notes={"error": error}))
         return [], None, refused
 
-    def _inputs(self, jobs: Sequence[_Job]) -> Any:
+    def _inputs(self, jobs: Sequence[Job]) -> Any:
         with self.counted.stage("preprocess"):
             read = self.writer.read([j.written for j in jobs], [j.shown for j in jobs])
+        read.pop("labels", None)  # PaliGemma's, for training
         return read.to(self.model.device, self.model.dtype)
-
-    def _shortened(self, job: _Job) -> bool:
-        """Leaves out the oldest example with its pictures; False where only the question is
-        left."""
-        turns = job.prompt.turns
-        if len(turns) < 3:
-            return False
-        gone = sum(isinstance(p, Image) for turn in turns[:2] for p in turn.content)
-        job.prompt = replace(job.prompt, turns=turns[2:])
-        job.written = self.writer.write(job.prompt)
-        job.shown = job.shown[gone:]
-        job.notes["dropped_shots"] = job.notes.get("dropped_shots", 0) + 1
-        return True
 
 
 def build(name: str, choices: Choices) -> Transformers:
@@ -320,29 +324,3 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
 def _template_fingerprint(processor: Any) -> str | None:
     template = processor.chat_template or processor.tokenizer.chat_template
     return sha256(str(template).encode()).hexdigest()[:12] if template else None
-
-
-def _decoded(image: Image) -> Pillow.Image:
-    try:
-        with Pillow.open(BytesIO(image.read())) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise MachineryError(f"{image.name}: not a readable picture ({error})") from error
-
-
-def _extended(
-    inputs: dict[str, torch.Tensor], rows: torch.Tensor, real: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """The prompt's tensors with continuations after it, which see the pictures it ends with."""
-    extended = dict(inputs)
-    for name, tensor in inputs.items():
-        if name == "input_ids":
-            extended[name] = torch.cat([tensor, rows], dim=1)
-        elif name == "attention_mask":
-            extended[name] = torch.cat([tensor, real.to(tensor.dtype)], dim=1)
-        elif name == "image_attention_mask":
-            last = tensor[:, -1:].expand(-1, rows.shape[1], *tensor.shape[2:])
-            extended[name] = torch.cat([tensor, last], dim=1)
-        elif name.endswith("token_type_ids"):
-            extended[name] = torch.cat([tensor, torch.zeros_like(rows)], dim=1)
-    return extended

@@ -25,14 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def load(folder: Path, **options) -> Infimm:
     return models.load(str(folder), device="cpu", **options)
 
@@ -263,7 +255,7 @@ def memory(monkeypatch):
 
     monkeypatch.setattr(fit, "free_bytes", lambda _: device.free)
     monkeypatch.setattr(fit, "peak", weighed)
-    monkeypatch.setattr(fit, "bytes_of", lambda _, job: 10**6 if len(job.ids) < 40 else 10**7)
+    monkeypatch.setattr(engine, "bytes_of", lambda _, job: 10**6 if len(job.ids) < 40 else 10**7)
     return device
 
 

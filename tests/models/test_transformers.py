@@ -4,208 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tokenizers
 import torch
 import transformers as library
-from tokenizers import decoders, pre_tokenizers
-from tokenizers import models as tokenizer_models
 
 from infimm_eval import models
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models.transformers import Transformers
+from infimm_eval.models import transformers
+from infimm_eval.models.engine import fit
+from infimm_eval.models.jobs import bytes_of
 from infimm_eval.models.writing import neutral
-from infimm_eval.types import Answer, Request
+from infimm_eval.types import Request
+from tests.models.families import FAMILIES, answers, idefics, llava, load, saved
 from tests.models.tiny import Painted, few_shot, painted, request
-
-SPECIAL = ["<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<end_of_utterance>"]
-CHARACTERS = [*map(chr, range(33, 127)), "\u0120", "\u010a"]
-"""In byte-level spelling: the last two are the space and the line break."""
-TEXT: dict[str, Any] = {
-    "vocab_size": len(SPECIAL) + len(CHARACTERS),
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 400,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-SIGLIP = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 28,
-    "patch_size": 14,
-}
-TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
-    "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
-)
-
-
-def tokenizer(special: list[str] = SPECIAL) -> Any:
-    """One token for each printable ASCII character, and the special ones."""
-    vocabulary = {token: i for i, token in enumerate([*special, *CHARACTERS])}
-    raw = tokenizers.Tokenizer(tokenizer_models.BPE(vocabulary, [], unk_token=None))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    raw.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
-    )
-    return library.PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        additional_special_tokens=special[3:],
-    )
-
-
-def llava(template: str | None) -> tuple[Any, Any]:
-    config = library.LlavaConfig(
-        vision_config={"model_type": "siglip_vision_model", **SIGLIP, "vision_use_head": False},
-        text_config={"model_type": "llama", **TEXT},
-        image_token_index=3,
-        vision_feature_select_strategy="full",
-        vision_feature_layer=-1,
-    )
-    pictures = library.SiglipImageProcessor(size={"height": 28, "width": 28})
-    processor = library.LlavaProcessor(
-        pictures,
-        tokenizer(),
-        patch_size=14,
-        vision_feature_select_strategy="full",
-        chat_template=template,
-    )
-    return library.LlavaForConditionalGeneration(config), processor
-
-
-def idefics2(template: str | None) -> tuple[Any, Any]:
-    config = library.Idefics2Config(
-        vision_config=SIGLIP,
-        perceiver_config={
-            "hidden_size": 32,
-            "resampler_n_latents": 3,
-            "resampler_depth": 1,
-            "resampler_n_heads": 2,
-            "num_key_value_heads": 1,
-            "resampler_head_dim": 16,
-        },
-        text_config={"model_type": "mistral", **TEXT},
-        image_token_id=3,
-    )
-    pictures = library.Idefics2ImageProcessor(
-        size={"shortest_edge": 28, "longest_edge": 28}, do_image_splitting=False
-    )
-    processor = library.Idefics2Processor(
-        pictures, tokenizer(), image_seq_len=3, chat_template=template
-    )
-    return library.Idefics2ForConditionalGeneration(config), processor
-
-
-def idefics3(template: str | None) -> tuple[Any, Any]:
-    config = library.Idefics3Config(
-        vision_config=SIGLIP,
-        text_config={"model_type": "llama", **TEXT},
-        image_token_id=3,
-        scale_factor=1,
-    )
-    pictures = library.Idefics3ImageProcessor(
-        size={"longest_edge": 28}, max_image_size={"longest_edge": 28}, do_image_splitting=False
-    )
-    processor = library.Idefics3Processor(
-        pictures, tokenizer(), image_seq_len=4, chat_template=template
-    )
-    return library.Idefics3ForConditionalGeneration(config), processor
-
-
-def idefics(_: str | None) -> tuple[Any, Any]:
-    vision = {"embed_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = library.IdeficsConfig(
-        **{**TEXT, "vocab_size": TEXT["vocab_size"] - 2},
-        additional_vocab_size=2,
-        vision_config={**vision, "image_size": 28, "patch_size": 14, "intermediate_size": 48},
-        cross_layer_interval=1,
-        use_resampler=False,
-    )
-    pictures = library.IdeficsImageProcessor(image_size=28)
-    return library.IdeficsForVisionText2Text(config), library.IdeficsProcessor(
-        pictures, tokenizer()
-    )
-
-
-QWEN = ["<pad>", "<s>", "</s>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>"]
-
-
-def qwen2(template: str | None) -> tuple[Any, Any]:
-    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 14}
-    config = library.Qwen2VLConfig(
-        text_config={**TEXT, "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]}},
-        vision_config=vision,
-        image_token_id=3,
-        video_token_id=TEXT["vocab_size"] - 1,
-        vision_start_token_id=4,
-    )
-    processor = library.Qwen2VLProcessor(
-        library.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56),
-        tokenizer(QWEN),
-        library.Qwen2VLVideoProcessor(),
-        chat_template=template and template.replace("<image>", "".join(QWEN[i] for i in (4, 3, 5))),
-    )
-    return library.Qwen2VLForConditionalGeneration(config), processor
-
-
-FAMILIES = {
-    "llava": llava,
-    "idefics": idefics,
-    "idefics2": idefics2,
-    "idefics3": idefics3,
-    "qwen2": qwen2,
-}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp(request.param), FAMILIES[request.param])
-
-
-def saved(place: Path, family: Any, template: str | None = TEMPLATE) -> Path:
-    torch.manual_seed(0)
-    model, processor = family(template)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
-    model.generation_config = library.GenerationConfig(
-        eos_token_id=2, do_sample=True, temperature=2.0, repetition_penalty=1.5, max_length=3
-    )
-    model.save_pretrained(place)
-    processor.save_pretrained(place)
-    return place
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def load(folder: Path, **options: Any) -> Transformers:
-    return models.load(str(folder), device="cpu", **options)
-
-
-def answers(model: Transformers, requests: list[Request]) -> dict[str, Answer]:
-    found = list(model.generate(requests))
-    assert len(found) == len(requests)
-    return {answer.id: answer for answer in found}
 
 
 @pytest.mark.parametrize("style", ["completion", "instruct"])
@@ -283,6 +102,63 @@ def test_a_stop_string_ends_the_answer(folder):
     )
     assert stopped.text == whole[: whole.index(stop) + 1]
     assert stopped.finish == "stop"
+
+
+def rows_of_batches(model: Any, asked: list[Request], monkeypatch: Any, most: int = 99) -> Any:
+    """The rows of every batch that was tried, and the answers; more than ``most`` do not fit."""
+    rows, generate = [], model.model.generate
+
+    def counted(**inputs: Any) -> Any:
+        rows.append(len(inputs["input_ids"]))
+        if rows[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(**inputs)
+
+    monkeypatch.setattr(model.model, "generate", counted)
+    return rows, {i: a.text for i, a in answers(model, asked).items()}
+
+
+def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkeypatch):
+    model = load(saved(tmp_path, llava), batch_size=8)
+    asked = few_shot(9)
+    expected = {i: a.text for i, a in answers(model, asked).items()}
+    rows, found = rows_of_batches(model, asked, monkeypatch, most=3)
+    assert (rows, found) == ([8, 4, 2, 2, 2, 2, 1], expected)
+    assert model.statistics["oom_halvings"] == 2
+
+
+def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "free_bytes", lambda _: 10**12)
+    model = load(saved(tmp_path, llava))
+    assert rows_of_batches(model, few_shot(40), monkeypatch)[0] == [4, 16, 16, 4]
+    assert model.statistics["probe_rows"] == 4
+
+
+@pytest.mark.parametrize("times, rows", [(1.0, 12), (2.0, 6), (100.0, 1)])
+def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
+    tmp_path, monkeypatch, times, rows
+):
+    monkeypatch.setattr(fit, "free_bytes", lambda _: 24 * 10**6)
+    monkeypatch.setattr(fit, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
+    monkeypatch.setattr(transformers, "bytes_of", lambda *_: 10**6)
+    model = load(saved(tmp_path, llava))
+    assert rows_of_batches(model, few_shot(30), monkeypatch)[0][:2] == [4, rows]
+
+
+def test_a_long_prompt_is_taken_for_more_than_a_short_one(folder):
+    model = load(folder)
+    short, long = (
+        bytes_of(model.model, model._prepare(request("1", (painted(1), "word " * n))))
+        for n in (3, 30)
+    )
+    assert 0 < short < long
+
+
+def test_a_row_is_weighed_also_where_shapes_differ_by_layer_or_are_not_told(tmp_path):
+    job = load(saved(tmp_path, llava))._prepare(request("1", (painted(1), "word " * 30)))
+    shapes = SimpleNamespace(hidden_size=32, intermediate_size=[48, 64], vocab_size=100)
+    config = SimpleNamespace(get_text_config=lambda: shapes)
+    assert bytes_of(SimpleNamespace(config=config, dtype=torch.float32), job) > 0
 
 
 def test_an_unreadable_picture_stops_the_run_by_name(folder):

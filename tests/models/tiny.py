@@ -98,23 +98,24 @@ class Painted(Image):
 
     colour: tuple[int, int, int] | None
     name: str = "painted.png"
+    size: tuple[int, int] = (40, 30)
 
     @property
     def key(self) -> str:
-        return f"{self.name}:{self.colour}"
+        return f"{self.name}:{self.colour}:{self.size}"
 
     def read(self) -> bytes:
         if self.colour is None:
             return b"no picture"
         out = BytesIO()
-        picture = Pillow.new("RGB", (40, 30), self.colour)
+        picture = Pillow.new("RGB", self.size, self.colour)
         picture.putpixel((9, 9), (255, 255, 255))
-        picture.resize((40, 30)).save(out, "PNG")
+        picture.save(out, "PNG")
         return out.getvalue()
 
 
-def painted(n: int) -> Painted:
-    return Painted((n * 37 % 256, n * 91 % 256, n * 53 % 256), f"{n}.png")
+def painted(n: int, size: tuple[int, int] = (40, 30)) -> Painted:
+    return Painted((n * 37 % 256, n * 91 % 256, n * 53 % 256), f"{n}.png", size)
 
 
 def request(

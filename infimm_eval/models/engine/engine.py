@@ -24,6 +24,7 @@ from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
 from infimm_eval.flamingo.ranking import rank
 from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.models.engine.ahead import ahead
+from infimm_eval.models.engine.estimate import bytes_of
 from infimm_eval.models.engine.fit import Fit
 from infimm_eval.models.engine.gallery import Gallery
 from infimm_eval.models.engine.jobs import Job, Refused, take, widest
@@ -95,7 +96,7 @@ class Engine:
             folder=cache_folder,
         )
         self.room: Room[Job] = (
-            Fit(model, self.statistics, latents.give_way)
+            Fit(partial(bytes_of, model), model.device, self.statistics, latents.give_way)
             if batch_size == "auto"
             else Room(batch_size, self.statistics, latents.give_way)
         )

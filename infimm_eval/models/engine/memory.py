@@ -81,10 +81,14 @@ class Room(Generic[Item]):
 
 
 def require_memory(error: RuntimeError) -> None:
-    """Raises the error unless it says that memory gave out: accelerators have a type for it,
-    processors say it in words."""
-    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+    """Raises the error unless it says that memory gave out."""
+    if not lacks_memory(error):
         raise error
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Accelerators have a type for it, processors say it in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def release(error: RuntimeError) -> None:

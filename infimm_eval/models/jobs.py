@@ -1,0 +1,105 @@
+"""A request as the transformers backend works on it: written, its pictures read, its row weighed.
+
+Knows lengths and a model's shapes; computes nothing with a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+from PIL import Image as Pillow
+
+from infimm_eval.errors import MachineryError
+from infimm_eval.models.writing import Pieces, Writer
+from infimm_eval.types import Decoding, Image, Prompt, Request
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One prompt with its pictures, and the digests of their files."""
+
+    request: Request
+    prompt: Prompt
+    written: Pieces
+    shown: list[Pillow.Image]
+    digests: list[str]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> int:
+        return sum(len(p) if isinstance(p, str) else 0 for p in self.written) + sum(
+            picture.width * picture.height // 400 for picture in self.shown
+        )
+
+    @property
+    def alike(self) -> tuple[Decoding, bool]:
+        """Jobs with the same go into one batch; processors want pictures in all rows or none."""
+        return self.request.decoding, bool(self.shown)
+
+    def shorten(self, writer: Writer) -> bool:
+        """Leaves out the oldest example with its pictures; False where only the question is
+        left."""
+        turns = self.prompt.turns
+        if len(turns) < 3:
+            return False
+        gone = sum(isinstance(p, Image) for turn in turns[:2] for p in turn.content)
+        self.prompt = replace(self.prompt, turns=turns[2:])
+        self.written = writer.write(self.prompt)
+        self.shown, self.digests = self.shown[gone:], self.digests[gone:]
+        self.notes["dropped_shots"] = self.notes.get("dropped_shots", 0) + 1
+        return True
+
+
+def prepared(request: Request, writer: Writer) -> Job:
+    pieces = [piece for turn in request.prompt.turns for piece in turn.content]
+    read = [_read(piece) for piece in pieces if isinstance(piece, Image)]
+    shown, digests = [picture for picture, _ in read], [digest for _, digest in read]
+    return Job(request, request.prompt, writer.write(request.prompt), shown, digests)
+
+
+def take(waiting: list[Job], size: int) -> list[Job]:
+    """Removes and returns the next batch: the costliest job and its like, long before short."""
+    waiting.sort(key=lambda job: job.cost, reverse=True)
+    batch = [job for job in waiting if job.alike == waiting[0].alike][:size]
+    chosen = set(map(id, batch))
+    waiting[:] = [job for job in waiting if id(job) not in chosen]
+    return batch
+
+
+def bytes_of(model: Any, job: Job) -> int:
+    """An estimate for one row: cache, activations of one layer, final scores.
+
+    How many tokens a picture takes is the processor's secret until it has read it, so this says
+    more about how rows compare than about what they take.
+    """
+    text = model.config.get_text_config()
+    width = _size(text, "hidden_size", 4096)
+    inner = _size(text, "intermediate_size", 4 * width)
+    heads = _size(text, "num_attention_heads", 32)
+    kept = _size(text, "num_key_value_heads", heads) * _size(text, "head_dim", width // heads)
+    decoding = job.request.decoding
+    prompt = job.cost // 3
+    places = prompt + decoding.max_new_tokens * decoding.num_beams
+    cache = 2 * _size(text, "num_hidden_layers", 32) * kept * places
+    passing = prompt * (4 * width + 3 * inner)
+    scores = 3 * 4 * _size(text, "vocab_size", 32000) * decoding.num_beams
+    return int((cache + passing) * model.dtype.itemsize + scores)
+
+
+def _size(config: Any, name: str, usual: int) -> int:
+    """Some architectures have no such number, others one for each layer."""
+    value = getattr(config, name, None)
+    return int(max(value) if isinstance(value, list | tuple) else value or usual)
+
+
+def _read(image: Image) -> tuple[Pillow.Image, str]:
+    """The picture, and the digest of its file."""
+    try:
+        file = image.read()
+        with Pillow.open(BytesIO(file)) as picture:
+            return picture.convert("RGB"), sha256(file).hexdigest()
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise MachineryError(f"{image.name}: not a readable picture ({error})") from error

@@ -1,0 +1,169 @@
+"""How likely a model of the transformers library holds each continuation of a prompt.
+
+Knows tensors and caches; where prompts and options come from is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
+from inspect import signature
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from infimm_eval.models.engine.memory import Room, lacks_memory
+from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.remembering import Remembering
+
+Inputs: TypeAlias = Mapping[str, Tensor]
+"""The processor's tensors for one prompt, without padding."""
+Option: TypeAlias = Sequence[int]
+"""In ids."""
+
+AT_ONCE = 64
+"""Options that are read in one call, until memory gives out."""
+
+
+class Likelihoods:
+    """Reads a prompt once and lets all its options go on from there.
+
+    That a model can go on in several rows, by several tokens at once, is tried on the first prompt
+    of each kind, with pictures or without, with options of one token or of more: where the numbers
+    are not those of options that have a copy of the prompt before them, they go on having it.
+    What was done is counted in ``prompts_read_once`` and ``prompts_read_by_option``.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        remembering: Remembering,
+        statistics: Statistics,
+        give_way: Callable[[], bool],
+        *,
+        pad: int,
+        sharing: bool,
+    ) -> None:
+        self.model = model
+        self.remembering = remembering
+        self.statistics = statistics
+        self.room: Room[Option] = Room(AT_ONCE, statistics, give_way)
+        self.pad = pad
+        self._shareable = sharing and not model.config.is_encoder_decoder and not model._is_stateful
+        self._trusted: dict[Hashable, bool] = {}
+        reads_less = "logits_to_keep" in signature(model.forward).parameters
+        self._last: dict[str, int] = {"logits_to_keep": 1} if reads_less else {}
+        # PaliGemma sees everything of kind 0 from everywhere: the answer too would know its end.
+        self._kind = 1 if model.config.model_type == "paligemma" else 0
+
+    def of(
+        self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
+    ) -> tuple[float, ...]:
+        """Summed log-likelihoods of options in ids; ``pictures`` are the prompt's digests."""
+        kind = bool(pictures), any(len(option) > 1 for option in options)
+        trusted = self._trusted.get(kind) if self._shareable else False
+        self.statistics.count("prompts_read_once" if trusted else "prompts_read_by_option")
+        if trusted is None:
+            return self._try(kind, inputs, options, pictures)
+        return (self._once if trusted else self._by_option)(inputs, options, pictures)
+
+    def _try(
+        self, kind: Hashable, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
+    ) -> tuple[float, ...]:
+        known = self._by_option(inputs, options, pictures)
+        try:
+            logliks = self._once(inputs, options, pictures)
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+            if lacks_memory(error):
+                raise
+            self._trusted[kind] = False
+        else:
+            lengths = map(len, options)
+            self._trusted[kind] = all(map(self._close, logliks, known, lengths))
+        return known
+
+    def _close(self, one: float, other: float, tokens: int) -> bool:
+        allowed = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        return abs(one - other) <= allowed * tokens
+
+    def _once(
+        self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
+    ) -> tuple[float, ...]:
+        if hasattr(self.model.base_model, "rope_deltas"):
+            # Qwen-VL keeps the shift of the last prompt with pictures, also for prompts without.
+            self.model.base_model.rope_deltas = None
+        with self.remembering.showing([pictures]):
+            read = self.model(**inputs, **self._last, use_cache=True)
+
+        def go_on(some: Sequence[Option]) -> list[float]:
+            rows, real = self._rows(some)
+            logits = read.logits[:, -1:].expand(len(rows), -1, -1)
+            if rows.shape[1] > 1:
+                cache = deepcopy(read.past_key_values)
+                cache.batch_repeat_interleave(len(rows))
+                seen = self._seen(inputs, read, *rows[:, 1:].shape)
+                seen |= {"past_key_values": cache, "use_cache": True}
+                later = self.model(input_ids=rows[:, :-1], **seen)
+                logits = torch.cat([logits, later.logits], dim=1)
+            return _summed(logits, rows, real)
+
+        return tuple(self.room.run(options, go_on))
+
+    def _seen(self, inputs: Inputs, read: Any, count: int, tokens: int) -> dict[str, Any]:
+        """What IDEFICS-1 wants beside a cache: the pictures, which the options see as the end of
+        the prompt does."""
+        if "image_attention_mask" not in inputs:
+            return {}
+        mask = inputs["image_attention_mask"][:, -1:].expand(count, tokens, -1)
+        features = read.image_hidden_states
+        resampled = self.model.config.use_resampler
+        name = "perceiver_embeddings" if resampled else "image_encoder_embeddings"
+        return {"image_attention_mask": mask, name: features.repeat_interleave(count, dim=0)}
+
+    def _by_option(
+        self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
+    ) -> tuple[float, ...]:
+        """Each option after its own copy of the prompt: the one way that all architectures
+        understand."""
+        prompt = inputs["input_ids"].shape[1]
+
+        def copied(some: Sequence[Option]) -> list[float]:
+            rows, real = self._rows(some)
+            with self.remembering.showing([pictures] * len(rows)):
+                output = self.model(**_extended(inputs, rows, real, self._kind), use_cache=False)
+            return _summed(output.logits[:, prompt - 1 : -1], rows, real)
+
+        return tuple(self.room.run(options, copied))
+
+    def _rows(self, options: Sequence[Option]) -> tuple[Tensor, Tensor]:
+        """Ids and mask (options, T), padded on the right."""
+        longest = max(map(len, options))
+        rows = [[*option, *[self.pad] * (longest - len(option))] for option in options]
+        real = [[1] * len(option) + [0] * (longest - len(option)) for option in options]
+        device = self.model.device
+        return torch.tensor(rows, device=device), torch.tensor(real, device=device)
+
+
+def _extended(inputs: Inputs, rows: Tensor, real: Tensor, kind: int) -> dict[str, Tensor]:
+    """The prompt's tensors once for each row, which sees the pictures that the prompt ends with."""
+    extended = {}
+    for name, tensor in inputs.items():
+        # All tensors begin with prompts or with pictures, of which there is one, or one's.
+        copies = tensor.repeat(len(rows), *[1] * (tensor.dim() - 1))
+        if name == "input_ids":
+            copies = torch.cat([copies, rows], dim=1)
+        elif name == "attention_mask":
+            copies = torch.cat([copies, real.to(copies.dtype)], dim=1)
+        elif name == "image_attention_mask":
+            last = copies[:, -1:].expand(-1, rows.shape[1], *copies.shape[2:])
+            copies = torch.cat([copies, last], dim=1)
+        elif name.endswith("token_type_ids"):
+            copies = torch.cat([copies, torch.full_like(rows, kind)], dim=1)
+        extended[name] = copies
+    return extended
+
+
+def _summed(logits: Tensor, rows: Tensor, real: Tensor) -> list[float]:
+    logp = logits.float().log_softmax(-1).gather(2, rows[..., None])[..., 0]
+    return list(map(float, (logp * real).double().sum(1).tolist()))
