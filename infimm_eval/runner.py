@@ -105,7 +105,8 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
         )
     watcher.stage("intervals")
     cell = _cell(questions, model, measured, statistics, time.monotonic() - began)
-    kept.finish(cell, measured.texts, [outcome.score for outcome in measured.outcomes])
+    scores = (outcome.score for outcome in measured.outcomes)
+    kept.finish(cell, measured.texts, scores, measured.summary.units)
     watcher.stage("thumbnails")
     _keep_pictures(questions, kept)
     return cell
@@ -198,7 +199,6 @@ def _cell(
         scale=summary.scale,
         seconds=round(seconds, 3),
         statistics=statistics,
-        units=summary.units,
     )
 
 
