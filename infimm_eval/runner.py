@@ -105,8 +105,7 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
         )
     watcher.stage("intervals")
     cell = _cell(questions, model, measured, statistics, time.monotonic() - began)
-    scores = (outcome.score for outcome in measured.outcomes)
-    kept.finish(cell, measured.texts, scores, measured.summary.units)
+    kept.finish(cell, measured.texts, measured.outcomes.scores, measured.summary.units)
     watcher.stage("thumbnails")
     _keep_pictures(questions, kept)
     return cell
