@@ -195,6 +195,11 @@ class Log:
         marks = ",".join("?" * len(wanted))
         return self._entries(f" AND id IN ({marks})", place, *wanted)
 
+    def ids(self, place: Place) -> Iterator[str]:
+        """The samples of a cell in the order of the split, by name alone."""
+        query = "SELECT id FROM entry WHERE task=? AND shots=? AND seed=? ORDER BY position"
+        return (id for (id,) in self._db.execute(query, _key(place)))
+
     def values(self, place: Place) -> dict[str, float | None]:
         """The score of every sample of a cell, and nothing else of it: quick on large splits."""
         rows = self._db.execute(
