@@ -78,6 +78,7 @@ class Measured:
     summary: Summary
     ruler: Mapping[str, Any]
     """The ruler's name and, where it is a judge, the judge's settings: part of the protocol."""
+    unanswered: int
     shortened: int
     """Prompts that lost shots to the model's context."""
     withheld: bool
@@ -87,10 +88,6 @@ class Measured:
     def texts(self) -> Iterator[str | None]:
         """What was scored of each sample; ``None`` where there is no answer."""
         return (asked.text for asked in self.outcomes.asked)
-
-    @cached_property
-    def unanswered(self) -> int:
-        return sum(text is None for text in self.texts)
 
     @cached_property
     def unscored(self) -> int:
@@ -137,6 +134,7 @@ class Measure:
             outcomes=outcomes,
             summary=replace(summary, metrics=metrics),
             ruler={"ruler": name, **judge},
+            unanswered=roster.unanswered,
             shortened=roster.shortened,
             withheld=self._withheld,
         )
@@ -153,6 +151,7 @@ class Measure:
             text = self.read(answer.text) if answer else None
             roster.asked.append(Asked(sample.id, sample.group or sample.id, sample.tags, text))
             if answer is None or text is None:
+                roster.unanswered += 1
                 continue
             roster.shortened += bool(answer.notes.get("dropped_shots"))
             record = Record(sample, answer, text)
@@ -200,11 +199,12 @@ class _Roster:
     beside: Mapping[str, tuple[Each, Packed[Score]]]
     """The other rulers that can share the reading, by name, with the scores of the answered."""
     asked: Packed[Asked] = field(default_factory=lambda: Packed(Asked))
+    unanswered: int = 0
     shortened: int = 0
 
     def outcomes(self, scores: Sequence[Score]) -> Outcomes:
         """Everybody's, from the scores of the answered."""
-        if len(scores) < len(self.asked):
+        if self.unanswered:
             given = iter(scores)
             everybody = (UNANSWERED if one.text is None else next(given) for one in self.asked)
             scores = Packed(Score, everybody)

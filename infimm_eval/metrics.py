@@ -25,8 +25,9 @@ def mean(name: str, *, by: Sequence[str] = (), scale: float = 100.0) -> Metrics:
         # Numbers alone are kept: of outcomes there may be more than fit into memory at a time.
         whole = array("d")
         parts: dict[str, dict[str, array[float]]] = {tag: defaultdict(_numbers) for tag in by}
-        for outcome in _scored(outcomes):
-            value = _value(outcome)
+        for outcome in outcomes:
+            if (value := outcome.score.value) is None:
+                continue
             whole.append(value)
             for tag, part in parts.items():
                 if tag in outcome.tags:

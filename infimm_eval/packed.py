@@ -6,6 +6,7 @@ import pickle
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import chain, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -44,9 +45,8 @@ class Packed(Sequence[T]):
         return len(self._packs) * _TOGETHER + len(self._loose)
 
     def __iter__(self) -> Iterator[T]:
-        for number in range(len(self._packs) + 1):
-            for row in self._rows(number):
-                yield self._kind(*row)
+        rows = map(self._rows, range(len(self._packs) + 1))
+        return starmap(self._kind, chain.from_iterable(rows))
 
     @overload
     def __getitem__(self, at: int) -> T: ...

@@ -7,10 +7,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Literal
 
 from infimm_eval.log.values import Cell, Entry, Named, Place
 from infimm_eval.types import Answer, Content, Prompt, Request, Sample, Score, Unit
+
+_UNITS_AT_ONCE = 1024
 
 
 def request_key(asker: str, request: Request, prompt: str) -> str:
@@ -140,9 +143,10 @@ def load_cell(body: str) -> Cell:
 def dump_units(units: Iterable[Unit]) -> bytes:
     """A JSON list, compressed piece by piece: as text it would be several times as large."""
     pack, packed, before = zlib.compressobj(1), [], "["
-    for u in units:
-        row = _text([u.id, u.cluster, u.value, u.weight, u.stratum])
-        packed.append(pack.compress(f"{before}{row}".encode("utf-8", "surrogatepass")))
+    rows = ([u.id, u.cluster, u.value, u.weight, u.stratum] for u in units)
+    while some := list(islice(rows, _UNITS_AT_ONCE)):
+        text = before + _text(some)[1:-1]
+        packed.append(pack.compress(text.encode("utf-8", "surrogatepass")))
         before = ","
     packed += [pack.compress(b"[]" if before == "[" else b"]"), pack.flush()]
     return b"".join(packed)
