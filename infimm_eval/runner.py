@@ -205,7 +205,8 @@ def _cell(
 def _keep_pictures(questions: Questions, kept: log.Log) -> None:
     """Thumbnails for the report: of samples picked by a hash of their ids, so that two runs show
     the same ones."""
-    chosen = set(thumbnails.showcase(kept.ids(questions.place), questions.plan.samples_shown))
+    ids = (id for id, _ in kept.values(questions.place))
+    chosen = set(thumbnails.showcase(ids, questions.plan.samples_shown))
     samples = questions.material.samples()
     while chosen:
         sample = next(samples)
