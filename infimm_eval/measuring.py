@@ -32,7 +32,7 @@ UNANSWERED = Score(None, "no answer")
 NO_RIGHT_ANSWER = Score(None, "no right answer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made anew for every reading: frozen, that would take twice as long
 class Asked:
     """What scoring remembers of a sample."""
 
