@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from sys import intern
-from typing import Any
+from typing import Any, overload
 
 from infimm_eval import judging, log
 from infimm_eval.errors import UsageError
+from infimm_eval.packed import Packed
 from infimm_eval.scorers import Each
 from infimm_eval.types import (
     Model,
@@ -29,36 +29,73 @@ from infimm_eval.types import (
 )
 
 UNANSWERED = Score(None, "no answer")
-UNSCORED = Score(None, "not scored yet")
 NO_RIGHT_ANSWER = Score(None, "no right answer")
 
 
+@dataclass(slots=True)  # made anew for every reading: frozen, that would take twice as long
+class Asked:
+    """What scoring remembers of a sample."""
+
+    id: str
+    group: str
+    tags: Mapping[str, str]
+    text: str | None
+    """What is scored; ``None``: there is no answer."""
+
+
 @dataclass(frozen=True, slots=True)
+class Outcomes(Sequence[Outcome]):
+    """Everybody who was asked, under the scores of one ruler; each is made when it is read."""
+
+    asked: Sequence[Asked]
+    scores: Sequence[Score]
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return map(_outcome, self.asked, self.scores)
+
+    @overload
+    def __getitem__(self, at: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Outcome]: ...
+    def __getitem__(self, at: int | slice) -> Outcome | list[Outcome]:
+        if isinstance(at, slice):
+            return list(map(_outcome, self.asked[at], self.scores[at]))
+        return _outcome(self.asked[at], self.scores[at])
+
+
+def _outcome(asked: Asked, score: Score) -> Outcome:
+    return Outcome(asked.id, asked.group, asked.tags, score)
+
+
+@dataclass(frozen=True)
 class Measured:
     """The outcomes of a cell, in the order of the split, and what they add up to."""
 
-    outcomes: Sequence[Outcome]
-    texts: Sequence[str | None]
-    """What was scored of each sample; ``None`` where there is no answer."""
+    outcomes: Outcomes
     summary: Summary
     ruler: Mapping[str, Any]
     """The ruler's name and, where it is a judge, the judge's settings: part of the protocol."""
+    unanswered: int
     shortened: int
     """Prompts that lost shots to the model's context."""
     withheld: bool
     """No right answer is known: the cell is for a submission, not for a figure."""
 
     @property
-    def unanswered(self) -> int:
-        return sum(outcome.score is UNANSWERED for outcome in self.outcomes)
+    def texts(self) -> Iterator[str | None]:
+        """What was scored of each sample; ``None`` where there is no answer."""
+        return (asked.text for asked in self.outcomes.asked)
 
-    @property
+    @cached_property
     def unscored(self) -> int:
-        return sum(outcome.score.value is None for outcome in self.outcomes)
+        return sum(score.value is None for score in self.outcomes.scores)
 
-    @property
+    @cached_property
     def unparsed(self) -> int:
-        return sum(not outcome.score.parsed for outcome in self.outcomes)
+        return sum(not score.parsed for score in self.outcomes.scores)
 
     @property
     def missing(self) -> int:
@@ -84,20 +121,20 @@ class Measure:
     def measure(self) -> Measured:
         """Score by the benchmark's first ruler; put the headline under the others beside it."""
         (name, ruler), *others = self.task.variants.items()
-        roster = _Roster({other: (each, []) for other, each in others if isinstance(each, Each)})
+        beside = {other: each for other, each in others if isinstance(each, Each)}
+        roster = _Roster({other: (each, Packed(Score)) for other, each in beside.items()})
         scoring, judge = self._score(ruler, self._enrolled(roster))
-        outcomes = _rescored(roster.outcomes, scoring.scores)
+        outcomes = roster.outcomes(scoring.scores)
         summary = self.task.metrics(outcomes, scoring.corpus)
         metrics = dict(summary.metrics)
-        for other, beside in others:
-            _, scores = roster.beside.get(other, (None, None))
-            if (value := self._headline(other, beside, outcomes, scores)) is not None:
+        for other, another in others:
+            if (value := self._headline(other, another, roster)) is not None:
                 metrics[f"{self.task.headline}:{other}"] = value
         return Measured(
             outcomes=outcomes,
-            texts=roster.texts,
             summary=replace(summary, metrics=metrics),
             ruler={"ruler": name, **judge},
+            unanswered=roster.unanswered,
             shortened=roster.shortened,
             withheld=self._withheld,
         )
@@ -109,16 +146,12 @@ class Measure:
                 yield Record(sample, answer, self.read(answer.text))
 
     def _enrolled(self, roster: _Roster) -> Iterator[Record]:
-        """The same, while everybody is entered in the roster: the unanswered are unscored."""
-        shared: dict[Any, Mapping[str, str]] = {}  # mostly the same few tags on all the samples
+        """The same, while everybody is entered in the roster."""
         for sample, answer in self.kept.answered(self.place):
-            group = intern(sample.group) or sample.id
-            tags = shared.setdefault(tuple(sample.tags.items()), sample.tags)
-            score = UNSCORED if answer else UNANSWERED
             text = self.read(answer.text) if answer else None
-            roster.outcomes.append(Outcome(sample.id, group, tags, score))
-            roster.texts.append(text)
+            roster.asked.append(Asked(sample.id, sample.group or sample.id, sample.tags, text))
             if answer is None or text is None:
+                roster.unanswered += 1
                 continue
             roster.shortened += bool(answer.notes.get("dropped_shots"))
             record = Record(sample, answer, text)
@@ -145,22 +178,17 @@ class Measure:
         facts = {"name": judge.name, **judge.settings}
         return Scoring(scores), {"judge": facts, "judge_runs": self.judge_runs}
 
-    def _headline(
-        self,
-        name: str,
-        ruler: Scorer | Rubric,
-        outcomes: Sequence[Outcome],
-        scores: Sequence[Score] | None,
-    ) -> float | None:
-        """The headline under another ruler; ``scores`` where it has read the answers already."""
+    def _headline(self, name: str, ruler: Scorer | Rubric, roster: _Roster) -> float | None:
+        """The headline under another ruler, which may have read the answers already."""
         if isinstance(ruler, Rubric):
             return None
+        _, scores = roster.beside.get(name, (None, None))
         try:
             scoring = ruler(self._answered(), self.split) if scores is None else Scoring(scores)
         except UsageError as lacking:  # an optional package, say: the others stand without it
             self.note(f"{self.task.title} is not measured by {name!r}: {lacking}")
             return None
-        summary = self.task.metrics(_rescored(outcomes, scoring.scores), scoring.corpus)
+        summary = self.task.metrics(roster.outcomes(scoring.scores), scoring.corpus)
         return summary.metrics.get(self.task.headline)
 
 
@@ -168,17 +196,16 @@ class Measure:
 class _Roster:
     """What one reading of a cell's answers leaves of every sample, in the order of the split."""
 
-    beside: Mapping[str, tuple[Each, list[Score]]]
-    """The other rulers that can share the reading, by name."""
-    outcomes: list[Outcome] = field(default_factory=list)
-    texts: list[str | None] = field(default_factory=list)
+    beside: Mapping[str, tuple[Each, Packed[Score]]]
+    """The other rulers that can share the reading, by name, with the scores of the answered."""
+    asked: Packed[Asked] = field(default_factory=lambda: Packed(Asked))
+    unanswered: int = 0
     shortened: int = 0
 
-
-def _rescored(outcomes: Sequence[Outcome], scores: Iterable[Score]) -> list[Outcome]:
-    """The outcomes of the answered samples with other scores."""
-    given = iter(scores)
-    return [
-        o if o.score is UNANSWERED else Outcome(o.id, o.group, o.tags, next(given))
-        for o in outcomes
-    ]
+    def outcomes(self, scores: Sequence[Score]) -> Outcomes:
+        """Everybody's, from the scores of the answered."""
+        if self.unanswered:
+            given = iter(scores)
+            everybody = (UNANSWERED if one.text is None else next(given) for one in self.asked)
+            scores = Packed(Score, everybody)
+        return Outcomes(self.asked, scores)

@@ -8,9 +8,10 @@ summary add up to its headline (see ``types.Unit``), which is what statistics wo
 from __future__ import annotations
 
 import math
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
 from infimm_eval.errors import UsageError, unknown
@@ -21,11 +22,20 @@ def mean(name: str, *, by: Sequence[str] = (), scale: float = 100.0) -> Metrics:
     """The average score, and the same for every value of each tag in ``by``."""
 
     def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
-        scored = _scored(outcomes)
+        # Numbers alone are kept: of outcomes there may be more than fit into memory at a time.
+        whole = array("d")
+        parts: dict[str, dict[str, array[float]]] = {tag: defaultdict(_numbers) for tag in by}
+        for outcome in outcomes:
+            if (value := outcome.score.value) is None:
+                continue
+            whole.append(value)
+            for tag, part in parts.items():
+                if tag in outcome.tags:
+                    part[outcome.tags[tag]].append(value)
         return Summary(
-            metrics=_averages({name: scored}, scale) | dict(corpus),
-            breakdown={tag: _averages(_by_tag(scored, tag), scale) for tag in by},
-            units=[_unit(outcome) for outcome in scored],
+            metrics=_means({name: whole}, scale) | dict(corpus),
+            breakdown={tag: _means(part, scale) for tag, part in parts.items()},
+            units=_Units(outcomes, len(whole)),
             scale=scale,
         )
 
@@ -46,12 +56,12 @@ def choices(*, by: Sequence[str] = ()) -> Metrics:
 
     def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
         plain = mean("accuracy", by=by)(outcomes, corpus)
-        scored = _scored(outcomes)
-        if not scored:
+        if not plain.units:
             return plain
-        extra = {"parse_failures": 100 * fmean(not outcome.score.parsed for outcome in scored)}
-        expected = [o.score.parts["expected"] for o in scored if "expected" in o.score.parts]
-        if len(expected) == len(scored):
+        extra = {"parse_failures": 100 * fmean(not o.score.parsed for o in _scored(outcomes))}
+        parts = (outcome.score.parts for outcome in _scored(outcomes))
+        expected = array("d", (part["expected"] for part in parts if "expected" in part))
+        if len(expected) == len(plain.units):
             extra["expected"] = 100 * fmean(expected)
         return replace(plain, metrics={**plain.metrics, **extra})
 
@@ -184,7 +194,7 @@ def mmvet() -> Metrics:
     (``parts["run k"]``), ``std`` is the population deviation of the runs' totals."""
 
     def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
-        scored = _scored(outcomes)
+        scored = list(_scored(outcomes))
         runs = _runs(scored)
         return Summary(
             metrics=_averages({"total": scored}, 100) | ({"std": pstdev(runs)} if runs else {}),
@@ -220,7 +230,7 @@ def core_mm() -> Metrics:
     one (``tags["complexity"]``), in the columns by ``category`` too."""
 
     def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
-        scored = _scored(outcomes)
+        scored = list(_scored(outcomes))
         return Summary(
             metrics=_averages({"overall": scored}, 100, _complexity),
             breakdown={
@@ -262,8 +272,8 @@ def headline(units: Iterable[Unit], scale: float) -> float:
     )
 
 
-def _scored(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.score.value is not None]
+def _scored(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    return (outcome for outcome in outcomes if outcome.score.value is not None)
 
 
 def _value(outcome: Outcome) -> float:
@@ -273,6 +283,23 @@ def _value(outcome: Outcome) -> float:
 
 def _unit(outcome: Outcome, weight: float = 1.0) -> Unit:
     return Unit(outcome.id, outcome.group or outcome.id, _value(outcome), weight)
+
+
+@dataclass(frozen=True, slots=True)
+class _Units(Collection[Unit]):
+    """A unit for every scored outcome, made when it is read."""
+
+    outcomes: Sequence[Outcome]
+    scored: int
+
+    def __len__(self) -> int:
+        return self.scored
+
+    def __iter__(self) -> Iterator[Unit]:
+        return map(_unit, _scored(self.outcomes))
+
+    def __contains__(self, unit: object) -> bool:
+        return any(unit == mine for mine in self)
 
 
 def _by_tag(outcomes: Iterable[Outcome], tag: str) -> dict[str, list[Outcome]]:
@@ -288,6 +315,14 @@ def _grouped(
         for name in names(outcome):
             groups[name].append(outcome)
     return dict(sorted(groups.items()))
+
+
+def _numbers() -> array[float]:
+    return array("d")
+
+
+def _means(groups: Mapping[str, Sequence[float]], scale: float) -> dict[str, float]:
+    return {name: scale * fmean(values) for name, values in sorted(groups.items()) if values}
 
 
 def _averages(

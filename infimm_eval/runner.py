@@ -105,7 +105,7 @@ def _run_cell(questions: Questions, model: Model, kept: log.Log, watcher: Watche
         )
     watcher.stage("intervals")
     cell = _cell(questions, model, measured, statistics, time.monotonic() - began)
-    kept.finish(cell, measured.texts, [outcome.score for outcome in measured.outcomes])
+    kept.finish(cell, measured.texts, measured.outcomes.scores, measured.summary.units)
     watcher.stage("thumbnails")
     _keep_pictures(questions, kept)
     return cell
@@ -115,7 +115,7 @@ def _ask(questions: Questions, model: Model, kept: log.Log, watcher: Watcher) ->
     """Put every question to the model that the log has no answer for."""
     asker = log.asker("rank" if questions.ranks else "generate", _settings(model))
     waiting: dict[str, str] = {}
-    failed: list[Any] = []
+    failed, reason = 0, None
 
     def requests() -> Iterator[Request]:
         for position, question in enumerate(questions):
@@ -131,13 +131,13 @@ def _ask(questions: Questions, model: Model, kept: log.Log, watcher: Watcher) ->
     for answer in (model.rank if questions.ranks else model.generate)(requests()):
         key = waiting.pop(answer.id)
         if answer.finish == "error":  # not kept, so that the same command asks again
-            failed.append(answer.notes.get("error", "no reason given"))
+            failed, reason = failed + 1, reason or answer.notes.get("error", "no reason given")
         else:
             kept.add_answer(key, answer)
             watcher.asked(kept=False)
     kept.save()
     if failed:
-        watcher.note(f"{questions.task.title}: {len(failed)} questions failed ({failed[0]})")
+        watcher.note(f"{questions.task.title}: {failed} questions failed ({reason})")
     if waiting:
         some = ", ".join(islice(waiting, 3))
         raise MachineryError(f"{model.name} left {len(waiting)} questions open ({some})")
@@ -147,15 +147,16 @@ def _check_batching(
     questions: Questions, model: Model, kept: log.Log, watcher: Watcher
 ) -> dict[str, int]:
     """Ask some samples again, each alone: does anything change that the batch should not?"""
-    answered = {s.id: a for s, a in kept.answered(questions.place) if a is not None}
-    chosen = thumbnails.showcase(answered, questions.plan.check_batching)
+    ids = (s.id for s, answer in kept.answered(questions.place) if answer is not None)
+    chosen = thumbnails.showcase(ids, questions.plan.check_batching)
+    together = {e.sample.id: e.answer for e in kept.find(questions.place, chosen) if e.answer}
     ask = model.rank if questions.ranks else model.generate
     watcher.stage("checking the batch")
     differ = []
     for question in questions:
         if question.sample.id in chosen:
             (alone,) = ask([question.request])
-            if alone.text != answered[question.sample.id].text:
+            if alone.text != together[question.sample.id].text:
                 differ.append(question.sample.id)
     found = f"{len(differ)} of {len(chosen)} answers differ when asked alone"
     watcher.note(f"{questions.task.title}: {found}" + (f" ({differ[0]}, ...)" if differ else ""))
@@ -198,14 +199,14 @@ def _cell(
         scale=summary.scale,
         seconds=round(seconds, 3),
         statistics=statistics,
-        units=summary.units,
     )
 
 
 def _keep_pictures(questions: Questions, kept: log.Log) -> None:
     """Thumbnails for the report: of samples picked by a hash of their ids, so that two runs show
     the same ones."""
-    chosen = set(thumbnails.showcase(kept.values(questions.place), questions.plan.samples_shown))
+    ids = (id for id, _ in kept.values(questions.place))
+    chosen = set(thumbnails.showcase(ids, questions.plan.samples_shown))
     samples = questions.material.samples()
     while chosen:
         sample = next(samples)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -253,7 +253,8 @@ class Summary:
     metrics: Mapping[str, float]
     breakdown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """``{"answer_type": {"yes/no": 81.2, ...}}``"""
-    units: Sequence[Unit] = ()
+    units: Collection[Unit] = ()
+    """In no particular order."""
     scale: float = 100.0
 
 

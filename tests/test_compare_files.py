@@ -148,15 +148,17 @@ def test_a_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
         save_baseline([], tmp_path / "none" / "base.json")
 
 
-def test_a_folder_is_read_as_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_read_as_a_run(tmp_path: Path) -> None:
     run = log.Cell(
         task="coco", title="COCO", shots=4, seed=1, model="m", headline="CIDEr", columns={},
         value=80.0, ci95=None, n=1, unscored=0, unparsed=0, complete=False, metrics={},
-        breakdown={}, settings={"protocol": {}}, limit=1, units=[Unit("1", "1", 0.8)],
+        breakdown={}, settings={"protocol": {}}, limit=1,
     )  # fmt: skip
-    monkeypatch.setattr(log, "read", lambda folder: [run] if folder == tmp_path else [])
+    units = [Unit("1", "1", 0.8)]
+    with log.Log(tmp_path, writing=True) as kept:
+        kept.finish(run, [], [], units)
     (found,) = load(tmp_path)
-    assert (found.task, found.value, found.limit, found.units) == ("coco", 80.0, 1, run.units)
+    assert (found.task, found.value, found.limit, found.units) == ("coco", 80.0, 1, units)
     assert found.finished
 
 

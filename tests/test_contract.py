@@ -74,7 +74,9 @@ def test_it_runs_end_to_end_and_its_headline_is_what_its_units_add_up_to(
     assert cell.n + cell.unscored >= LIMIT and not cell.unanswered
     assert set(cell.columns.values()) <= cell.metrics.keys() | {"cognition"}
     assert cell.headline in cell.metrics and cell.value == cell.metrics[cell.headline]
-    assert cell.value == pytest.approx(metrics.headline(cell.units, cell.scale), abs=1e-9)
+    with log.Log(tmp_path / "run") as kept:
+        units = kept.units(cell.place)
+    assert cell.value == pytest.approx(metrics.headline(units, cell.scale), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", EVERY)

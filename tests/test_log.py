@@ -47,7 +47,6 @@ def cell(**changed: object) -> log.Cell:
         "metrics": {"accuracy": 61.3},
         "breakdown": {},
         "settings": {"protocol": {}, "model": {"name": "m"}, "code": {}},
-        "units": [Unit("7", "g", 0.1 + 0.2)],
     }
     return log.Cell(**{**values, **changed})  # type: ignore[arg-type]
 
@@ -66,7 +65,8 @@ def write_one(kept: log.Log) -> None:
 
 def test_what_was_asked_and_said_is_read_back_whole(kept: log.Log) -> None:
     write_one(kept)
-    kept.finish(cell(), ["a dog"], [Score(0.3, "dog", True, {"Bleu_4": 0.5})])
+    units = [Unit("7", "g", 0.1 + 0.2), Unit("\ud800", "", 1.0, 2.0, "a \u2028")]
+    kept.finish(cell(), ["a dog"], [Score(0.3, "dog", True, {"Bleu_4": 0.5})], units)
     (entry,) = kept.entries(PLACE)
     assert entry.sample == SAMPLE
     assert entry.shot_ids == ("t1", "t2")
@@ -74,7 +74,7 @@ def test_what_was_asked_and_said_is_read_back_whole(kept: log.Log) -> None:
     assert entry.prompt == "Head.[picture: dog.jpg]Question:</s>"
     assert entry.answer == Answer("", " a dog\x00", logliks=(-1.5,), notes={"tokens": 3})
     assert entry.score == Score(0.3, "dog", True, {"Bleu_4": 0.5})
-    assert kept.cells() == [cell()]
+    assert kept.cells() == [cell()] and kept.units(PLACE) == units
 
 
 def test_an_answer_is_never_rewritten(kept: log.Log) -> None:

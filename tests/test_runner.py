@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from infimm_eval import log, registry
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.models.fake import Fake
 from infimm_eval.scorers import caption
-from infimm_eval.types import Answer, Request
+from infimm_eval.types import Answer, Outcome, Request, Summary, Unit
 from tests.conftest import Silent
 
 Run = Callable[..., list[log.Cell]]
@@ -42,12 +42,18 @@ class Counting(Fake):
             yield request
 
 
-def test_the_same_run_again_asks_nothing(run: Run) -> None:
+def units(folder: Path, cell: log.Cell) -> list[Unit]:
+    with log.Log(folder) as kept:
+        return kept.units(cell.place)
+
+
+def test_the_same_run_again_asks_nothing(run: Run, tmp_path: Path) -> None:
     model, watcher = Counting(), Silent()
     (first,) = run("vqav2", model=model, limit=10)
+    evidence = units(tmp_path / "run", first)
     (again,) = run("vqav2", model=model, limit=10, watcher=watcher)
     assert (len(model.asked), watcher.kept) == (10, 10)
-    assert again.metrics == first.metrics and again.units == first.units
+    assert again.metrics == first.metrics and units(tmp_path / "run", again) == evidence != []
 
 
 def test_a_longer_run_asks_only_what_is_new(run: Run) -> None:
@@ -139,6 +145,22 @@ def test_a_question_that_failed_is_unscored_and_asked_again(run: Run) -> None:
     healthy = Counting()
     (cell,) = run("vqav2", model=healthy, limit=9)
     assert (len(healthy.asked), cell.unscored) == (3, 0)
+
+
+def test_metrics_of_ones_own_see_every_outcome_as_a_sequence(run: Run) -> None:
+    seen: list[Sequence[Outcome]] = []
+
+    def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
+        seen.append(outcomes)
+        return Summary(metrics={"accuracy": 50.0})
+
+    task = replace(registry.load("vqav2"), metrics=metrics)
+    run(task, model=Fake("yes", error_every=3), limit=9)
+    for outcomes in seen:
+        every = list(outcomes)
+        assert [outcome.score.value is None for outcome in every] == [False, False, True] * 3
+        assert (len(outcomes), outcomes[-1], outcomes[1:5]) == (9, every[-1], every[1:5])
+    assert len(seen) == len(task.variants)
 
 
 def test_a_model_that_gives_way_stops_the_run_and_loses_nothing(run: Run) -> None:

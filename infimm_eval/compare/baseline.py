@@ -27,10 +27,15 @@ AGAIN = "make it anew with compare --save-baseline"
 def load(path: Path) -> list[Cell]:
     """The cells of a run folder or of a baseline file.  ``UsageError`` where it is neither."""
     if path.is_dir():
-        return [of_run(cell) for cell in log.read(path)]
+        return _of_folder(path)
     if path.name == log.FILE and path.is_file():
-        return [of_run(cell) for cell in log.read(path.parent)]
+        return _of_folder(path.parent)
     return read_baseline(path)
+
+
+def _of_folder(folder: Path) -> list[Cell]:
+    with log.Log(folder) as kept:
+        return [of_run(cell, kept.units(cell.place)) for cell in kept.cells()]
 
 
 def save_baseline(cells: Sequence[Cell], path: Path) -> None:

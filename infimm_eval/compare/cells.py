@@ -42,7 +42,7 @@ class Cell:
         return self.complete or (self.limit is not None and not self.unscored)
 
 
-def of_run(cell: log.Cell) -> Cell:
+def of_run(cell: log.Cell, units: Sequence[Unit]) -> Cell:
     return Cell(
         task=cell.task,
         title=cell.title,
@@ -57,5 +57,5 @@ def of_run(cell: log.Cell) -> Cell:
         complete=cell.complete,
         limit=cell.limit,
         settings=cell.settings,
-        units=cell.units,
+        units=units,
     )

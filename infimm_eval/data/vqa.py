@@ -148,7 +148,6 @@ class _Annotations:
         self._path = path
         self._coming = enumerate(stream(path, "annotations"))
         self._waiting: dict[Any, Mapping[str, Any]] = {}
-        self._unique = Unique(path, "annotation of question")
 
     def take(self, question_id: Any) -> Mapping[str, Any]:
         while question_id not in self._waiting:
@@ -157,7 +156,8 @@ class _Annotations:
             except StopIteration:
                 raise UsageError(f"{self._path} has no answers to question {question_id}") from None
             known = column(entry, "question_id", self._path, number)
-            self._unique(known)
+            if known in self._waiting:
+                raise UsageError(f"{self._path}: annotation of question {known} occurs twice")
             self._waiting[known] = self._columns(entry, number)
         return self._waiting.pop(question_id)
 
@@ -168,7 +168,10 @@ class _Annotations:
                 left = entry["question_id"]
                 break
         if left is not None:
-            raise UsageError(f"{questions} lacks question {left}, which {self._path.name} answers")
+            raise UsageError(
+                f"{questions} lacks question {left}, which {self._path.name} answers (or it is "
+                "answered there twice)"
+            )
 
     def _columns(self, entry: Mapping[str, Any], number: int) -> Mapping[str, Any]:
         people = column(entry, "answers", self._path, number)

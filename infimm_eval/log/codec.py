@@ -7,10 +7,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Literal
 
 from infimm_eval.log.values import Cell, Entry, Named, Place
 from infimm_eval.types import Answer, Content, Prompt, Request, Sample, Score, Unit
+
+_UNITS_AT_ONCE = 1024
 
 
 def request_key(asker: str, request: Request, prompt: str) -> str:
@@ -125,27 +128,30 @@ def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return "".join(lines), pictures
 
 
-def dump_cell(cell: Cell) -> tuple[str, bytes]:
-    """The cell's fields as JSON, and the evidence behind it, compressed."""
-    body = {f.name: getattr(cell, f.name) for f in fields(cell) if f.name != "units"}
-    return json.dumps(body, ensure_ascii=False), _packed(cell.units)
+def dump_cell(cell: Cell) -> str:
+    return json.dumps({f.name: getattr(cell, f.name) for f in fields(cell)}, ensure_ascii=False)
 
 
-def _packed(units: Sequence[Unit]) -> bytes:
+def load_cell(body: str) -> Cell:
+    """Raises ``ValueError``, ``TypeError`` or ``KeyError`` on a damaged row."""
+    values = json.loads(body)
+    if values["ci95"] is not None:
+        values["ci95"] = tuple(values["ci95"])
+    return Cell(**values)
+
+
+def dump_units(units: Iterable[Unit]) -> bytes:
     """A JSON list, compressed piece by piece: as text it would be several times as large."""
-    pack, packed, comma = zlib.compressobj(1), [], "["
-    for u in units:
-        row = _text([u.id, u.cluster, u.value, u.weight, u.stratum])
-        packed.append(pack.compress(f"{comma}{row}".encode("utf-8", "surrogatepass")))
-        comma = ","
-    packed += [pack.compress(b"]" if units else b"[]"), pack.flush()]
+    pack, packed, before = zlib.compressobj(1), [], "["
+    rows = ([u.id, u.cluster, u.value, u.weight, u.stratum] for u in units)
+    while some := list(islice(rows, _UNITS_AT_ONCE)):
+        text = before + _text(some)[1:-1]
+        packed.append(pack.compress(text.encode("utf-8", "surrogatepass")))
+        before = ","
+    packed += [pack.compress(b"[]" if before == "[" else b"]"), pack.flush()]
     return b"".join(packed)
 
 
-def load_cell(body: str, units: bytes) -> Cell:
-    """Raises ``ValueError`` (also ``TypeError``, ``KeyError``, ``zlib.error``) on a damaged row."""
-    values = json.loads(body)
-    evidence = [Unit(*row) for row in json.loads(zlib.decompress(units))]
-    if values["ci95"] is not None:
-        values["ci95"] = tuple(values["ci95"])
-    return Cell(**values, units=evidence)
+def load_units(packed: bytes) -> list[Unit]:
+    """Raises ``ValueError``, ``TypeError`` or ``zlib.error`` on a damaged row."""
+    return [Unit(*row) for row in json.loads(zlib.decompress(packed))]

@@ -15,7 +15,7 @@ from typing import TextIO
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.log import codec
 from infimm_eval.log.values import Cell, Entry, Place
-from infimm_eval.types import Answer, Sample, Score
+from infimm_eval.types import Answer, Sample, Score, Unit
 
 SCHEMA = 1
 FILE = "run.db"
@@ -195,13 +195,10 @@ class Log:
         marks = ",".join("?" * len(wanted))
         return self._entries(f" AND id IN ({marks})", place, *wanted)
 
-    def values(self, place: Place) -> dict[str, float | None]:
-        """The score of every sample of a cell, and nothing else of it: quick on large splits."""
-        rows = self._db.execute(
-            "SELECT id, value FROM entry WHERE task=? AND shots=? AND seed=? ORDER BY position",
-            _key(place),
-        )
-        return dict(rows.fetchall())
+    def values(self, place: Place) -> Iterator[tuple[str, float | None]]:
+        """Id and score of every sample of a cell, and nothing else of it: quick on large splits."""
+        query = "SELECT id, value FROM entry WHERE task=? AND shots=? AND seed=? ORDER BY position"
+        yield from self._db.execute(query, _key(place))
 
     def size(self, place: Place) -> int:
         """How many samples a cell has."""
@@ -224,8 +221,15 @@ class Log:
 
     # -- what came of it -------------------------------------------------------------------------
 
-    def finish(self, cell: Cell, said: Iterable[str | None], scores: Sequence[Score]) -> None:
-        """Write scores and the cell together: a cell is there only when all of it is."""
+    def finish(
+        self,
+        cell: Cell,
+        said: Iterable[str | None],
+        scores: Iterable[Score],
+        units: Iterable[Unit] = (),
+    ) -> None:
+        """Write scores, the cell and the units behind it together: a cell is there only when all
+        of it is."""
         with self._writing():
             self._db.executemany(
                 "UPDATE entry SET said=?, value=?, read_as=?, parsed=?, parts=?"
@@ -243,20 +247,29 @@ class Log:
                     for i, (text, s) in enumerate(zip(said, scores, strict=True))
                 ),
             )
-            body, units = codec.dump_cell(cell)
             self._db.execute(
                 "INSERT OR REPLACE INTO cell VALUES (?,?,?,?,?)",
-                (*_key(cell.place), body, units),
+                (*_key(cell.place), codec.dump_cell(cell), codec.dump_units(units)),
             )
             self.save()
 
     def cells(self) -> list[Cell]:
         """The finished cells by task, shots, seed."""
-        rows = self._db.execute(
-            "SELECT body, units FROM cell ORDER BY task, shots, seed"
-        ).fetchall()
+        rows = self._db.execute("SELECT body FROM cell ORDER BY task, shots, seed").fetchall()
+        with self._reading_cells():
+            return [codec.load_cell(body) for (body,) in rows]
+
+    def units(self, place: Place) -> list[Unit]:
+        """The evidence behind a finished cell."""
+        query = "SELECT units FROM cell WHERE task=? AND shots=? AND seed=?"
+        (packed,) = self._db.execute(query, _key(place)).fetchone()
+        with self._reading_cells():
+            return codec.load_units(packed)
+
+    @contextmanager
+    def _reading_cells(self) -> Iterator[None]:
         try:
-            return [codec.load_cell(body, units) for body, units in rows]
+            yield
         except (ValueError, TypeError, KeyError, zlib.error) as error:
             where = self.folder / FILE
             raise UsageError(f"{where}: a cell cannot be read ({error}); run it again") from error

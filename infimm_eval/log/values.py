@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infimm_eval.types import Answer, Image, Sample, Score, Unit
+from infimm_eval.types import Answer, Image, Sample, Score
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,7 +31,7 @@ class Named(Image):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One finished figure, and what is behind it."""
+    """One finished figure.  The units behind it are read apart (``Log.units``): they are many."""
 
     task: str
     title: str
@@ -67,7 +67,6 @@ class Cell:
     seconds: float = 0.0
     statistics: Mapping[str, Any] = field(default_factory=dict)
     """What the model counted while it worked: pictures encoded, tokens, seconds by stage."""
-    units: Sequence[Unit] = ()
 
     @property
     def place(self) -> Place:

@@ -104,14 +104,15 @@ class _Page:
 
     def add(self, task: str, wanted: int) -> None:
         cells = [(at, one) for at, one in enumerate(self.cells) if one.cell.task == task]
-        scores = {at: one.log.values(one.cell.place) for at, one in cells}
-        changes = _changes(cells, scores)
-        ids = _chosen(changes, (id for by_id in scores.values() for id in by_id), wanted)
+        ids = _chosen([one for _, one in cells], wanted)
         found: dict[str, dict[str, Any]] = {}
+        scores: dict[int, dict[str, float | None]] = {at: {} for at, _ in cells}
         for at, one in cells:
             for entry in _found(one, ids):
                 sample = found.setdefault(entry.sample.id, self._sample(one, entry))
                 sample["answers"].append(self._answer(at, one, entry))
+                scores[at][entry.sample.id] = entry.score.value if entry.score else None
+        changes = _changes(cells, scores)
         for id, sample in found.items():
             sample["changed"] = changes.get(id, {})
         self.samples += found.values()
@@ -227,10 +228,15 @@ def _changes(
     for (before, base), (after, new) in combinations(cells, 2):
         if kind := _relation(base, new):
             for id, value in scores[after].items():
-                old = scores[before].get(id)
-                if old is not None and value is not None and old != value:
-                    changes.setdefault(id, {})[kind] = "better" if value > old else "worse"
+                if moved := _moved(scores[before].get(id), value):
+                    changes.setdefault(id, {})[kind] = moved
     return changes
+
+
+def _moved(old: float | None, new: float | None) -> str:
+    if old is None or new is None or old == new:
+        return ""
+    return "better" if new > old else "worse"
 
 
 def _relation(base: _Open, new: _Open) -> str:
@@ -241,10 +247,21 @@ def _relation(base: _Open, new: _Open) -> str:
     return "run" if (a.shots, a.seed) == (b.shots, b.seed) else ""
 
 
-def _chosen(changes: Mapping[str, Mapping[str, str]], ids: Iterable[str], wanted: int) -> list[str]:
-    flipped = _picked((id for id, kinds in changes.items() if "run" in kinds), wanted // 2)
-    others = _picked(dict.fromkeys(ids), wanted)
-    return list(dict.fromkeys([*flipped, *others]))[:wanted]
+def _chosen(cells: Sequence[_Open], wanted: int) -> list[str]:
+    runs = ((a, b) for a, b in combinations(cells, 2) if _relation(a, b) == "run")
+    flipped = {id for base, new in runs for id in _picked(_flipped(base, new), wanted // 2)}
+    others = {id for one in cells for id in _picked((id for id, _ in _values(one)), wanted)}
+    best = [*_picked(flipped, wanted // 2), *_picked(others, wanted)]
+    return list(dict.fromkeys(best))[:wanted]
+
+
+def _flipped(base: _Open, new: _Open) -> Iterator[str]:
+    before = dict(_values(base))
+    return (id for id, value in _values(new) if _moved(before.get(id), value))
+
+
+def _values(one: _Open) -> Iterator[tuple[str, float | None]]:
+    return one.log.values(one.cell.place)
 
 
 def _picked(ids: Iterable[str], count: int) -> list[str]:

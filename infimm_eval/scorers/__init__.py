@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from infimm_eval.packed import Packed
 from infimm_eval.types import Record, Sample, Score, Scoring
 
 
@@ -21,4 +22,4 @@ class Each:
     rule: Callable[[Record], Score]
 
     def __call__(self, records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        return Scoring([self.rule(record) for record in records])
+        return Scoring(Packed(Score, map(self.rule, records)))

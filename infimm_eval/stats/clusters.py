@@ -5,8 +5,11 @@ Knows nothing of intervals, tests or runs.  Legend: ``C`` clusters, ``S`` strata
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,26 +94,34 @@ def _drawn(rng: np.random.Generator, counts: NDArray[np.intp], resamples: int) -
     return drawn.reshape(resamples, rows).astype(np.float64)
 
 
-def gather(units: Sequence[Unit]) -> Clusters:
-    """Units by cluster; a unit that names no cluster stands alone."""
+def gather(units: Iterable[Unit]) -> Clusters:
+    """Units by cluster; a unit that names no cluster stands alone.  They are read once."""
     cluster_of: dict[str, int] = {}
-    stratum_of = {name: index for index, name in enumerate(sorted({u.stratum for u in units}))}
-    place = np.fromiter(
-        (
-            cluster_of.setdefault(u.cluster or f"\0{u.id}", len(cluster_of)) * len(stratum_of)
-            + stratum_of[u.stratum]
-            for u in units
-        ),
-        np.intp,
-        len(units),
-    )
-    weights = np.fromiter((u.weight for u in units), np.float64, len(units))
-    values = np.fromiter((u.value for u in units), np.float64, len(units))
-    if not np.isfinite(values).all() or not (np.isfinite(weights) & (weights > 0)).all():
-        raise ValueError("units need finite values and positive, finite weights")
-    shape = (len(cluster_of), len(stratum_of))
-    size = shape[0] * shape[1]
-    return Clusters(
-        np.bincount(place, weights * values, size).astype(np.float64).reshape(shape),
-        np.bincount(place, weights, size).astype(np.float64).reshape(shape),
-    )
+    tops, bottoms = _Columns(), _Columns()
+    for u in units:
+        if not (isfinite(u.value) and isfinite(u.weight) and u.weight > 0):
+            raise ValueError("units need finite values and positive, finite weights")
+        cluster = cluster_of.setdefault(u.cluster or f"\0{u.id}", len(cluster_of))
+        tops.add(u.stratum, cluster, u.weight * u.value)
+        bottoms.add(u.stratum, cluster, u.weight)
+    return Clusters(tops.table(len(cluster_of)), bottoms.table(len(cluster_of)))
+
+
+class _Columns:
+    """Sums by stratum and cluster while nobody knows yet how many there are."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, array[float]] = {}
+
+    def add(self, stratum: str, cluster: int, amount: float) -> None:
+        sums = self._sums.setdefault(stratum, array("d"))
+        if cluster >= len(sums):
+            sums.extend(repeat(0.0, cluster + 1 - len(sums)))
+        sums[cluster] += amount
+
+    def table(self, clusters: int) -> Floats:
+        """[clusters, strata], strata by name."""
+        table_CS = np.zeros((clusters, len(self._sums)))
+        for at, (_, sums) in enumerate(sorted(self._sums.items())):
+            table_CS[: len(sums), at] = sums
+        return table_CS

@@ -5,7 +5,7 @@ Does not compare: the intervals of two runs on the same samples overlap far too 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from statistics import NormalDist
 
 import numpy as np
@@ -18,7 +18,7 @@ FEW = 8
 
 
 def interval(
-    units: Sequence[Unit],
+    units: Collection[Unit],
     scale: float = 100.0,
     *,
     confidence: float = 0.95,
@@ -42,23 +42,25 @@ def interval(
         return None
     clusters = gather(units)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    bounded = all(0 <= u.value <= 1 for u in units)
-    if _coins(units, clusters):
+    if _coins(clusters, len(units)):
         return _wilson(clusters, scale, z)
     few = len(clusters.top_CS) < FEW
     draws = np.zeros(0) if few else clusters.resampled(resamples, seed)
     if few or len(draws) < resamples / 2 or float(np.ptp(draws)) < 1e-9:
+        bounded = all(0 <= u.value <= 1 for u in units)
         return _wilson(clusters, scale, z) if bounded else None
     tail = NormalDist().cdf(-_student(z, len(clusters.top_CS) - 1))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return scale * float(low), scale * float(high)
 
 
-def _coins(units: Sequence[Unit], clusters: Clusters) -> bool:
+def _coins(clusters: Clusters, units: int) -> bool:
+    """Whether units stand alone, weigh the same and are right or wrong."""
+    top_CS, bottom_CS = clusters.top_CS, clusters.bottom_CS
     return (
-        clusters.top_CS.shape == (len(units), 1)
-        and len({u.weight for u in units}) == 1
-        and {u.value for u in units} <= {0.0, 1.0}
+        top_CS.shape == (units, 1)
+        and bool((bottom_CS == bottom_CS[0]).all())
+        and bool(((top_CS == 0) | (top_CS == bottom_CS)).all())
     )
 
 

@@ -159,6 +159,7 @@ def test_ok_vqa_keeps_what_people_typed_beside_the_stems(tmp_path: Path) -> None
         ([10], [11, 10], "lacks question 11"),
         ([10, 10], [10], "question 10 occurs twice"),
         ([10], [11, 11, 10], "question 11 occurs twice"),
+        ([10, 11], [10, 10, 11], r"question 10.* \(or it is answered there twice\)"),
     ],
 )
 def test_questions_and_answers_that_do_not_pair_are_refused(

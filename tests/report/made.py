@@ -135,13 +135,13 @@ def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: 
         settings=settings(made, step),
         limit=made.limit,
         seconds=1.5,
-        units=[Unit(f"q{i}", f"q{i}", v) for i, v in enumerate(made.values) if v is not None],
     )
     scores = [
         Score(value, read_as=said[:10])
         for value, said in zip(made.values, made.answers, strict=True)
     ]
-    log.finish(cell, made.answers, scores)
+    units = [Unit(f"q{i}", f"q{i}", v) for i, v in enumerate(made.values) if v is not None]
+    log.finish(cell, made.answers, scores, units)
 
 
 MakeRun = Callable[..., Path]
