@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from infimm_eval import log, registry
 from infimm_eval.log import Named
 from infimm_eval.models.fake import Fake
@@ -34,6 +36,7 @@ def questions(count: int) -> Task:
     return replace(registry.load("vqav2"), source=Source(demo=rows), shots=None)
 
 
+@pytest.mark.slow
 def test_a_cell_of_many_samples_leaves_little_in_memory(run: Run, tmp_path: Path) -> None:
     """Objects for every sample, its outcome, scores and units would be a thousand bytes."""
     few, many = 1000, 5000

@@ -285,7 +285,8 @@ def test_growth_says_how_many_times_the_samples_a_drop_takes() -> None:
 # -- tables ------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)  # statsmodels takes its time
+@pytest.mark.slow  # statsmodels takes its time
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_holms(ps: list[float]) -> None:
     assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])

@@ -118,6 +118,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "COURSES", courses)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("brief")
 def test_the_same_seed_trains_the_same_model_and_it_answers(tmp_path: Path) -> None:
     for name in ("once", "again"):
