@@ -124,6 +124,23 @@ def test_options_may_stand_in_a_file_and_the_command_line_overrules_them(
     assert protocol["prompt"]["ask"] == "{{ images }}Q: {{ question }}"
 
 
+def test_encoded_pictures_are_kept_for_later_runs(go: Go, tmp_path: Path) -> None:
+    def encoded(shots: int) -> dict[str, float]:
+        asked = ("--tasks", "vqav2", "--limit", 4, "--shots", shots, "-q")
+        out = tmp_path / str(shots)
+        code, _, said = go(*asked, "--picture-cache", tmp_path / "kept", "--output", out)
+        assert (code, said) == (0, "")
+        (cell,) = json.loads((out / "results.json").read_text())["cells"]
+        statistics: dict[str, float] = cell["statistics"]
+        return statistics
+
+    first = encoded(2)
+    assert first["pictures_encoded"] == first["pictures_distinct"] > 4
+    later = encoded(0)
+    assert "pictures_encoded" not in later
+    assert later["pictures_from_disk"] == later["pictures_distinct"] > 0
+
+
 def test_ocr_is_for_benchmarks_that_bring_it(go: Go, tmp_path: Path) -> None:
     words = ("--model", "fake", "--limit", 2, "--data", "demo", "--output", tmp_path / "run", "-q")
     code, _, said = go("--ocr", "--tasks", "vqav2", *words)
@@ -145,6 +162,7 @@ def test_ocr_is_for_benchmarks_that_bring_it(go: Go, tmp_path: Path) -> None:
         ("--tasks vqav2 --batch-size few", "'few' is neither auto nor a number"),
         ("--tasks vqav2 --model fkae", "unknown model 'fkae'; did you mean 'fake'?"),
         ("--tasks vqav2 --model fake --data nowhere", "no data folder"),
+        ("--tasks vqav2 --model fake --picture-cache x", "--picture-cache is for models that run"),
         ("--model fake", "name the benchmarks: --tasks coco,vqav2, or --tasks all"),
         ("reprot", "unknown command 'reprot'; did you mean 'report'?"),
         ("score --task vqav2", "Missing option '--predictions'"),

@@ -82,8 +82,13 @@ DONE, INCOMPLETE = 0, 3
     default=0,
     help="Ask N samples again, each alone, and report answers that differ.",
 )
+@click.option(
+    "--picture-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder that keeps encoded pictures for later runs of the same weights.",
+)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--dtype", default="auto", show_default=True, help="float32 or bfloat16.")
 @click.option("--output", type=click.Path(path_type=Path), help="Default: results/<model>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.pass_context
@@ -155,6 +160,7 @@ def _model(spec: str, options: dict[str, Any]) -> Model:
         batch_size=options["batch_size"],
         revision=options["model_revision"],
         base_url=options["base_url"] if spec.startswith("openai:") else None,
+        picture_cache=options["picture_cache"],
     )
 
 

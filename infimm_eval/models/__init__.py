@@ -50,6 +50,10 @@ _ALONE = {"demo": "demo", "demo-judge": "demo-judge", "fake": "fake[:WORD]"}
 """Backends that need no name of a model, as they are listed."""
 
 
+_ENCODES = {"demo", "infimm", "hf"}
+"""Backends that encode pictures themselves."""
+
+
 def available() -> list[tuple[str, str]]:
     """``(spec, what it is)`` of everything ``load`` understands."""
     named = [(_ALONE.get(name, f"{name}:..."), about) for name, (_, about) in _BACKENDS.items()]
@@ -64,16 +68,22 @@ def load(
     batch_size: BatchSize = "auto",
     revision: str | None = None,
     base_url: str | None = None,
+    picture_cache: Path | None = None,
     **options: Any,
 ) -> Model:
     """Build the model that ``spec`` names; ``available`` lists the forms.
 
-    ``options`` go to the backend's class (``style``, ``cache_bytes``, ...).  Raises ``UsageError``
-    for a name or a choice that nothing can be done with.
+    ``picture_cache``: a folder that keeps encoded pictures for later runs.  ``options`` go to the
+    backend's class (``style``, ``host_cache``, ...).  Raises ``UsageError`` for a name or a choice
+    that nothing can be done with.
     """
     backend, name = _parse(spec, revision)
     if base_url is not None and backend != "openai":
         raise UsageError(f"--base-url is for openai:NAME; {spec!r} runs on this machine")
+    if picture_cache is not None:
+        if backend not in _ENCODES:
+            raise UsageError(f"--picture-cache is for models that run here; {spec!r} does not")
+        options["cache_folder"] = picture_cache
     if isinstance(batch_size, int) and batch_size < 1:
         raise UsageError(f"a batch holds at least 1 request, not {batch_size}")
     module, builder = _BACKENDS[backend][0].split(":")

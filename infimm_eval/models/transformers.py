@@ -33,7 +33,6 @@ from infimm_eval.types import Answer, Decoding, Request, Style
 library: Any = import_module("transformers")
 """Untyped in good part, and Any as a whole."""
 
-GIB = 2**30
 WINDOW_ROWS = 16
 """Rows of a batch that count for the window: all that wait hold their pictures decoded."""
 
@@ -50,7 +49,8 @@ class Transformers:
     measured, and later ones have the rows that half of the free memory holds, at most 256 on an
     accelerator and 16 on a processor.  ``sharing`` encodes each distinct picture once and reads a
     prompt once for all its options, where the architecture allows it; ``device_cache`` and
-    ``host_cache`` are the bytes in which features of pictures are kept.  No answer depends on any
+    ``host_cache`` are the bytes in which features of pictures are kept, by default a quarter and
+    half of what is free; ``cache_folder`` keeps them for later runs too.  No answer depends on any
     of these.
     """
 
@@ -66,8 +66,9 @@ class Transformers:
         batch_size: int | str = "auto",
         window: int = 8,
         workers: int = 2,
-        device_cache: int = 2 * GIB,
-        host_cache: int = 4 * GIB,
+        device_cache: int | None = None,
+        host_cache: int | None = None,
+        cache_folder: Path | None = None,
         sharing: bool = True,
     ) -> None:
         self.name = name
@@ -81,11 +82,12 @@ class Transformers:
         self.style: Style = style or self.writer.style
         self.counted = Statistics()
         latents = Latents(
-            fingerprint,
+            f"{fingerprint} {type(model).__name__} {model.dtype} {library.__version__}",
             self.counted,
             device=model.device,
             device_bytes=device_cache,
             host_bytes=host_cache,
+            folder=cache_folder,
         )
         self.remembering = Remembering(latents, self.counted)
         if sharing:
@@ -149,7 +151,7 @@ class Transformers:
         with closing(jobs):
             while True:
                 while len(waiting) < self.window * min(room.size, WINDOW_ROWS):
-                    with self.counted.stage("idle"):
+                    with self.counted.waiting("idle"):
                         job = next(jobs, None)
                     if job is None:
                         break

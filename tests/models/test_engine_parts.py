@@ -9,13 +9,13 @@ from itertools import count
 import pytest
 import torch
 
-from infimm_eval.errors import MachineryError
+from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.models.engine.ahead import ahead
 from infimm_eval.models.engine.latents import Latents, Shelf
 from infimm_eval.models.engine.memory import Room
 from infimm_eval.models.engine.prefixes import BLOCK, beginnings, shared
 from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.engine.usage import peak
+from infimm_eval.models.engine.usage import container_has, peak
 
 
 def test_what_was_asked_for_longest_ago_makes_room():
@@ -105,6 +105,38 @@ def test_latents_that_never_fit_stop_the_run_in_one_line(monkeypatch):
     failing(monkeypatch, times=9)
     with pytest.raises(MachineryError, match="one encoded picture does not fit into memory"):
         kept.get("a")
+
+
+def test_a_disk_that_takes_no_more_pictures_ends_no_run(tmp_path):
+    statistics = Statistics()
+    kept = latents(tmp_path, statistics=statistics)
+    (next(tmp_path.iterdir()) / "ab").write_text("in the way of a folder")
+    assert torch.equal(kept.put("ab1", torch.ones(2)), torch.ones(2))
+    assert torch.equal(kept.get("ab1"), torch.ones(2))
+    assert statistics["unwritten_to_disk"] == 1
+
+
+def test_a_folder_for_pictures_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot be kept in .*file.*--picture-cache"):
+        latents(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("limit", "left"), [("max", []), ("1000", [700])])
+def test_a_container_has_what_its_limit_leaves(tmp_path, limit, left):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("400\n")
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 100\n")
+    assert container_has(tmp_path) == left
+    assert container_has(tmp_path / "nowhere") == []
+
+
+def test_pictures_may_take_what_is_free_unless_told(monkeypatch):
+    monkeypatch.setattr("infimm_eval.models.engine.latents.free_bytes", lambda _: 80)
+    kept = Latents("", Statistics(), device=torch.device("cpu"))
+    for n in range(3):
+        kept.put(str(n), torch.zeros(4))
+    assert [kept.holds(str(n)) for n in range(3)] == [False, True, True]
 
 
 def test_what_work_takes_at_its_height_is_measured():

@@ -38,7 +38,6 @@ from infimm_eval.types import Answer, Image, Prompt, Request
 Encode: TypeAlias = Callable[[Prompt, int], tuple[Encoded, list[Image]]]
 """(prompt, room in tokens) -> ids, and the pictures that their tags stand for."""
 
-GIB = 2**30
 WORTH = 128
 """Tokens that a shared beginning must save: reading it apart has a price too."""
 
@@ -51,7 +50,8 @@ class Engine:
     than short ones, at most 256 on an accelerator and 16 on a processor.  ``window`` batches' worth
     of requests wait at a time, so that memory does not grow with their number.  ``workers``
     threads prepare them: one less than there are processors, unless given.  ``device_cache`` and
-    ``host_cache`` are bytes for latents; ``cache_folder`` keeps them for later runs too.
+    ``host_cache`` are bytes for latents, by default a quarter and half of what is free;
+    ``cache_folder`` keeps them for later runs too.
     ``sharing`` reads common beginnings once; ``streaming`` lets greedy rows join a running batch;
     ``recording`` replays decode steps where the device has a way to.  No answer depends on any of
     these.
@@ -68,8 +68,8 @@ class Engine:
         picture_batch: int = 16,
         window: int = 4,
         workers: int | None = None,
-        device_cache: int = 2 * GIB,
-        host_cache: int = 4 * GIB,
+        device_cache: int | None = None,
+        host_cache: int | None = None,
         cache_folder: Path | None = None,
         sharing: bool = True,
         streaming: bool = True,

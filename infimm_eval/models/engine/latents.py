@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from infimm_eval.errors import UsageError
 from infimm_eval.models.engine.memory import release, require_memory, too_large
 from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.engine.usage import free_bytes
 
 
 class Shelf:
@@ -67,9 +70,11 @@ class Latents:
     """What the tower and the resampler made of each picture, (V, D), ready on ``device``.
 
     ``identity`` names everything that the numbers depend on beside the picture: weights,
-    preprocessing, dtype.  With ``folder``, each tensor is also written under that name, and a
-    later run finds it there; two runs may share the folder.  On a processor there is one memory,
-    and ``device_bytes`` is not used.
+    preprocessing, dtype.  ``device_bytes`` are a quarter of what is free there and ``host_bytes``
+    half of it, unless given: a benchmark's pictures should fit, and they fill it as they come.  On
+    a processor there is one memory, and ``device_bytes`` is not used.  With ``folder``, each
+    tensor is also written under that name, and a later run finds it there; two runs may share the
+    folder.
     """
 
     def __init__(
@@ -78,18 +83,28 @@ class Latents:
         statistics: Statistics,
         *,
         device: torch.device,
-        device_bytes: int,
-        host_bytes: int,
+        device_bytes: int | None = None,
+        host_bytes: int | None = None,
         folder: Path | None = None,
     ) -> None:
         self.device = device
         self.statistics = statistics
+        if device_bytes is None:
+            device_bytes = free_bytes(device) // 4
+        if host_bytes is None:
+            host_bytes = free_bytes(torch.device("cpu")) // 2
         self._near = Shelf(device_bytes if device.type != "cpu" else host_bytes)
         self._far = Shelf(host_bytes if device.type != "cpu" else 0)
         self._folder = None
         if folder is not None:
             self._folder = folder / sha256(identity.encode()).hexdigest()[:24]
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(
+                    f"encoded pictures cannot be kept in {folder} ({error.strerror}); choose "
+                    "another --picture-cache"
+                ) from error
 
     def holds(self, digest: str) -> bool:
         """Whether ``get`` would find it now."""
@@ -159,7 +174,13 @@ class Latents:
         file = self._file(digest)
         if file is None:
             return
-        file.parent.mkdir(exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}.part")
-        save_file({"latents": tensor.detach().cpu().contiguous()}, part)
-        part.replace(file)
+        try:
+            file.parent.mkdir(exist_ok=True)
+            save_file({"latents": tensor.detach().cpu().contiguous()}, part)
+            part.replace(file)
+        except (OSError, SafetensorError):
+            # A full disk, say: a later run will encode the picture again, this one goes on.
+            self.statistics.count("unwritten_to_disk")
+            with suppress(OSError):
+                part.unlink()

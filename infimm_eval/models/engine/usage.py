@@ -21,7 +21,7 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + kept
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([_machine_has(), *container_has()])
 
 
 def peak(device: torch.device, work: Callable[[], Result]) -> tuple[Result, int | None]:
@@ -36,6 +36,28 @@ def peak(device: torch.device, work: Callable[[], Result]) -> tuple[Result, int 
     result = work()
     after_kb = None if before_kb is None else _high_water()
     return result, None if before_kb is None or after_kb is None else 1024 * (after_kb - before_kb)
+
+
+def _machine_has() -> int:
+    """What the system could hand out, files that it merely remembers included."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def container_has(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What a control group leaves of its limit, if there is one: beyond it a process is ended,
+    whatever the machine has."""
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        parts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except OSError:
+        return []
+    forgettable = int(parts.get("inactive_file", 0))
+    return [] if limit == "max" else [int(limit) - used + forgettable]
 
 
 def _lowered_high_water() -> int | None:
