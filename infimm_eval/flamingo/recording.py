@@ -58,6 +58,11 @@ class Recorder:
             step.cache.free(range(len(step.cache)))
             self._kept = step
 
+    def give_way(self) -> bool:
+        """Frees the memory that is kept for whoever asks next; whether there was any."""
+        kept, self._kept = self._kept, None
+        return kept is not None
+
     def capture_on(self, device: torch.device) -> Capture | None:
         """The way to record there; `None` where steps are computed."""
         if self.after is None:

@@ -14,6 +14,7 @@ from infimm_eval.models.infimm import Infimm
 from infimm_eval.types import Request
 from tests.flamingo.small import small
 from tests.flamingo.test_recording import prompts
+from tests.models.families import FAMILIES, saved
 from tests.models.tiny import checkpoint, few_shot
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -74,6 +75,22 @@ def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert model.statistics["oom_halvings"] >= 1
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("family", ["llava", "idefics", "idefics2", "qwen2"])
+def test_other_models_say_the_same_with_and_without_sharing(family, tmp_path):
+    place = f"hf:{saved(tmp_path, FAMILIES[family])}"
+    options = {"device": "cuda", "dtype": "float32"}
+    plain, sharing = (models.load(place, sharing=on, **options) for on in (False, True))
+    asked = few_shot(12)
+    assert texts(sharing, asked) == texts(plain, asked)
+    assert sharing.statistics["pictures_encoded"] == sharing.statistics["pictures_distinct"]
+    ranked = few_shot(6, options=(" a dog", " a very large house", " no"))
+    expected = {answer.id: answer.logliks for answer in plain.rank(ranked)}
+    for answer in sharing.rank(ranked):
+        assert answer.logliks == pytest.approx(expected[answer.id], abs=1e-3)
+    assert sharing.statistics["prompts_read_once"] == 5
 
 
 def test_bfloat16_is_what_an_accelerator_computes_in(folder):

@@ -95,10 +95,14 @@ class Engine:
             host_bytes=host_cache,
             folder=cache_folder,
         )
+
+        def give_way() -> bool:
+            return self.recorder.give_way() or latents.give_way()
+
         self.room: Room[Job] = (
-            Fit(partial(bytes_of, model), model.device, self.statistics, latents.give_way)
+            Fit(partial(bytes_of, model), model.device, self.statistics, give_way)
             if batch_size == "auto"
-            else Room(batch_size, self.statistics, latents.give_way)
+            else Room(batch_size, self.statistics, give_way)
         )
         self.gallery = Gallery(
             pictures,
