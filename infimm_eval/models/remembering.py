@@ -16,7 +16,17 @@ from torch import Tensor
 
 from infimm_eval.models.engine.latents import Latents
 from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.towers import Form, Row, Unfamiliar, close, cut, digest_of, joined, taken
+from infimm_eval.models.towers import (
+    Form,
+    Row,
+    Unfamiliar,
+    close,
+    cut,
+    digest_of,
+    joined,
+    settings_of,
+    taken,
+)
 
 AT_ONCE = 32
 """Rows that the tower is given in one call."""
@@ -107,7 +117,7 @@ class Remembering:
         self, original: Callable[..., Any], arguments: dict[str, Any], rows: Sequence[Row]
     ) -> Any:
         settings = {n: v for n, v in arguments.items() if not isinstance(v, Tensor)}
-        digests = [digest_of(row, settings) for row in rows]
+        digests = [digest_of(row, settings_of(arguments)) for row in rows]
         distinct = dict(zip(digests, rows, strict=True))
 
         def encode(some: Sequence[str]) -> list[Tensor]:

@@ -79,7 +79,8 @@ def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder):
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("family", ["llava", "idefics", "idefics2", "qwen2"])
-def test_other_models_say_the_same_with_and_without_sharing(family, tmp_path):
+def test_other_models_say_the_same_with_and_without_sharing(family, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     place = f"hf:{saved(tmp_path, FAMILIES[family])}"
     options = {"device": "cuda", "dtype": "float32"}
     plain, sharing = (models.load(place, sharing=on, **options) for on in (False, True))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from transformers import LlavaModel
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
-from infimm_eval.models.towers import cut
+from infimm_eval.models.towers import Form, cut
 from infimm_eval.types import Request
 from tests.models.families import (
     FAMILIES,
@@ -140,3 +141,16 @@ def test_features_of_another_kind_are_passed_on_as_they_come(tmp_path, monkeypat
 )
 def test_arguments_of_no_known_kind_are_not_cut(arguments):
     assert cut(arguments) is None
+
+
+@pytest.mark.parametrize("kind", [BaseModelOutput, BaseModelOutputWithPooling])
+def test_features_are_given_back_where_models_look_for_them(kind):
+    features = [torch.ones(1, 2, 3), torch.zeros(1, 2, 3)]
+    output = Form(kind, stacked=True, layers=0).output(features)
+    assert torch.equal(output.pooler_output, torch.cat(features))
+
+
+def test_words_of_the_call_that_a_tower_is_handed_too_do_not_matter():
+    pixels = torch.zeros(2, 3, 4, 4)
+    rows = cut({"pixel_values": pixels, "tokenizer": object(), "return_dict": True})
+    assert rows is not None and len(rows) == 2
