@@ -1,13 +1,31 @@
-"""Softmax attention over heads, the one place that picks a kernel.
+"""Softmax attention over heads, the one place that picks kernels.
 
 Knows nothing of what attends to what: masks arrive ready.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@contextmanager
+def any_shape() -> Iterator[None]:
+    """For attention in shapes that are new time and again, as prompts are.
+
+    Torch's first choice on Hopper is cuDNN, which plans for every new shape; on an H100 that took
+    40 ms each time.  Inside, attention is left to kernels that take shapes as they come.
+    """
+    usual = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(usual)
 
 
 def attend(

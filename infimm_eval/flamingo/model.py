@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import EvaConfig, FlamingoConfig
 from infimm_eval.flamingo.gated import Media, slot_bias, slots, slots_of
@@ -51,6 +52,7 @@ class Flamingo(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.perceiver.latents.dtype
 
+    @any_shape()
     def encode_images(self, pixels_I3HW: Tensor) -> Tensor:
         """(I, 3, H, W) -> latents (I, V, D): once for each distinct picture."""
         if not len(pixels_I3HW):
@@ -157,9 +159,10 @@ class Flamingo(nn.Module):
         longest = max(cache.lengths) + T
         if positions_RT is None:
             self.check_positions(longest)
-        x_RTM = self.extend_at(
-            cache, ids_RT, cache.places(T), positions_RT, visible_RTS, keys=longest
-        )
+        with any_shape():
+            x_RTM = self.extend_at(
+                cache, ids_RT, cache.places(T), positions_RT, visible_RTS, keys=longest
+            )
         cache.grow(T)
         return x_RTM
 
@@ -174,7 +177,7 @@ class Flamingo(nn.Module):
         keys: int,
     ) -> Tensor:
         """What `extend` computes, and nothing that it decides: tensors alone go in, tokens are
-        written `at_RT` and see at most the first S = `keys` places."""
+        written `at_RT` and see at most the first S = `keys` places.  For calls of one shape."""
         chunk = Chunk(
             positions_BT=at_RT if positions_RT is None else positions_RT,
             flag_B11=cache.flags_R[:, None, None],
@@ -186,6 +189,7 @@ class Flamingo(nn.Module):
         x_RTM: Tensor = self.lang_encoder(ids_RT, chunk)
         return x_RTM
 
+    @any_shape()
     def _run(
         self,
         ids_BT: Tensor,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache as once
 from time import perf_counter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -71,8 +71,8 @@ class Recorder:
 
 
 class Steps:
-    """`Flamingo.step` on one `cache`.  What is recorded is one kind of call, of one T, with or
-    without positions and what is visible; another kind begins to count anew.
+    """`Flamingo.step` on one `cache`.  Where steps are recorded, one kind of them is at a time, of
+    one T, with or without positions and what is visible; another kind begins anew.
 
     Logits are good until the next call.  A recording knows addresses, not contents: in between,
     rows may be freed, filled and adopted.  `Cache.select` moves the memory, which is for caches
@@ -83,9 +83,7 @@ class Steps:
     def __init__(self, model: Flamingo, cache: Cache, recorder: Recorder) -> None:
         self.model, self.cache, self.recorder = model, cache, recorder
         self.capture = recorder.capture_on(model.device)
-        self._recorded: _Recorded | None = None
-        self._computed = 0
-        self._kind: tuple[int, bool] | None = None
+        self._fixed: _Fixed | None = None
 
     @property
     def recordable(self) -> bool:
@@ -103,82 +101,77 @@ class Steps:
         visible_RTS: Tensor | None = None,
     ) -> Tensor:
         """As `Flamingo.step`."""
-        T = ids_RT.shape[1]
         self.recorder.steps += 1
-        if self.capture is None or not self._like_before(T, visible_RTS is None):
+        if self.capture is None:
             return self.model.step(self.cache, ids_RT, positions_RT, visible_RTS)
+        T = ids_RT.shape[1]
         if positions_RT is None:
             self.model.check_positions(max(self.cache.lengths) + T)
-        at_RT = self.cache.places(T)
-        if self._recorded is None:
-            began = perf_counter()
-            self._recorded = _Recorded(
-                self.model, self.cache, self.capture, at_RT, positions_RT, visible_RTS
-            )
-            self.recorder.count += 1
-            self.recorder.seconds += perf_counter() - began
-        logits_RTY = self._recorded(ids_RT, at_RT, positions_RT, visible_RTS)
+        inputs = _Inputs(ids_RT, self.cache.places(T), positions_RT, visible_RTS)
+        if self._fixed is None or self._fixed.kind != inputs.kind:
+            self._fixed = None  # its recording goes before there is another
+            self._fixed = _Fixed(self.model, self.cache, inputs)
+        logits_RTY = self._fixed(inputs, self.recorder, self.capture)
         self.cache.grow(T)
         return logits_RTY
 
-    def _like_before(self, tokens: int, plain: bool) -> bool:
-        """Counts calls of one kind; whether there were enough of them."""
-        if self._kind != (tokens, plain):
-            self._kind, self._computed, self._recorded = (tokens, plain), 0, None
-        self._computed += 1
-        return self.recorder.after is not None and self._computed > self.recorder.after
+
+class _Inputs(NamedTuple):
+    ids_RT: Tensor
+    at_RT: Tensor
+    positions_RT: Tensor | None
+    visible_RTS: Tensor | None
+
+    @property
+    def kind(self) -> tuple[int, bool, bool]:
+        return self.ids_RT.shape[1], self.positions_RT is None, self.visible_RTS is None
 
 
-class _Recorded:
-    """One step with its inputs at fixed addresses.  It looks at all places of the cache, so that
-    it is right for sequences of any length."""
+class _Fixed:
+    """One kind of step with its inputs at fixed addresses.  It looks at all places of the cache, so
+    that it is right for sequences of any length, and always of one shape."""
 
-    def __init__(
-        self,
-        model: Flamingo,
-        cache: Cache,
-        capture: Capture,
-        at_RT: Tensor,
-        positions_RT: Tensor | None,
-        visible_RTS: Tensor | None,
-    ) -> None:
-        self.ids_RT, self.at_RT = torch.zeros_like(at_RT), at_RT.clone()
-        self.positions_RT = None if positions_RT is None else positions_RT.clone()
-        self.visible_RTC = None
-        if visible_RTS is not None:
-            room = (*at_RT.shape, cache.capacity)
-            self.visible_RTC = visible_RTS.new_ones(room)
+    def __init__(self, model: Flamingo, cache: Cache, like: _Inputs) -> None:
+        self.model, self.cache, self.kind = model, cache, like.kind
+        visible = like.visible_RTS
+        if visible is not None:
+            visible = visible.new_zeros((*like.ids_RT.shape, cache.capacity))
+        positions = like.positions_RT
+        self.inputs = _Inputs(
+            torch.zeros_like(like.ids_RT),
+            torch.zeros_like(like.at_RT),
+            None if positions is None else torch.zeros_like(positions),
+            visible,
+        )
+        self._computed = 0
+        self._replay: Callable[[], None] | None = None
+        self._logits_RTY: Tensor | None = None
 
-        def work() -> Tensor:
-            return model.logits(
-                model.extend_at(
-                    cache,
-                    self.ids_RT,
-                    self.at_RT,
-                    self.positions_RT,
-                    self.visible_RTC,
-                    keys=cache.capacity,
-                )
-            )
-
-        self._replay, self._logits_RTY = capture(work)
-
-    def __call__(
-        self,
-        ids_RT: Tensor,
-        at_RT: Tensor,
-        positions_RT: Tensor | None,
-        visible_RTS: Tensor | None,
-    ) -> Tensor:
-        self.ids_RT.copy_(ids_RT)
-        self.at_RT.copy_(at_RT)
-        if self.positions_RT is not None and positions_RT is not None:
-            self.positions_RT.copy_(positions_RT)
-        if self.visible_RTC is not None and visible_RTS is not None:
-            self.visible_RTC.zero_()
-            self.visible_RTC[..., : visible_RTS.shape[-1]] = visible_RTS
+    def __call__(self, inputs: _Inputs, recorder: Recorder, capture: Capture) -> Tensor:
+        self._take(inputs)
+        if recorder.after is None or self._computed < recorder.after:
+            self._computed += 1
+            return self._work()
+        if self._replay is None or self._logits_RTY is None:
+            began = perf_counter()
+            self._replay, self._logits_RTY = capture(self._work)
+            recorder.count += 1
+            recorder.seconds += perf_counter() - began
         self._replay()
         return self._logits_RTY
+
+    def _take(self, inputs: _Inputs) -> None:
+        for fixed, new in zip(self.inputs[:3], inputs[:3], strict=True):
+            if fixed is not None and new is not None:
+                fixed.copy_(new)
+        fixed, new = self.inputs.visible_RTS, inputs.visible_RTS
+        if fixed is not None and new is not None:
+            fixed.zero_()
+            fixed[..., : new.shape[-1]] = new
+
+    def _work(self) -> Tensor:
+        keys = self.cache.capacity
+        return self.model.logits(self.model.extend_at(self.cache, *self.inputs, keys=keys))
 
 
 def _cuda_graph(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.models import Choices, places
 from infimm_eval.models.devices import device_of, dtype_of
 from infimm_eval.models.engine.ahead import ahead
@@ -186,7 +187,7 @@ class Transformers:
         fitting, inputs, answers = self._read(jobs, decoding.max_new_tokens)
         if fitting:
             seen = self.remembering.showing([job.digests for job in fitting])
-            with self.counted.stage("generate"), torch.inference_mode(), seen:
+            with self.counted.stage("generate"), torch.inference_mode(), any_shape(), seen:
                 ids = self.model.generate(
                     **inputs, generation_config=self._config(decoding), tokenizer=self.tokenizer
                 )[:, inputs["input_ids"].shape[1] :]
@@ -230,7 +231,7 @@ class Transformers:
         fitting, inputs, refused = self._read([job], max(map(len, options)))
         if not fitting:
             return refused
-        with self.counted.stage("rank"), torch.inference_mode():
+        with self.counted.stage("rank"), torch.inference_mode(), any_shape():
             logliks = self.likelihoods.of(inputs, options, job.digests)
         best = max(range(len(logliks)), key=logliks.__getitem__)
         text = job.request.options[best]

@@ -12,7 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, gather_pictures, generate
+from infimm_eval.flamingo import (
+    Flamingo,
+    gated,
+    gather_pictures,
+    generate,
+    language,
+    resampler,
+    vision,
+)
+from infimm_eval.flamingo.attention import attend
 from infimm_eval.flamingo.recording import Recorder, Steps
 from tests.flamingo.small import batch, pictures, small
 
@@ -101,6 +110,31 @@ def test_memory_that_is_too_small_or_far_too_long_makes_way() -> None:
         raise RuntimeError
     with recorder.lend(model, 1, 10) as step:
         assert step is not failed
+
+
+def test_what_comes_in_any_shape_is_planned_for_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[bool] = []
+
+    def attending(*args: Any, **kwargs: Any) -> Tensor:
+        plans.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return attend(*args, **kwargs)
+
+    for module in (vision, resampler, gated, language):
+        monkeypatch.setattr(module, "attend", attending)
+    usual = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        model = small()
+        read = prompts(model)
+        with Recorder(after=0, capture=again).lend(model, 4, 20) as step:
+            model.prefill(step.cache, read[0][:, -3:], [3] * 4, *read[2:])
+            model.step(step.cache, read[0][:, -1:])
+            assert plans and not any(plans)
+            plans.clear()
+            step(read[0][:, -1:])
+            assert plans and all(plans), "recorded steps are of one shape"
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(usual)
 
 
 def test_a_processor_has_nothing_to_record() -> None:
