@@ -3,7 +3,7 @@
 Knows nothing of decoders or caches: it is told which slot of latents each position sees.
 
 Shapes: B rows, T positions, I picture slots of a row, V latents of a picture, D their width,
-M text width, h heads, d head width, S slots.
+M text width, h heads, d head width, S slots, 2 for keys and values.
 
 Every position sees exactly one slot.  Slot 0 is what the row saw before this chunk of text:
 nothing (zeros) at the start of a sequence.  Slots 1..I are the chunk's pictures.  Slot I + 1 is

@@ -259,10 +259,7 @@ class Engine:
         ]
 
     def _stream(self, waiting: list[Job], prepared: Generator[Job | Refused]) -> Iterator[Answer]:
-        """Greedy jobs of one search, until none of those that wait fits into the same cache.
-
-        Rows are refilled when a quarter of them is free, so that prompts are read in company.
-        """
+        """Greedy jobs of one search, until none of those that wait fits into the same cache."""
         like = max(waiting, key=lambda job: (job.greedy, job.tokens))
         rows = self.room.fits([like])
         stop = self._stop(like.request.decoding.stop)
@@ -272,26 +269,35 @@ class Engine:
             with self.recorder.lend(self.model, rows, like.tokens) as step:
                 rows = len(step.cache)
                 stream = Stream(step, like, stop=stop)
-                while True:
-                    if stream.free * 4 >= rows:
-                        yield from self._fill(waiting, prepared)
-                        capacity = step.cache.capacity
-                        joining = take(waiting, stream.free, like=like, room=capacity)
-                        self._join(stream, joining)
-                        joining = []
-                    if not stream.running:
-                        return
-                    if not waiting and stream.free * 2 >= rows and not step.recordable:
-                        stream.shrink()
-                        rows = len(stream.running)
-                    with self.statistics.stage("decode"):
-                        ended = stream.advance()
-                    for job, ids, finish in ended:
-                        yield self._answer(job, ids, finish)
+                yield from self._flow(stream, joining, waiting, prepared)
         except RuntimeError as error:
             # What was running or about to begins again, in a cache of half the size.
             waiting += [*(stream.running if stream else ()), *joining]
             self.room.shrink([like] * rows, error)
+
+    def _flow(
+        self,
+        stream: Stream,
+        joining: list[Job],
+        waiting: list[Job],
+        prepared: Generator[Job | Refused],
+    ) -> Iterator[Answer]:
+        """Rows are refilled when a quarter of them is free, so that prompts are read in company;
+        ``joining`` are those that are neither waiting nor running yet."""
+        while True:
+            if stream.free * 4 >= len(stream):
+                yield from self._fill(waiting, prepared)
+                joining += take(waiting, stream.free, like=stream.like, room=stream.capacity)
+                self._join(stream, joining)
+                joining.clear()
+            if not stream.running:
+                return
+            if not waiting and stream.free * 2 >= len(stream) and stream.movable:
+                stream.shrink()
+            with self.statistics.stage("decode"):
+                ended = stream.advance()
+            for job, ids, finish in ended:
+                yield self._answer(job, ids, finish)
 
     def _join(self, stream: Stream, jobs: Sequence[Job]) -> None:
         if not jobs:

@@ -37,6 +37,7 @@ class Stream:
     ) -> None:
         self.model, self.cache = step.model, step.cache
         model, config, rows = step.model, step.model.config, len(step.cache)
+        self.like = like
         self._step = step
         self._rows: list[_Row | None] = [None] * rows
         self._eos = like.eos
@@ -46,6 +47,18 @@ class Stream:
         self._banned = torch.tensor(sorted(banned), device=model.device)
         self._ends = torch.tensor(sorted(like.eos), device=model.device)
         self._logits_RY = torch.zeros(rows, config.language.vocab_size, device=model.device)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of a row, prompt and answer together."""
+        return self.cache.capacity
+
+    @property
+    def movable(self) -> bool:
+        return not self._step.recordable
 
     @property
     def running(self) -> list[Job]:
