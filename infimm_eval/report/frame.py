@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from infimm_eval.report import words
 from infimm_eval.report.series import Slopes
 
 
@@ -40,7 +41,21 @@ def frame(slopes: Slopes, width: float, height: float) -> Frame:
     xs = [float(point.x) for track in slopes.tracks for point in track.points]
     xs += [float(at) for track in slopes.tracks for at, _ in track.printed]
     ticks = round_ticks(_reach(slopes))
-    return Frame(width, height, (min(xs), max(xs)), (ticks[0], ticks[-1]), ticks)
+    right = max(46, beyond(slopes) + DIGIT * _longest(slopes))
+    return Frame(width, height, (min(xs), max(xs)), (ticks[0], ticks[-1]), ticks, right=right)
+
+
+DIGIT = 8.5
+"""How wide a figure's letters are at most."""
+
+
+def beyond(slopes: Slopes) -> int:
+    """How far behind its last point a track's figure stands."""
+    return 8 + 3 * len(slopes.tracks)
+
+
+def _longest(slopes: Slopes) -> int:
+    return max(len(words.measured(track.points[-1].figure.value)) for track in slopes.tracks)
 
 
 def sideways(slopes: Slopes, width: float) -> Frame:

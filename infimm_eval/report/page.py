@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from infimm_eval.published import Number
 from infimm_eval.report import words
-from infimm_eval.report.frame import frame, kept_apart, sideways
+from infimm_eval.report.frame import beyond, frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
 from infimm_eval.report.protocol import brief, ocr_notes, protocols, shots_text, zero_shot_notes
 from infimm_eval.report.samples import browse
@@ -69,6 +69,7 @@ def _environment() -> Environment:
         "words": words,
         "shots_text": shots_text,
         "brief": brief,
+        "beyond": beyond,
         "frame": frame,
         "kept_apart": kept_apart,
         "sideways": sideways,

@@ -240,3 +240,30 @@ def test_without_scripts_every_figure_is_still_there(view: Any) -> None:
     assert page.is_visible("text=Pretraining benchmarks")
     assert page.locator("svg.chart").count() >= 3
     assert page.locator("#list li").count() == 0
+
+
+def test_no_figure_of_a_drawing_is_cut_off(browser: Any, tmp_path: Path) -> None:
+    make = maker(tmp_path)
+    runs = [
+        make(
+            name,
+            *(
+                Made(answers=["a"] * 3, values=[v] * 3, shots=k, value=v, ci95=None)
+                for k, v in ((0, 12.5), (4, value))
+            ),
+        )
+        for name, value in (("low", 638.04), ("high", 1398.25), ("higher", 1500.0))
+    ]
+    for chosen in (runs[:1], runs):
+        page = browser.new_page()
+        page.goto(report.write(chosen, tmp_path / str(len(chosen)))[1].as_uri())
+        cut = page.eval_on_selector_all(
+            "svg.chart text",
+            """texts => texts.filter(t => {
+                const box = t.getBBox(), all = t.ownerSVGElement.viewBox.baseVal;
+                return box.x < -1 || box.x + box.width > all.width + 1;
+            }).map(t => t.textContent)""",
+        )
+        assert page.locator("svg.chart text.value").count() >= len(chosen)
+        assert cut == []
+        page.close()
