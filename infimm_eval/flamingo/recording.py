@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache as once
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
@@ -67,7 +68,7 @@ class Recorder:
         """The way to record there; `None` where steps are computed."""
         if self.after is None:
             return None
-        return self._capture or (_cuda_graph if device.type == "cuda" else None)
+        return self._capture or (partial(_cuda_graph, device) if device.type == "cuda" else None)
 
 
 class Steps:
@@ -174,10 +175,12 @@ class _Fixed:
         return self.model.logits(self.model.extend_at(self.cache, *self.inputs, keys=keys))
 
 
-def _cuda_graph(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    graph, stream = torch.cuda.CUDAGraph(), _stream(torch.cuda.current_device())
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+def _cuda_graph(
+    device: torch.device, work: Callable[[], Tensor]
+) -> tuple[Callable[[], None], Tensor]:
+    graph, stream = torch.cuda.CUDAGraph(), _stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):  # and on its device, which need not be the current one
         # Other threads may go on with what a recording forbids, such as pinning memory.
         graph.capture_begin(capture_error_mode="thread_local")
         try:
@@ -187,11 +190,11 @@ def _cuda_graph(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]
                 graph.capture_end()
             raise
         graph.capture_end()
-    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.current_stream(device).wait_stream(stream)
     return graph.replay, result
 
 
 @once
-def _stream(device: int) -> torch.cuda.Stream:
+def _stream(device: torch.device) -> torch.cuda.Stream:
     """One for all recordings of a device: every stream has a workspace of its own."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ class Statistics:
         self._numbers: Counter[str] = Counter()
         self._lock = Lock()
         self._queued: deque[tuple[str, torch.cuda.Event, torch.cuda.Event]] = deque()
-        self._queues = device is not None and device.type == "cuda"
+        self._device = device if device is not None and device.type == "cuda" else None
 
     def count(self, what: str, n: int = 1) -> None:
         with self._lock:
@@ -31,16 +31,17 @@ class Statistics:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time that the device took to ``seconds_<name>``; stages do not nest."""
-        if not self._queues:
+        if self._device is None:
             with self.waiting(name):
                 yield
             return
         begin, end = _event(), _event()
-        begin.record()
+        stream = torch.cuda.current_stream(self._device)
+        begin.record(stream)
         try:
             yield
         finally:
-            end.record()
+            end.record(stream)
             self._queued.append((name, begin, end))
             while self._queued and _over(self._queued[0][2]):
                 self._add(*self._queued.popleft())
