@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,9 @@ def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
 
 
 def test_a_stop_by_the_keyboard_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "--limit", "40", delay=0.03)
+    # A shell starts what runs in the background, these tests perhaps, deaf to the keyboard.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = start(tmp_path / "run", "--limit", "40", delay=0.03, preexec_fn=heard)
     wait_for_answers(tmp_path / "run")
     process.send_signal(signal.SIGINT)
     code, said = finish(process)
