@@ -189,8 +189,9 @@ class _SwiGLU(nn.Module):
         return x_INW
 
     def padded(self, x_INW: Tensor, spare: int) -> Tensor:
-        """The same with some hidden zeros: accelerators multiply matrices several times as fast
-        where rows begin at multiples of 16 bytes, and EVA-02's 2,730 columns do not."""
+        """The same with some hidden zeros: accelerators multiply matrices faster where rows begin
+        at multiples of 16 bytes, which those of EVA-02's 2,730 columns do not.  With them a picture
+        took an H100 1.75 ms, without 2.27 (16 at once, 336 px, bfloat16)."""
         gate_INh, up_INh = (
             F.linear(x_INW, F.pad(w.weight, (0, 0, 0, spare)), F.pad(w.bias, (0, spare)))
             for w in (self.w1, self.w2)
