@@ -1,6 +1,6 @@
-"""Turn samples into prompts: a wording's templates filled in, examples before the question.
+"""Turn samples into prompts: templates filled in, examples before the question.
 
-Knows the field's wordings (OpenFlamingo's few-shot text, the instruction suffixes of multi-task
+Knows the field's templates (OpenFlamingo's few-shot text, the instruction suffixes of multi-task
 training); knows no benchmark and no model, and leaves ``<image>`` marks to the model.
 """
 
@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Content, Decoding, Image, Prompt, Sample, Style, Turn, Wording
+from infimm_eval.types import Content, Decoding, Image, Prompt, PromptTemplate, Sample, Style, Turn
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -25,33 +25,33 @@ LETTER = "Answer with the option's letter from the given choices directly."
 DESCRIBE = "Please describe the image."
 
 
-# -- wordings that several benchmarks share ------------------------------------------------------
+# -- templates that several benchmarks share ------------------------------------------------------
 
 
-def flamingo_caption() -> Wording:
+def flamingo_caption() -> PromptTemplate:
     """OpenFlamingo's caption prompt, search (beam 3, 20 tokens, no length penalty) and reading."""
-    return Wording(
+    return PromptTemplate(
         ask="{{ images }}Output:",
         decoding=Decoding(max_new_tokens=20, num_beams=3, length_penalty=0.0),
         read=flamingo_caption_text,
     )
 
 
-def flamingo_vqa(max_new_tokens: int = 5) -> Wording:
+def flamingo_vqa(max_new_tokens: int = 5) -> PromptTemplate:
     """OpenFlamingo's question prompt, search (beam 3, no length penalty) and reading.
 
     A shot shows the first of its people's answers, as OpenFlamingo does (not the majority's).
     """
-    return Wording(
+    return PromptTemplate(
         ask="{{ images }}Question:{{ question }} Short answer:",
         decoding=Decoding(max_new_tokens=max_new_tokens, num_beams=3, length_penalty=0.0),
         read=flamingo_vqa_text,
     )
 
 
-def flamingo_choice(max_new_tokens: int = 5) -> Wording:
+def flamingo_choice(max_new_tokens: int = 5) -> PromptTemplate:
     """The same document style for lettered choices: options listed, the letter as short answer."""
-    return Wording(
+    return PromptTemplate(
         ask="{{ images }}{% if hint %}Context: {{ hint }}\n{% endif %}Question:{{ question }}\n"
         "{% for letter in letters %}{{ letter }}. {{ options[loop.index0] }}\n{% endfor %}"
         "Short answer:",
@@ -60,22 +60,24 @@ def flamingo_choice(max_new_tokens: int = 5) -> Wording:
     )
 
 
-def describe(max_new_tokens: int = 64) -> Wording:
+def describe(max_new_tokens: int = 64) -> PromptTemplate:
     """The request InfiMM saw before captions in multi-task training; greedy."""
-    return Wording(ask="{{ images }}" + DESCRIBE, decoding=Decoding(max_new_tokens=max_new_tokens))
+    return PromptTemplate(
+        ask="{{ images }}" + DESCRIBE, decoding=Decoding(max_new_tokens=max_new_tokens)
+    )
 
 
-def short_answer(max_new_tokens: int = 16, suffix: str = SHORT_ANSWER) -> Wording:
+def short_answer(max_new_tokens: int = 16, suffix: str = SHORT_ANSWER) -> PromptTemplate:
     """The question, and on a new line the request for a word or phrase; greedy."""
-    return Wording(
+    return PromptTemplate(
         ask="{{ images }}{{ question }}\n" + suffix,
         decoding=Decoding(max_new_tokens=max_new_tokens),
     )
 
 
-def letter_choice(max_new_tokens: int = 16) -> Wording:
-    """LLaVA's CQM-A wording: context if there is any, question, lettered lines, the letter."""
-    return Wording(
+def letter_choice(max_new_tokens: int = 16) -> PromptTemplate:
+    """LLaVA's CQM-A template: context if there is any, question, lettered lines, the letter."""
+    return PromptTemplate(
         ask="{{ images }}{% if hint %}Context: {{ hint }}\n{% endif %}{{ question }}\n"
         "{% for letter in letters %}{{ letter }}. {{ options[loop.index0] }}\n{% endfor %}"
         + LETTER,
@@ -83,20 +85,20 @@ def letter_choice(max_new_tokens: int = 16) -> Wording:
     )
 
 
-def free_answer(max_new_tokens: int = 1024) -> Wording:
+def free_answer(max_new_tokens: int = 1024) -> PromptTemplate:
     """The question as it stands; greedy, long."""
-    return Wording(
+    return PromptTemplate(
         ask="{{ images }}{{ question }}", decoding=Decoding(max_new_tokens=max_new_tokens)
     )
 
 
-def with_ocr(wording: Wording) -> Wording:
+def with_ocr(template: PromptTemplate) -> PromptTemplate:
     """The same with the picture's OCR tokens under the question, as LLaVA and lmms-eval put them;
     a picture in which nothing was read adds nothing."""
     tokens = "{% if tags.get('ocr') %}\nReference OCR token: {{ tags['ocr'] }}{% endif %}"
-    if "{{ question }}" not in wording.ask:
+    if "{{ question }}" not in template.ask:
         raise UsageError("--ocr puts tokens under {{ question }}, which the template does not have")
-    return replace(wording, ask=wording.ask.replace("{{ question }}", "{{ question }}" + tokens))
+    return replace(template, ask=template.ask.replace("{{ question }}", "{{ question }}" + tokens))
 
 
 # -- how answers are read before they are scored -------------------------------------------------
@@ -116,11 +118,11 @@ def flamingo_vqa_text(raw: str) -> str:
 
 
 class Prompter:
-    """Builds the prompts of one run in one wording.  Examples are rendered once and kept."""
+    """Builds the prompts of one run in one template.  Examples are rendered once and kept."""
 
-    def __init__(self, style: Style, wording: Wording) -> None:
+    def __init__(self, style: Style, template: PromptTemplate) -> None:
         self.style = style
-        self.wording = wording
+        self.template = template
         self._shown: dict[tuple[str, bool], tuple[Turn, Turn]] = {}
 
     def __call__(
@@ -129,21 +131,21 @@ class Prompter:
         """The question after its examples; ``text_only`` takes the pictures out of the examples
         (the family's zero-shot prompt) and leaves everything else as it is."""
         turns = [turn for shot in shots for turn in self._example(shot, text_only)]
-        turns.append(Turn("user", fill(self.wording.ask, sample)))
-        return Prompt(self.style, tuple(turns), self.wording.system)
+        turns.append(Turn("user", fill(self.template.ask, sample)))
+        return Prompt(self.style, tuple(turns), self.template.system)
 
     @property
     def fingerprint(self) -> str:
-        """Names the wording by its templates, search and reading."""
-        w = self.wording
+        """Names the template by its templates, search and reading."""
+        w = self.template
         said = (self.style, w.system, w.ask, w.answer, repr(w.decoding), w.read.__qualname__)
         return sha256("\0".join(said).encode()).hexdigest()[:12]
 
     def _example(self, shot: Sample, text_only: bool) -> tuple[Turn, Turn]:
         key = (shot.id, text_only)
         if key not in self._shown:
-            asked = fill(self.wording.ask, shot, pictures=not text_only)
-            answered = fill(self.wording.answer, shot, pictures=not text_only)
+            asked = fill(self.template.ask, shot, pictures=not text_only)
+            answered = fill(self.template.answer, shot, pictures=not text_only)
             self._shown[key] = (Turn("user", asked), Turn("assistant", answered))
         return self._shown[key]
 
@@ -219,6 +221,6 @@ def _compile(template: str) -> Template:
     return compiled
 
 
-def wordings(completion: Wording, instruct: Wording) -> dict[Style, Wording]:
-    """The two wordings of a benchmark, by style."""
+def templates(completion: PromptTemplate, instruct: PromptTemplate) -> dict[Style, PromptTemplate]:
+    """The two prompt templates of a benchmark, by style."""
     return {"completion": completion, "instruct": instruct}

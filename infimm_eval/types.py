@@ -64,7 +64,7 @@ class Sample:
     target: str = ""
     """The answer a shot shows."""
     references: tuple[str, ...] = ()
-    """Every answer a ruler may compare with."""
+    """Every answer a scorer may compare with."""
     options: tuple[Content, ...] = ()
     """The choices, in order; option 0 is ``A``."""
     hint: str = ""
@@ -72,7 +72,7 @@ class Sample:
     """What makes samples dependent: the picture they share.  Resampled together by statistics;
     a shot never comes from the query's group.  Empty: the sample stands alone."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """What results are broken down by (subject, category), and what a ruler or a submission
+    """What results are broken down by (subject, category), and what a scorer or a submission
     needs of the row (the answer's letter, the file name)."""
 
 
@@ -115,7 +115,7 @@ class Request:
     """One prompt for a model, and what is wanted: an answer, or the ranking of ``options``."""
 
     id: str
-    """Comes back in the answer; says nothing to the model."""
+    """Unique in its stream; comes back in the answer, and says nothing to the model."""
     prompt: Prompt
     decoding: Decoding
     options: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ class Model(Protocol):
 
     @property
     def style(self) -> Style:
-        """The wording it was trained on; ``--prompt-style`` overrides."""
+        """The kind of prompt it was trained on; ``--prompt-style`` overrides."""
         ...
 
     @property
@@ -160,13 +160,22 @@ class Model(Protocol):
         ...
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """Score ``request.options`` by log-likelihood, once each, in any order."""
+        """Score ``request.options`` by log-likelihood, once each, in any order.
+
+        May be left out: such a model is refused where ``--choice rank`` would need it.
+        """
         ...
+
+    # Two more are used where a model has them:
+    #
+    # statistics: Mapping[str, float]   counters that only grow (pictures encoded, seconds by
+    #                                   stage): their differences are added up and stand in cells
+    # close(): None                     gives back files, threads and memory; once is enough
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A sample and what came back.  ``text`` is the answer as its wording reads it."""
+    """A sample and what came back.  ``text`` is the answer as its prompt template reads it."""
 
     sample: Sample
     answer: Answer
@@ -175,15 +184,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good one answer is, and how the ruler read it."""
+    """How good one answer is, and how the scorer read it."""
 
     value: float | None
     """Usually 0 to 1 (CIDEr 0 to 10).  ``None``: could not be judged.  Never counted as zero."""
     read_as: str = ""
     parsed: bool = True
-    """False where the ruler found no answer in the text (and the rules count that as wrong)."""
+    """False where the scorer found no answer in the text (and the rules count that as wrong)."""
     parts: Mapping[str, float] = field(default_factory=dict)
-    """The same answer under further rulers (``Bleu_4``, an expected value under guessing)."""
+    """The same answer under further figures (``Bleu_4``, an expected value under guessing)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +204,9 @@ class Scoring:
     """Corpus-level figures in published units (BLEU, METEOR)."""
 
 
-Scorer: TypeAlias = Callable[[Iterable[Record], Callable[[], Iterable[Sample]]], Scoring]
-"""Scores a run's records.  The second argument iterates over *every* sample of the split, also
-those outside ``--limit``: CIDEr's document frequency is that of the full reference set."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rubric:
-    """A ruler that is itself a model: what to ask the judge, how to read its verdict."""
+    """Model-graded scoring: what to ask the judge, how to read its verdict."""
 
     ask: Callable[[Record, int], Prompt]
     """The prompt for the n-th try (0 first)."""
@@ -214,6 +218,36 @@ class Rubric:
     """Added to the temperature with every further try."""
     settled: Callable[[Record], Score | None] = lambda record: None
     """The score of an answer that rules alone can read; ``None``: the judge is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusFunction:
+    """Scoring over all answers together: CIDEr's document frequency, dice cast in order."""
+
+    score: Callable[[Iterable[Record], Any], Scoring]
+    """The answered records in the order of the split, and what ``learn`` made of the split."""
+    learn: Callable[[Iterable[Sample]], Any] | None = None
+    """What has to be known of *every* sample of the split, also of those outside ``--limit``, as a
+    JSON value.  It is kept in the log, so that scoring again needs no data."""
+    probe: Callable[[Iterable[Record]], Any] | None = None
+    """Stands for ``score`` where its behaviour is digested, if that would start a slow program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorer:
+    """A named rule that says how good an answer is.
+
+    Raise ``version`` whenever any answer would be scored otherwise: figures of different versions
+    are not compared.  A digest of the behaviour on ``cases`` stands beside it in every protocol,
+    so that a change without a new version shows.
+    """
+
+    name: str
+    function: Callable[[Record], Score] | CorpusFunction | Rubric
+    """One answer at a time, all of them together, or a judge's rubric."""
+    version: int = 1
+    cases: Callable[[], Iterable[Record]] | None = None
+    """Fixed answers with their samples; ``None``: the function's source is digested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +297,7 @@ Metrics: TypeAlias = Callable[[Sequence[Outcome], Mapping[str, float]], Summary]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wording:
+class PromptTemplate:
     """How one style puts a question, and how it is answered.
 
     ``ask`` and ``answer`` are Jinja templates over ``images`` (the pictures before the question),
@@ -324,11 +358,14 @@ class Source:
     hub: Hub | None = None
     keep: Callable[[Row], bool] = lambda row: True
     """Which rows are the split's, where a file holds more."""
+    size: int | None = None
+    """How many samples the published split has.  A run over fewer is a subset, whatever the
+    folder holds.  ``None``: not known, or nobody's business (a set of one's own)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A benchmark: its data, its question, its ruler.  Pure description; runs nothing."""
+    """A benchmark: its data, its question, its scorers.  Pure description; runs nothing."""
 
     name: str
     title: str
@@ -336,9 +373,9 @@ class Task:
     """Raise it whenever old and new results stop being comparable."""
     source: Source
     sample: Callable[[Row], Sample]
-    wordings: Mapping[Style, Wording]
-    variants: Mapping[str, Scorer | Rubric]
-    """The rulers by name, the default first."""
+    templates: Mapping[Style, PromptTemplate]
+    scorers: Sequence[Scorer]
+    """The first makes the headline; it is shown under the others beside it."""
     metrics: Metrics
     headline: str
     """The metric that stands in the results table."""

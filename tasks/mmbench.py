@@ -2,7 +2,7 @@
 of their options.  Zero-shot.
 
 Liu et al., "MMBench", ECCV 2024.  Answers are read by rules alone: what VLMEvalKit would then ask
-an LLM, or draw, is undecided and counts as wrong; the ruler ``judged`` asks a judge.
+an LLM, or draw, is undecided and counts as wrong; the scorer ``judged`` asks a judge.
 ``mmbench:test`` is for the upload sheet.
 """
 
@@ -48,14 +48,14 @@ TASK = Task(
         hub=hubs.MMBENCH_DEV,
     ),
     sample=sample,
-    wordings=prompts.wordings(prompts.flamingo_choice(), prompts.letter_choice()),
-    variants={
-        "vlmevalkit": choice.vlmevalkit,
-        "vlmevalkit-2023": choice.vlmevalkit_2023,
-        "lmms": choice.lmms_mmbench,
-        "letter": choice.letter,
-        "judged": judge.undecided_choice(choice.read_vlmevalkit),
-    },
+    templates=prompts.templates(prompts.flamingo_choice(), prompts.letter_choice()),
+    scorers=(
+        choice.vlmevalkit,
+        choice.vlmevalkit_2023,
+        choice.lmms_mmbench,
+        choice.letter,
+        judge.undecided_choice(choice.read_vlmevalkit),
+    ),
     metrics=metrics.circular(),
     headline="circular",
     rankable=True,

@@ -17,7 +17,17 @@ from infimm_eval.data.choices import SUBJECTS, Mmmu, MmmuTsv
 from infimm_eval.demo import choice_rows
 from infimm_eval.formats import answers
 from infimm_eval.scorers import mmmu
-from infimm_eval.types import Content, Decoding, Image, Row, Sample, Source, Split, Task, Wording
+from infimm_eval.types import (
+    Content,
+    Decoding,
+    Image,
+    PromptTemplate,
+    Row,
+    Sample,
+    Source,
+    Split,
+    Task,
+)
 
 _FIGURE = re.compile(r"<image ([1-7])>")
 
@@ -53,7 +63,7 @@ _CHOICE = """{{ question }}
 {% for letter in letters %}({{ letter }}) {{ options[loop.index0] }}
 {% endfor %}
 """
-_INSTRUCT = Wording(
+_INSTRUCT = PromptTemplate(
     ask="{% if letters %}"
     + _CHOICE
     + prompts.LETTER
@@ -62,7 +72,7 @@ _INSTRUCT = Wording(
     + "{% endif %}",
     decoding=Decoding(max_new_tokens=16),
 )
-_COMPLETION = Wording(
+_COMPLETION = PromptTemplate(
     ask="Question:{% if letters %}" + _CHOICE + "{% else %}{{ question }}{% endif %} Short answer:",
     decoding=Decoding(max_new_tokens=10, num_beams=3, length_penalty=0.0),
     read=prompts.flamingo_vqa_text,
@@ -94,8 +104,8 @@ TASK = Task(
     version=1,
     source=_source("validation"),
     sample=sample,
-    wordings=prompts.wordings(_COMPLETION, _INSTRUCT),
-    variants={"official": mmmu.official, "official-seed42": mmmu.official_seed42},
+    templates=prompts.templates(_COMPLETION, _INSTRUCT),
+    scorers=(mmmu.official, mmmu.official_seed42),
     metrics=metrics.mmmu(),
     headline="accuracy",
     columns={"MMMU val": "accuracy"},

@@ -8,7 +8,6 @@ the prediction stemmed too, as Flamingo and OpenFlamingo do (needs NLTK and its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -17,8 +16,8 @@ from infimm_eval.data import hubs
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import open_rows
 from infimm_eval.formats import lists
-from infimm_eval.scorers import Each, okvqa, vqa
-from infimm_eval.types import Record, Row, Sample, Scorer, Scoring, Source, Task
+from infimm_eval.scorers import okvqa, vqa
+from infimm_eval.types import CorpusFunction, Record, Row, Rubric, Sample, Scorer, Source, Task
 
 
 def sample(row: Row) -> Sample:
@@ -36,18 +35,19 @@ def sample(row: Row) -> Sample:
     )
 
 
-def against_stems(ruler: Scorer) -> Scorer:
-    """The ruler with the stems for references, where a row has both forms."""
-    if isinstance(ruler, Each):
-        return Each(lambda record: ruler.rule(_stems_for_references(record)))
+def against_stems(name: str, scorer: Scorer) -> Scorer:
+    """The scorer under another name with the stems for references, where a row has both forms."""
+    function = scorer.function
+    if isinstance(function, CorpusFunction):
+        score = function.score
+        stemmed = replace(function, score=lambda r, known: score(map(_with_stems, r), known))
+        return replace(scorer, name=name, function=stemmed)
+    if isinstance(function, Rubric):
+        raise TypeError("a judge reads references as they are")
+    return replace(scorer, name=name, function=lambda record: function(_with_stems(record)))
 
-    def score(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        return ruler(map(_stems_for_references, records), split)
 
-    return score
-
-
-def _stems_for_references(record: Record) -> Record:
+def _with_stems(record: Record) -> Record:
     stems = record.sample.tags.get("stems")
     if stems is None:
         return record
@@ -77,13 +77,13 @@ TASK = Task(
         hub=hubs.OKVQA_TRAIN,
     ),
     sample=sample,
-    wordings=prompts.wordings(prompts.flamingo_vqa(), prompts.short_answer()),
-    variants={
-        "raw": vqa.always,
-        "evalai": vqa.evalai,
-        "published": against_stems(vqa.always),
-        "stemmed": against_stems(okvqa.stemmed),
-    },
+    templates=prompts.templates(prompts.flamingo_vqa(), prompts.short_answer()),
+    scorers=(
+        replace(vqa.always, name="raw"),
+        vqa.evalai,
+        against_stems("published", vqa.always),
+        against_stems("stemmed", okvqa.stemmed),
+    ),
     metrics=metrics.mean("accuracy", by=("question_type",)),
     headline="accuracy",
     columns={"OK-VQA acc": "accuracy"},

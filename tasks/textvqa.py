@@ -1,6 +1,6 @@
 """TextVQA validation: 5,000 questions about text in pictures, ten answers each.
 
-Singh et al., "Towards VQA Models That Can Read", CVPR 2019.  The default ruler is EvalAI's.  OCR
+Singh et al., "Towards VQA Models That Can Read", CVPR 2019.  The default scorer is EvalAI's.  OCR
 tokens stand in the prompt under ``--ocr`` only: they are worth tens of points.
 """
 
@@ -47,8 +47,8 @@ TASK = Task(
         hub=hubs.TEXTVQA_TRAIN,
     ),
     sample=sample,
-    wordings=prompts.wordings(prompts.flamingo_vqa(10), prompts.short_answer()),
-    variants={"evalai": vqa.evalai, "always": vqa.always, "official": vqa.official},
+    templates=prompts.templates(prompts.flamingo_vqa(10), prompts.short_answer()),
+    scorers=(vqa.evalai, vqa.always, vqa.official),
     metrics=metrics.mean("accuracy"),
     headline="accuracy",
     ocr=True,

@@ -1,7 +1,7 @@
 """Rows of made-up COCO and VQAv2, in the columns that real ones are read into.
 
 Like real annotators, ours disagree a little: some leave a thing out, some speak in words of
-their own, some are wrong.  Knows nothing of prompts, rulers or models.
+their own, some are wrong.  Knows nothing of prompts, scorers or models.
 """
 
 from __future__ import annotations

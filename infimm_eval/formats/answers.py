@@ -1,6 +1,6 @@
 """Results as one JSON object from id to answer: MMMU, MM-Vet, InfiMM-Eval, ScienceQA.
 
-Reads their authors' answer files and a judge's grades too.  Asks no judge and knows no ruler but
+Reads their authors' answer files and a judge's grades too.  Asks no judge and knows no scorer but
 the one that turns an answer into the option's number, for ScienceQA's leaderboard.
 """
 

@@ -1,6 +1,6 @@
 """Results as JSON lists: COCO captions and the EvalAI lists of VQAv2, OK-VQA, TextVQA, VizWiz.
 
-Reads their authors' answer files too.  Knows no ruler and no picture.
+Reads their authors' answer files too.  Knows no scorer and no picture.
 """
 
 from __future__ import annotations

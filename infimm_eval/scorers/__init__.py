@@ -1,25 +1,31 @@
-"""Rulers: each reads answers and says how good they are, one score per record, in order.
+"""Scorers: each reads answers and says how good they are, one score per record, in order.
 
-A ruler reads a sample's references, options, target and tags; it has never heard of a benchmark,
+A scorer reads a sample's references, options, target and tags; it has never heard of a benchmark,
 a model or a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Any
 
 from infimm_eval.packed import Packed
-from infimm_eval.types import Record, Sample, Score, Scoring
+from infimm_eval.types import CorpusFunction, Record, Rubric, Sample, Score, Scorer, Scoring
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
-    """A ruler that looks at one answer at a time, as most do, so that several share one reading
-    of the log.  One that may lack something (an optional package) is a function of all records
-    instead: what that raises is noted, and the other rulers stand without it."""
+def learn(scorer: Scorer, split: Iterable[Sample]) -> Any:
+    """What the scorer has to know of the whole split, a JSON value; mostly nothing, ``None``."""
+    function = scorer.function
+    if isinstance(function, CorpusFunction) and function.learn is not None:
+        return function.learn(split)
+    return None
 
-    rule: Callable[[Record], Score]
 
-    def __call__(self, records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        return Scoring(Packed(Score, map(self.rule, records)))
+def score(scorer: Scorer, records: Iterable[Record], learned: Any = None) -> Scoring:
+    """Every record's score by rules.  ``TypeError`` for a judge's rubric, which takes a model."""
+    function = scorer.function
+    if isinstance(function, Rubric):
+        raise TypeError(f"{scorer.name} is a judge's rubric; see run.model_graded")
+    if isinstance(function, CorpusFunction):
+        return function.score(records, learned)
+    return Scoring(Packed(Score, map(function, records)))

@@ -17,46 +17,59 @@ from statistics import fmean
 from typing import TypeAlias
 
 from infimm_eval.scorers import java
-from infimm_eval.types import Record, Sample, Score, Scoring
+from infimm_eval.types import CorpusFunction, Record, Sample, Score, Scorer, Scoring
 
+Tokenised: TypeAlias = Mapping[str, Sequence[str]]
+"""References in PTB tokens by the id of their picture: of a whole split they give the document
+frequencies, and are smaller than those."""
 
-def cider(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-    """CIDEr-D of each caption (0 to 10; the published figure is 100 times the mean), its BLEU-1
-    to 4 and ROUGE-L (0 to 1) as parts, and corpus figures (times 100).
-
-    A picture without references stays unscored and does not count for rarity.
-    """
-    return _score(records, split, [_bleu, _rouge])
-
-
-def cider_and_meteor(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-    """The same with METEOR, which takes some ten seconds to start, once a process."""
-    return _score(records, split, [_bleu, _rouge, _meteor])
-
-
-Company: TypeAlias = Callable[
+Companion: TypeAlias = Callable[
     [Sequence[str], Sequence[Sequence[str]]], tuple[dict[str, float], list[dict[str, float]]]
 ]
 """A further figure: captions and their references to corpus values and each caption's, 0 to 1."""
 
 
-def _score(
-    records: Iterable[Record], split: Callable[[], Iterable[Sample]], company: Sequence[Company]
-) -> Scoring:
-    records = list(records)
-    people = _tokenised_references(split())
-    judged = [record for record in records if record.sample.id in people]
-    said = java.tokenise([record.text for record in judged])
-    heard = [people[record.sample.id] for record in judged]
+def cider_d(*companions: Companion) -> CorpusFunction:
+    """CIDEr-D of each caption (0 to 10; the published figure is 100 times the mean), its
+    companions as parts (0 to 1), and corpus figures (times 100).
 
-    rarity = Rarity.of(people.values())
+    A picture without references stays unscored and does not count for document frequency.
+    """
+
+    def score(records: Iterable[Record], references: Tokenised) -> Scoring:
+        records = list(records)
+        said = java.tokenise([r.text for r in records if r.sample.id in references])
+        return _scored(records, said, references, companions)
+
+    return CorpusFunction(score=score, learn=tokenised_references, probe=_on_spaces)
+
+
+def tokenised_references(split: Iterable[Sample]) -> dict[str, list[str]]:
+    """Every picture's references by its id; all of them in one call of the tokenizer."""
+    owners = [(sample.id, caption) for sample in split for caption in sample.references]
+    tokens = java.tokenise([caption for _, caption in owners])
+    references: dict[str, list[str]] = {}
+    for (owner, _), caption in zip(owners, tokens, strict=True):
+        references.setdefault(owner, []).append(caption)
+    return references
+
+
+def _scored(
+    records: Sequence[Record],
+    said: Sequence[str],
+    references: Tokenised,
+    companions: Sequence[Companion],
+) -> Scoring:
+    judged = [record for record in records if record.sample.id in references]
+    heard = [references[record.sample.id] for record in judged]
+    rarity = Rarity.of(references.values())
     values = [
         similarity(caption, others, rarity) for caption, others in zip(said, heard, strict=True)
     ]
     parts: list[dict[str, float]] = [{} for _ in judged]
     corpus: dict[str, float] = {}
-    for figure in company if judged else []:
-        whole, each = figure(said, heard)
+    for companion in companions if judged else []:
+        whole, each = companion(said, heard)
         corpus |= {name: 100 * value for name, value in whole.items() if isfinite(value)}
         for mine, more in zip(parts, each, strict=True):
             mine |= {name: value for name, value in more.items() if isfinite(value)}
@@ -68,14 +81,12 @@ def _score(
     return Scoring([scores.get(record.sample.id, Score(None)) for record in records], corpus)
 
 
-def _tokenised_references(samples: Iterable[Sample]) -> dict[str, list[str]]:
-    """Every picture's references by its id; all of them in one call of the tokenizer."""
-    owners = [(sample.id, caption) for sample in samples for caption in sample.references]
-    references: dict[str, list[str]] = {}
-    tokens = java.tokenise([caption for _, caption in owners])
-    for (owner, _), caption in zip(owners, tokens, strict=True):
-        references.setdefault(owner, []).append(caption)
-    return references
+def _on_spaces(records: Iterable[Record]) -> Scoring:
+    """Captions whose tokens stand between spaces: the same without the tokenizer and METEOR."""
+    records = list(records)
+    references = {r.sample.id: r.sample.references for r in records if r.sample.references}
+    said = [record.text for record in records if record.sample.references]
+    return _scored(records, said, references, [_bleu, _rouge])
 
 
 # ---- CIDEr-D
@@ -149,7 +160,7 @@ def _ngrams(caption: str) -> list[Counter[Gram]]:
     return [Counter(zip(*starts[:n], strict=False)) for n in range(1, _LONGEST + 1)]
 
 
-# ---- the figures that keep it company
+# ---- companions: the figures that stand beside it
 
 
 def _bleu(
@@ -157,10 +168,10 @@ def _bleu(
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
     from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-    ruler = BleuScorer(n=_LONGEST)
+    scorer = BleuScorer(n=_LONGEST)
     for caption, people in zip(said, references, strict=True):
-        ruler += (caption, people)
-    corpus, each = ruler.compute_score(option="closest")
+        scorer += (caption, people)
+    corpus, each = scorer.compute_score(option="closest")
     return _named(corpus), [_named(one) for one in zip(*each, strict=True)]
 
 
@@ -173,9 +184,9 @@ def _rouge(
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
     from pycocoevalcap.rouge.rouge import Rouge
 
-    ruler = Rouge()
+    scorer = Rouge()
     each = [
-        float(ruler.calc_score([caption], people))
+        float(scorer.calc_score([caption], people))
         for caption, people in zip(said, references, strict=True)
     ]
     return {"ROUGE_L": fmean(each)}, [{"ROUGE_L": value} for value in each]
@@ -186,3 +197,8 @@ def _meteor(
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
     corpus, each = java.meteor(said, references)
     return {"METEOR": corpus}, [{"METEOR": value} for value in each]
+
+
+cider = Scorer(name="CIDEr-D", function=cider_d(_bleu, _rouge))
+cider_and_meteor = Scorer(name="CIDEr-D", function=cider_d(_bleu, _rouge, _meteor))
+"""The same with METEOR, which takes some ten seconds to start, once a process."""

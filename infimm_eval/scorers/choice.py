@@ -1,4 +1,4 @@
-"""Which option did the model mean?  A letter, or nothing: no ruler here ever guesses.
+"""Which option did the model mean?  A letter, or nothing: no scorer here ever guesses.
 
 Knows letters and the texts of options; not what the question was.  The right letter is the
 sample's only reference, and option 0 is "A".  An answer without a letter counts as wrong
@@ -18,8 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from string import ascii_uppercase
 from typing import TypeAlias
 
-from infimm_eval.scorers import Each
-from infimm_eval.types import Content, Image, Record, Sample, Score
+from infimm_eval.types import Content, Image, Record, Sample, Score, Scorer
 
 Options: TypeAlias = Mapping[str, str]
 """Letter to text, in order."""
@@ -28,8 +27,9 @@ Reading: TypeAlias = Callable[[str, Options], str]
 """What was said, and the options, to a letter or ""."""
 
 
-def ruler(read: Reading) -> Each:
-    return Each(lambda record: compare(hear(record, read), record.sample))
+def scorer(name: str, read: Reading) -> Scorer:
+    """1 where the letter that ``read`` hears is the reference, else 0."""
+    return Scorer(name=name, function=lambda record: compare(hear(record, read), record.sample))
 
 
 def compare(heard: str, sample: Sample) -> Score:
@@ -193,9 +193,9 @@ def _mentioned(text: str, options: Options) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-letter = ruler(read_letter)
-llava = ruler(read_llava)
-lmms_scienceqa = ruler(read_lmms_scienceqa)
-vlmevalkit = ruler(read_vlmevalkit)
-vlmevalkit_2023 = ruler(read_vlmevalkit_2023)
-lmms_mmbench = ruler(read_lmms_mmbench)
+letter = scorer("letter", read_letter)
+llava = scorer("llava", read_llava)
+lmms_scienceqa = scorer("lmms", read_lmms_scienceqa)
+vlmevalkit = scorer("vlmevalkit", read_vlmevalkit)
+vlmevalkit_2023 = scorer("vlmevalkit-2023", read_vlmevalkit_2023)
+lmms_mmbench = scorer("lmms", read_lmms_mmbench)

@@ -5,7 +5,7 @@ business.  A verdict that is no number from 0 to 1 leaves the answer unscored: i
 
 MM-Vet (Yu et al. 2023) asks its grader to complete the last cell of a table after seven graded
 rows: five about an equation, two about a meme.  Structure, grades, tries and reading here are
-MM-Vet's; the wording is our own, so scores are near but not equal to those of its own prompt even
+MM-Vet's; the words are our own, so scores are near but not equal to those of its own prompt even
 under the same grader.  ``mm_vet(table)`` takes another table, the authors' included.
 
 InfiMM-Eval keeps its answers and its grader to itself.  What ``core_mm`` gives is self-graded.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from infimm_eval.errors import UsageError
 from infimm_eval.scorers.choice import Reading, compare, hear, options_of
-from infimm_eval.types import Decoding, Prompt, Record, Rubric, Sample, Score, Turn
+from infimm_eval.types import Decoding, Prompt, Record, Rubric, Sample, Score, Scorer, Turn
 
 _MEME = (
     "Can you explain this meme?",
@@ -64,7 +64,7 @@ MM_VET_TABLE = "\n".join(
 )
 
 
-def mm_vet(table: str = MM_VET_TABLE) -> Rubric:
+def mm_vet(table: str = MM_VET_TABLE) -> Scorer:
     """MM-Vet's grading; ``table`` is everything before the row to complete.
 
     The first reference is the ground truth.  Five tries, half a degree hotter each time.
@@ -77,10 +77,11 @@ def mm_vet(table: str = MM_VET_TABLE) -> Rubric:
         reminder = "\nPredict the correctness of the answer (digit): " if attempt else ""
         return _message(f"{table}\n{row}{reminder}")
 
-    return Rubric(ask=ask, read=read, decoding=Decoding(max_new_tokens=3), tries=5, heat=0.5)
+    rubric = Rubric(ask=ask, read=read, decoding=Decoding(max_new_tokens=3), tries=5, heat=0.5)
+    return Scorer(name="judge", function=rubric)
 
 
-def core_mm() -> Rubric:
+def core_mm() -> Scorer:
     """Our own grading of InfiMM-Eval's answers: full marks for a right final answer, else part of
     them for reasoning that agrees with the reference.
 
@@ -104,10 +105,11 @@ def core_mm() -> Rubric:
         ]
         return _message("\n".join(lines))
 
-    return Rubric(ask=ask, read=read, decoding=Decoding(max_new_tokens=8), tries=3, heat=0.5)
+    rubric = Rubric(ask=ask, read=read, decoding=Decoding(max_new_tokens=8), tries=3, heat=0.5)
+    return Scorer(name="self-graded", function=rubric)
 
 
-def undecided_choice(ruled: Reading) -> Rubric:
+def undecided_choice(ruled: Reading) -> Scorer:
     """Letters by rule where ``ruled`` finds one, by a judge where it does not: what MMBench
     (Liu et al. 2023) does with ChatGPT, in our own words.
 
@@ -148,7 +150,7 @@ def undecided_choice(ruled: Reading) -> Rubric:
             return compare(said, record.sample)
         return Score(None, verdict.strip(), parsed=False)
 
-    return Rubric(
+    rubric = Rubric(
         ask=ask,
         read=read_letter,
         decoding=Decoding(max_new_tokens=4),
@@ -156,6 +158,7 @@ def undecided_choice(ruled: Reading) -> Rubric:
         heat=0.5,
         settled=settled,
     )
+    return Scorer(name="judged", function=rubric)
 
 
 def read(record: Record, verdict: str) -> Score:

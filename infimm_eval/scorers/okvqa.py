@@ -15,8 +15,9 @@ from functools import cache
 from importlib import import_module
 
 from infimm_eval.errors import UsageError
+from infimm_eval.scorers import score as score_all
 from infimm_eval.scorers import vqa
-from infimm_eval.types import Record, Sample, Scorer, Scoring
+from infimm_eval.types import CorpusFunction, Record, Scorer, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,15 @@ def _stem(word: str, tag: str, grammar: Grammar) -> str:
     return grammar.singular(word) if tag in ("NNS", "NNPS") else word
 
 
-def ruler(learn: Callable[[], Grammar]) -> Scorer:
+def scorer(grammar_of: Callable[[], Grammar]) -> Scorer:
     """VQA accuracy (``vqa.always``) of stemmed predictions; references are taken as they are."""
 
-    def score(records: Iterable[Record], split: Callable[[], Iterable[Sample]]) -> Scoring:
-        grammar = learn()
+    def score(records: Iterable[Record], learned: None = None) -> Scoring:
+        grammar = grammar_of()
         stem_once = cache(lambda text: stem(text, grammar))
-        return vqa.always((replace(r, text=stem_once(r.text)) for r in records), split)
+        return score_all(vqa.always, (replace(r, text=stem_once(r.text)) for r in records))
 
-    return score
+    return Scorer(name="stemmed", function=CorpusFunction(score=score))
 
 
 def nltk_grammar() -> Grammar:
@@ -80,7 +81,7 @@ def nltk_grammar() -> Grammar:
     return grammar
 
 
-stemmed = ruler(nltk_grammar)
+stemmed = scorer(nltk_grammar)
 
 
 _UNCHANGED = """

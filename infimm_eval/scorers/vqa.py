@@ -17,8 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from infimm_eval.scorers import Each
-from infimm_eval.types import Record, Score
+from infimm_eval.types import Record, Score, Scorer
 
 
 def agreement(said: str, people: Sequence[str]) -> float:
@@ -60,10 +59,10 @@ def unmarked(text: str) -> str:
     return bare
 
 
-def ruler(
+def accuracy(
     comparable: Callable[[str], str],
     verbatim: Callable[[Sequence[str]], bool] | None = None,
-) -> Each:
+) -> Callable[[Record], Score]:
     """VQA accuracy over texts made ``comparable``; where ``verbatim`` says so of the (stripped)
     references, over the texts as they are.  Without references an answer stays unscored.
 
@@ -79,7 +78,7 @@ def ruler(
             return Score(None, said)
         return Score(agreement(said, [read(person) for person in people]), said)
 
-    return Each(score)
+    return score
 
 
 def unanimous(people: Sequence[str]) -> bool:
@@ -90,9 +89,9 @@ def unanimous(people: Sequence[str]) -> bool:
 _remembered = lru_cache(maxsize=2**13)
 _normalised = _remembered(normalise)
 
-always = ruler(_normalised)
-official = ruler(_normalised, verbatim=unanimous)
-evalai = ruler(_remembered(normalise_evalai))
+always = Scorer(name="always", function=accuracy(_normalised))
+official = Scorer(name="official", function=accuracy(_normalised, verbatim=unanimous))
+evalai = Scorer(name="evalai", function=accuracy(_remembered(normalise_evalai)))
 
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'

@@ -13,9 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from infimm_eval.scorers import Each
 from infimm_eval.scorers.vqa import unmarked
-from infimm_eval.types import Record, Score
+from infimm_eval.types import Record, Score, Scorer
 
 
 def read_official(text: str) -> str:
@@ -35,7 +34,7 @@ def read_vlmevalkit(text: str) -> str:
     return heard[0] if len(heard) == 1 else ""
 
 
-def ruler(read: Callable[[str], str]) -> Each:
+def scorer(name: str, read: Callable[[str], str]) -> Scorer:
     """1 where ``read`` hears the reference, else 0; without a reference unscored."""
 
     def score(record: Record) -> Score:
@@ -45,12 +44,12 @@ def ruler(read: Callable[[str], str]) -> Each:
         right = record.sample.references[0].strip().lower()
         return Score(float(heard == right), heard, parsed=bool(heard))
 
-    return Each(score)
+    return Scorer(name=name, function=score)
 
 
-official = ruler(read_official)
-lmms = ruler(read_lmms)
-vlmevalkit = ruler(read_vlmevalkit)
+official = scorer("official", read_official)
+lmms = scorer("lmms", read_lmms)
+vlmevalkit = scorer("vlmevalkit", read_vlmevalkit)
 
 
 _PERIOD = re.compile(r"(?<!\d)\.(?!\d)")

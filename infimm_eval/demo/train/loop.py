@@ -1,6 +1,6 @@
 """The lessons of the demo model, step by step.
 
-Knows documents and the model's classes, no benchmark and no ruler.
+Knows documents and the model's classes, no benchmark and no scorer.
 
 Shapes: I pictures, N visual tokens, V latents, D width.
 """
