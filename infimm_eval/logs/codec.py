@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Literal
 
-from infimm_eval.log.values import Cell, Entry, Named, Place
+from infimm_eval.logs.values import Cell, Entry, NamedImage
 from infimm_eval.types import Answer, Content, Prompt, Request, Sample, Score, Unit
 
 _UNITS_AT_ONCE = 1024
 
 
-def request_key(asker: str, request: Request, prompt: str) -> str:
+def request_key(asker: str, sample_id: str, request: Request, prompt: str) -> str:
     """Names an answer by all that can change it: who is asked and how (``asker``, see below), the
     sample, the prompt with its pictures (as ``dump_prompt`` writes it), the search, the options."""
-    decoding = request.decoding
-    asked = (asker, request.id, prompt, repr(decoding), *request.options)
+    asked = (asker, sample_id, prompt, repr(request.decoding), *request.options)
     return sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -31,6 +30,7 @@ def asker(kind: Literal["generate", "rank"], settings: Mapping[str, Any]) -> str
 
 
 def dump_sample(sample: Sample) -> str:
+    """A sample as JSON; what is empty is left out, pictures are names."""
     body = {
         "id": sample.id,
         "images": [[i.key, i.name] for i in sample.images],
@@ -53,7 +53,7 @@ def load_samples(texts: Iterable[str]) -> Iterator[Sample]:
 def _sample(body: Mapping[str, Any]) -> Sample:
     return Sample(
         id=body["id"],
-        images=tuple(Named(name, key) for key, name in body.get("images", ())),
+        images=tuple(NamedImage(name, key) for key, name in body.get("images", ())),
         question=_content(body.get("question", ())),
         target=body.get("target", ""),
         references=tuple(body.get("references", ())),
@@ -65,11 +65,13 @@ def _sample(body: Mapping[str, Any]) -> Sample:
 
 
 def dump_prompt(prompt: Prompt) -> str:
+    """A prompt as JSON, pictures by key and name."""
     turns = [[turn.role, *_parts(turn.content)] for turn in prompt.turns]
     return _text([prompt.style, prompt.system, turns])
 
 
 def dump_ids(ids: Sequence[str]) -> str:
+    """Ids of shots as JSON."""
     return _text(ids)
 
 
@@ -82,7 +84,7 @@ def _parts(content: Content) -> list[str | list[str]]:
 
 
 def _content(parts: Iterable[str | list[str]]) -> Content:
-    return tuple(part if isinstance(part, str) else Named(part[1], part[0]) for part in parts)
+    return tuple(part if isinstance(part, str) else NamedImage(part[1], part[0]) for part in parts)
 
 
 def load_answer(row: Sequence[Any]) -> Answer | None:
@@ -94,12 +96,12 @@ def load_answer(row: Sequence[Any]) -> Answer | None:
     return Answer("", text, finish, scores, json.loads(notes) if notes else {})
 
 
-def load_entry(place: Place, row: Sequence[Any]) -> Entry:
+def load_entry(row: Sequence[Any]) -> Entry:
+    """An entry from its columns, those of its score and its answer behind them."""
     position, sample, prompt, shot_ids, said, value, read_as, parsed, parts, *answer = row
     asked, pictures = _readable(prompt)
     scored = read_as is not None
     return Entry(
-        place=place,
         position=position,
         sample=next(load_samples([sample])),
         prompt=asked,
@@ -129,7 +131,9 @@ def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def dump_cell(cell: Cell) -> str:
-    return json.dumps({f.name: getattr(cell, f.name) for f in fields(cell)}, ensure_ascii=False)
+    """``others`` is left out: it depends on what else the folder holds."""
+    body = {f.name: getattr(cell, f.name) for f in fields(cell) if f.name != "others"}
+    return json.dumps(body, ensure_ascii=False)
 
 
 def load_cell(body: str) -> Cell:
@@ -138,6 +142,27 @@ def load_cell(body: str) -> Cell:
     if values["ci95"] is not None:
         values["ci95"] = tuple(values["ci95"])
     return Cell(**values)
+
+
+def load_cell_of_schema_1(body: str) -> Cell:
+    """A cell of the first schema: its scorer was recorded by name alone, as ``ruler``, and counts
+    as that scorer's version 1; all else that it did not know has the usual value."""
+    cell = load_cell(body)
+    protocol = dict(cell.settings.get("protocol", {}))
+    if "ruler" in protocol:
+        protocol["scorer"] = {"name": protocol.pop("ruler"), "version": 1, "digest": None}
+    support = protocol.get("support") if cell.shots else None
+    return replace(cell, support=support, settings={**cell.settings, "protocol": protocol})
+
+
+def dump_learned(value: Any) -> bytes:
+    """What a scorer learned of a split, a JSON value, compressed."""
+    return zlib.compress(_text(value).encode("utf-8", "surrogatepass"), 1)
+
+
+def load_learned(packed: bytes) -> Any:
+    """Raises ``ValueError`` or ``zlib.error`` on a damaged row."""
+    return json.loads(zlib.decompress(packed))
 
 
 def dump_units(units: Iterable[Unit]) -> bytes:

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.log.store import Log
-from infimm_eval.log.values import Cell, Entry
+from infimm_eval.logs.store import Log
+from infimm_eval.logs.values import Cell, Entry
 
-RESULTS_SCHEMA = 1
+RESULTS_SCHEMA = 2
 
 
 def results(cells: Sequence[Cell]) -> dict[str, Any]:
-    """The figures of a run as a value that is JSON: the contract that scripts rely on."""
+    """The figures of a run, those that tables show, as a value that is JSON: the contract that
+    scripts rely on."""
     return {
         "schema": RESULTS_SCHEMA,
         "model": cells[0].settings["model"] if cells else {},
@@ -27,7 +28,10 @@ def write_results(folder: Path, cells: Sequence[Cell]) -> Path:
     """Write ``results.json`` whole or not at all."""
     path = folder / "results.json"
     draft = path.with_suffix(".json.part")
-    draft.write_text(json.dumps(results(cells), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(results(cells), indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(draft, path)
     return path
 
@@ -51,16 +55,23 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "task": cell.task,
         "shots": cell.shots,
         "seed": cell.seed,
+        "control": cell.control,
+        "support": cell.support,
         "headline": cell.headline,
         "value": cell.value,
         "ci95": list(cell.ci95) if cell.ci95 else None,
         "n": cell.n,
+        "n_of": cell.n_of,
         "unscored": cell.unscored,
         "unparsed": cell.unparsed,
+        "cut": cell.cut,
+        "empty": cell.empty,
         "shortened": cell.shortened,
         "complete": cell.complete,
         "metrics": cell.metrics,
         "breakdown": cell.breakdown,
+        "picture_tokens": cell.picture_tokens,
+        "others": cell.others,
         "settings": cell.settings,
         "seconds": cell.seconds,
         "statistics": cell.statistics,
@@ -69,17 +80,20 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 
 def _lines(log: Log) -> Iterator[dict[str, Any]]:
-    for cell in log.cells():
-        for entry in log.entries(cell.place):
-            yield _line(entry)
+    for cell in log.shown():
+        for entry in log.entries(cell.key):
+            yield sample_line(cell, entry)
 
 
-def _line(entry: Entry) -> dict[str, Any]:
+def sample_line(cell: Cell, entry: Entry) -> dict[str, Any]:
+    """One sample of a cell as a flat value that is JSON."""
     answer, score = entry.answer, entry.score
     return {
-        "task": entry.place.task,
-        "shots": entry.place.shots,
-        "seed": entry.place.seed,
+        "task": cell.task,
+        "shots": cell.shots,
+        "seed": cell.seed,
+        "control": cell.control,
+        "support": cell.support,
         "id": entry.sample.id,
         "prompt": entry.prompt,
         "pictures": [name for _, name in entry.pictures],
@@ -90,4 +104,5 @@ def _line(entry: Entry) -> dict[str, Any]:
         "said": entry.said,
         "read_as": score.read_as if score else None,
         "score": score.value if score else None,
+        "parts": dict(score.parts) if score else {},
     }
