@@ -22,10 +22,10 @@ def names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("[!_]*.py"))
 
 
-def select(chosen: Iterable[str]) -> list[Task]:
+def select(chosen: Iterable[str | Task]) -> list[Task]:
     """Load tasks in the order given, each once; ``all`` stands for every built-in one."""
     listed = [name for word in chosen for name in (names() if word == "all" else [word])]
-    tasks = [load(name) for name in dict.fromkeys(listed)]
+    tasks = [task if isinstance(task, Task) else load(task) for task in dict.fromkeys(listed)]
     for task in tasks:
         if sum(other.name == task.name for other in tasks) > 1:
             raise UsageError(f"two tasks are called {task.name}; run them into different folders")
@@ -59,11 +59,13 @@ def split_of(task: Task, name: str) -> Task:
     )
 
 
-def ruled(task: Task, ruler: str) -> Task:
-    """The same benchmark with another of its rulers as the one that makes the headline."""
-    if ruler not in task.variants:
-        raise unknown(f"ruler of {task.name}", ruler, task.variants)
-    return replace(task, variants={ruler: task.variants[ruler], **task.variants})
+def scored_by(task: Task, name: str) -> Task:
+    """The same benchmark with another of its scorers as the one that makes the headline."""
+    known = {scorer.name: scorer for scorer in task.scorers}
+    if name not in known:
+        raise unknown(f"scorer of {task.name}", name, known)
+    others = [scorer for scorer in task.scorers if scorer.name != name]
+    return replace(task, scorers=(known[name], *others))
 
 
 def _task(name: str) -> Task:

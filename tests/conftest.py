@@ -1,4 +1,4 @@
-"""What tests share: small values, a silent watcher, a run in a folder."""
+"""What tests share: small values, a listener, a run in a folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from infimm_eval import log, registry, runner
+from infimm_eval import logs, registry
 from infimm_eval.models.fake import Fake
+from infimm_eval.run import Plan, Silent
+from infimm_eval.run import run as run_plan
 from infimm_eval.types import Model, Task
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
@@ -18,25 +20,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-class Silent:
-    """Watches a run and says nothing; remembers how many answers came from the log."""
+class Listener(Silent):
+    """Remembers what it is told, and how many answers came from the log."""
 
     def __init__(self) -> None:
-        self.kept = 0
-        self.stages: list[str] = []
+        self.known = 0
+        self.notes: list[str] = []
 
-    def started(self, place: log.Place, title: str, total: int | None) -> None: ...
-
-    def asked(self, kept: bool) -> None:
-        self.kept += kept
-
-    def stage(self, text: str) -> None:
-        self.stages.append(text)
+    def asked(self, known: bool) -> None:
+        self.known += known
 
     def note(self, text: str) -> None:
-        self.stages.append(text)
-
-    def finished(self, cell: log.Cell) -> None: ...
+        self.notes.append(text)
 
 
 @pytest.fixture
@@ -52,23 +47,19 @@ def shared() -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., list[log.Cell]]:
+def run(tmp_path: Path) -> Callable[..., list[logs.Cell]]:
     """Run a task on the demo data with a fake model: ``run("vqav2", limit=5)``."""
 
     def go(
         *tasks: str | Task,
         model: Model | None = None,
         folder: Path = tmp_path / "run",
-        watcher: Silent | None = None,
+        listener: Silent | None = None,
         **plan: Any,
-    ) -> list[log.Cell]:
+    ) -> list[logs.Cell]:
         loaded = [registry.load(task) if isinstance(task, str) else task for task in tasks]
         defaults: dict[str, Any] = {"samples_shown": 0}
-        return runner.run(
-            runner.Plan(tasks=loaded, **{**defaults, **plan}),
-            model or Fake(),
-            folder,
-            watcher or Silent(),
-        )
+        planned = Plan(tasks=loaded, **{**defaults, **plan})
+        return run_plan(planned, model or Fake(), folder, listener or Silent())
 
     return go

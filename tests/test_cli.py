@@ -65,7 +65,7 @@ def test_no_verb_means_run(go: Go, tmp_path: Path) -> None:
 
 def test_results_json_is_what_scripts_were_promised(made: Made) -> None:
     body = json.loads((made(limit=4) / "results.json").read_text())
-    assert body["schema"] == 1 and body["model"]["name"] == "fake:yes"
+    assert body["schema"] == 2 and body["model"]["name"] == "fake:yes"
     (cell,) = body["cells"]
     promised = "task shots seed headline value ci95 n unscored complete metrics breakdown settings"
     assert set(promised.split()) <= cell.keys()
@@ -165,7 +165,7 @@ def test_ocr_is_for_benchmarks_that_bring_it(go: Go, tmp_path: Path) -> None:
         ("--tasks vqav2 --model fake --picture-cache x", "--picture-cache is for models that run"),
         ("--model fake", "name the benchmarks: --tasks coco,vqav2, or --tasks all"),
         ("reprot", "unknown command 'reprot'; did you mean 'report'?"),
-        ("score --task vqav2", "Missing option '--predictions'"),
+        ("score --task vqav2", "name one predictions file: score FILE --task TASK"),
         ("show nowhere", "nowhere is not a run folder"),
         ("report nowhere", "nowhere is not a folder; give the --output of a finished run"),
         ("submit nowhere --task vqav2", "'nowhere' does not exist"),
@@ -248,8 +248,8 @@ def test_a_submission_scores_what_the_run_scored(go: Go, made: Made, tmp_path: P
     )
     body = json.loads(printed)
     assert (code, said) == (0, "")
-    assert {"task", "variant", "value", "n", "metrics", "breakdown"} <= body.keys()
-    assert (body["n"], body["variant"]) == (600, "always")
+    assert {"task", "scorer", "value", "n", "metrics", "breakdown"} <= body.keys()
+    assert (body["n"], body["scorer"]) == (600, "always")
     whole = json.loads((run / "results.json").read_text())["cells"][0]["value"]
     assert body["value"] == pytest.approx(whole * 30 / 600)
     code, printed, _ = go("score", "--task", "vqav2", "--predictions", path, "--references", "demo")
@@ -259,12 +259,12 @@ def test_a_submission_scores_what_the_run_scored(go: Go, made: Made, tmp_path: P
 # -- about ---------------------------------------------------------------------------------------
 
 
-def test_tasks_lists_every_benchmark_with_its_rulers(go: Go) -> None:
+def test_tasks_lists_every_benchmark_with_its_scorers(go: Go) -> None:
     code, printed, _ = go("tasks")
     assert code == 0
     for task in registry.select(["all"]):
         assert task.name in printed and task.title in printed
-        assert all(ruler in printed for ruler in task.variants)
+        assert all(scorer.name in printed for scorer in task.scorers)
         assert all(f"{task.name}:{split}" in printed for split in task.splits)
 
 
@@ -305,12 +305,12 @@ def test_a_crash_keeps_its_traceback_and_is_no_regression(
     assert code == 3 and "Traceback" in said and "nobody thought of this" in said
 
 
-def test_another_ruler_makes_the_headline(go: Go, tmp_path: Path) -> None:
+def test_another_scorer_makes_the_headline(go: Go, tmp_path: Path) -> None:
     asked = ("--model", "fake:yes", "--tasks", "textvqa", "--data", "demo", "--limit", 4)
     out = tmp_path / "out"
     assert go(*asked, "--ruler", "textvqa=official", "--output", out, "-q")[0] == 0
     (cell,) = json.loads((out / "results.json").read_text())["cells"]
-    assert cell["settings"]["protocol"]["ruler"] == "official"
+    assert cell["settings"]["protocol"]["scorer"]["name"] == "official"
     code, _, said = go(*asked, "--ruler", "textvqa=oficial")
     assert (code, said.count("\n")) == (2, 1) and "did you mean 'official'" in said
 

@@ -201,7 +201,7 @@ def test_a_cell_without_any_score_is_incomparable() -> None:
 
 
 def test_an_unfinished_run_is_a_gap() -> None:
-    half = cell(answers(5, 5), complete=False)
+    half = cell(answers(5, 5), complete=False, missing=3)
     assert only(compare([half], [half])).gaps == (
         "the base is not finished", "the new run is not finished",
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from infimm_eval import log
+from infimm_eval import logs
 from infimm_eval.compare import (
     Cell,
     Tolerance,
@@ -29,6 +30,8 @@ from infimm_eval.errors import UsageError
 from infimm_eval.types import Unit
 
 HOSTILE = "</td><script>alert(1)</script> | @everyone `x` \x00\ud800\n*b*"
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def cell(values: list[float], task: str = "vqav2", **changes: Any) -> Cell:
@@ -96,7 +99,7 @@ def test_a_baseline_compares_like_the_run_it_was_made_from(tmp_path: Path) -> No
         (b"[]", "is not a baseline"),
         (b'{"schema": 1, "cells": []}', "is not a baseline"),
         (b'{"baseline": 0, "cells": []}', "has baseline schema 0, this version reads 1"),
-        (b'{"baseline": 2, "cells": []}', "has baseline schema 2, this version reads 1"),
+        (b'{"baseline": 3, "cells": []}', "has baseline schema 3, this version reads 1 to 2"),
         (b'{"baseline": 1, "cells": {}}', "no list of cells"),
         (b'{"baseline": 1, "cells": [3]}', "damaged: cell 1"),
         (b'{"baseline": 1, "cells": [{}]}', "damaged: cell 1"),
@@ -149,17 +152,46 @@ def test_a_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_read_as_a_run(tmp_path: Path) -> None:
-    run = log.Cell(
+    run = logs.Cell(
         task="coco", title="COCO", shots=4, seed=1, model="m", headline="CIDEr", columns={},
         value=80.0, ci95=None, n=1, unscored=0, unparsed=0, complete=False, metrics={},
         breakdown={}, settings={"protocol": {}}, limit=1,
     )  # fmt: skip
     units = [Unit("1", "1", 0.8)]
-    with log.Log(tmp_path, writing=True) as kept:
-        kept.finish(run, [], [], units)
+    with logs.Log(tmp_path, writing=True) as log:
+        log.finish(log.begin("draft", "coco", 4, 1), run, [], [], units)
     (found,) = load(tmp_path)
     assert (found.task, found.value, found.limit, found.units) == ("coco", 80.0, 1, units)
     assert found.finished
+
+
+def test_a_baseline_and_a_run_of_the_first_schema_compare_as_they_did(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(GOLDEN / "run_of_schema_1.db", tmp_path / "run" / logs.FILE)
+    found = compare(load(GOLDEN / "baseline_of_schema_1.json"), load(tmp_path / "run"))
+    assert [(row.name, row.verdict) for row in found.rows] == [
+        ("MME, 0-shot", "same"), ("VQAv2, 0-shot", "same"), ("VQAv2, 2-shot", "same"),
+    ]  # fmt: skip
+
+
+def scored(name: str, version: int, digest: str | None) -> Cell:
+    scorer = {"name": name, "version": version, "digest": digest}
+    return cell([1.0, 0.0] * 50, settings={"protocol": {"scorer": scorer}, "model": {}})
+
+
+@pytest.mark.parametrize("new", [("always", 1, "b"), ("always", 2, "a"), ("evalai", 1, "a")])
+def test_cells_of_different_scorers_are_incomparable_and_rescore_mends_it(
+    new: tuple[str, int, str],
+) -> None:
+    (row,) = compare([scored("always", 1, "a")], [scored(*new)]).rows
+    assert row.verdict == "incomparable" and any("rescore RUN" in gap for gap in row.gaps)
+
+
+def test_a_scorer_recorded_by_name_alone_is_its_version_1() -> None:
+    (row,) = compare([scored("always", 1, None)], [scored("always", 1, "a")]).rows
+    assert row.verdict == "same"
+    (row,) = compare([scored("always", 1, None)], [scored("always", 2, "a")]).rows
+    assert row.verdict == "incomparable"
 
 
 # -- formats -----------------------------------------------------------------------------------

@@ -18,10 +18,9 @@ from typing import Any
 
 import pytest
 
-from infimm_eval import cli, log
+from infimm_eval import cli, logs
 
 LIMIT = 120
-PLACE = log.Place("vqav2", 0, 0)
 
 
 def start(folder: Path, *more: str, delay: float = 0.004, **how: Any) -> subprocess.Popen[str]:
@@ -38,9 +37,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def answers(folder: Path) -> dict[str, str]:
     """The answers on disk by their keys; none where nothing was written yet."""
-    if not (folder / log.FILE).exists():
+    if not (folder / logs.FILE).exists():
         return {}
-    db = sqlite3.connect(folder / log.FILE, timeout=10)
+    db = sqlite3.connect(folder / logs.FILE, timeout=10)
     try:
         return dict(db.execute("SELECT key, text FROM answer").fetchall())
     except sqlite3.OperationalError:

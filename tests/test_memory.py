@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from infimm_eval import log, registry
-from infimm_eval.log import Named
+from infimm_eval import logs, registry
+from infimm_eval.logs import NamedImage
 from infimm_eval.models.fake import Fake
 from infimm_eval.types import Row, Source, Task
 
-Run = Callable[..., list[log.Cell]]
+Run = Callable[..., list[logs.Cell]]
 
 
 def questions(count: int) -> Task:
@@ -24,7 +24,7 @@ def questions(count: int) -> Task:
         for number in range(count):
             name = f"{number // 5:012d}.jpg"
             yield {
-                "image": Named(name, name),
+                "image": NamedImage(name, name),
                 "image_id": number // 5,
                 "question_id": 262_148_000 + number,
                 "question": f"What is beside thing {number}?",

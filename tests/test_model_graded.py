@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from infimm_eval import log, registry
+from infimm_eval import logs, registry
 from infimm_eval.demo import choice_rows
 from infimm_eval.errors import UsageError
 from infimm_eval.models.fake import Fake
 from infimm_eval.types import Answer, Request
-from tests.conftest import Silent
+from tests.conftest import Listener
 
-Run = Callable[..., list[log.Cell]]
+Run = Callable[..., list[logs.Cell]]
 
 
 class Judge(Fake):
@@ -67,9 +67,9 @@ def test_several_runs_give_mean_and_deviation(run: Run) -> None:
 
 
 def test_what_a_judge_will_cost_is_said_before_it_is_asked(run: Run) -> None:
-    watcher = Silent()
-    run("mmvet", judge=Judge(lambda run, attempt: "1"), limit=3, watcher=watcher)
-    assert any("3 times, about" in stage for stage in watcher.stages)
+    listener = Listener()
+    run("mmvet", judge=Judge(lambda run, attempt: "1"), limit=3, listener=listener)
+    assert any("3 times, about" in stage for stage in listener.notes)
 
 
 def test_a_judged_benchmark_without_a_judge_is_the_users_mistake(run: Run) -> None:
@@ -87,20 +87,20 @@ def test_private_answers_are_not_graded(run: Run) -> None:
 
 
 def test_a_choice_that_rules_can_read_is_not_put_to_the_judge(run: Run) -> None:
-    """MMBench's ``judged`` ruler: letters by rule, the undecided by the judge."""
-    task = registry.ruled(registry.load("mmbench"), "judged")
+    """MMBench's ``judged`` scorer: letters by rule, the undecided by the judge."""
+    task = registry.scored_by(registry.load("mmbench"), "judged")
     right = {s.id: s.references[0] for s in map(task.sample, choice_rows.mmbench_rows("test"))}
     says = dict.fromkeys(list(right)[:2], "hard to tell")
     model = Fake(lambda request: says.get(request.id, right[request.id]))
     judge = Judge(lambda run, attempt: "Z")
     (cell,) = run(task, model=model, judge=judge, limit=6)
     assert {call.id.split("/")[0] for call in judge.calls} == set(says)
-    assert cell.settings["protocol"]["ruler"] == "judged"
+    assert cell.settings["protocol"]["scorer"]["name"] == "judged"
     assert cell.unscored == 0
 
 
 def test_a_judges_reply_that_is_no_letter_leaves_the_choice_unscored(run: Run) -> None:
-    task = registry.ruled(registry.load("mmbench"), "judged")
+    task = registry.scored_by(registry.load("mmbench"), "judged")
     judge = Judge(lambda run, attempt: "perhaps")
     (cell,) = run(task, model=Fake("hard to tell"), judge=judge, limit=2)
     assert (cell.unscored, cell.value) == (2, None)

@@ -6,13 +6,13 @@ import pytest
 
 from infimm_eval import prompts
 from infimm_eval.errors import UsageError
-from infimm_eval.log import Named
+from infimm_eval.logs import NamedImage
 from infimm_eval.types import Content, Prompt, Sample
 
-DOG, CAT = Named("dog.jpg", "dog"), Named("cat.jpg", "cat")
+DOG, CAT = NamedImage("dog.jpg", "dog"), NamedImage("cat.jpg", "cat")
 
 
-def sample(name: str = "1", image: Named = DOG) -> Sample:
+def sample(name: str = "1", image: NamedImage = DOG) -> Sample:
     return Sample(id=name, images=(image,), question=("What is it?",), target="a dog")
 
 

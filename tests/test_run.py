@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infimm_eval import log, registry
+from infimm_eval import logs, registry
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.models.fake import Fake
 from infimm_eval.scorers import caption
-from infimm_eval.types import Answer, Outcome, Request, Summary, Unit
-from tests.conftest import Silent
+from infimm_eval.types import Answer, Outcome, Request, Row, Source, Summary, Task, Unit
+from tests.conftest import Listener
 
-Run = Callable[..., list[log.Cell]]
+Run = Callable[..., list[logs.Cell]]
 
 
 class Counting(Fake):
@@ -42,17 +44,31 @@ class Counting(Fake):
             yield request
 
 
-def units(folder: Path, cell: log.Cell) -> list[Unit]:
-    with log.Log(folder) as kept:
-        return kept.units(cell.place)
+@dataclass(frozen=True)
+class Rows:
+    """A reader of rows that need no files."""
+
+    found: Sequence[Row]
+    expects = ("nothing",)
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return ()
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        return iter(self.found)
+
+
+def units(folder: Path, cell: logs.Cell) -> list[Unit]:
+    with logs.Log(folder) as log:
+        return log.units(cell.key)
 
 
 def test_the_same_run_again_asks_nothing(run: Run, tmp_path: Path) -> None:
-    model, watcher = Counting(), Silent()
+    model, listener = Counting(), Listener()
     (first,) = run("vqav2", model=model, limit=10)
     evidence = units(tmp_path / "run", first)
-    (again,) = run("vqav2", model=model, limit=10, watcher=watcher)
-    assert (len(model.asked), watcher.kept) == (10, 10)
+    (again,) = run("vqav2", model=model, limit=10, listener=listener)
+    assert (len(model.asked), listener.known) == (10, 10)
     assert again.metrics == first.metrics and units(tmp_path / "run", again) == evidence != []
 
 
@@ -69,7 +85,7 @@ def test_a_longer_run_asks_only_what_is_new(run: Run) -> None:
         {"shots": (4,)},
         {"style": "instruct"},
         {"zero_shot_demos": 0},
-        {"wordings": {"vqav2": {"ask": "{{ images }}{{ question }}"}}},
+        {"templates": {"vqav2": {"ask": "{{ images }}{{ question }}"}}},
         {"model": Counting(fingerprint="another")},
     ],
 )
@@ -87,10 +103,8 @@ def test_another_question_is_asked_anew_and_nothing_is_mixed(
 def test_a_changed_answer_limit_keeps_what_was_scored_apart(run: Run, tmp_path: Path) -> None:
     run("vqav2", model=Counting("yes"), limit=6)
     run("vqav2", model=Counting("no", fingerprint="other"), limit=6)
-    with log.Log(tmp_path / "run") as kept:
-        said = {
-            entry.answer.text for entry in kept.entries(log.Place("vqav2", 0, 0)) if entry.answer
-        }
+    with logs.Log(tmp_path / "run") as log:
+        said = {entry.answer.text for entry in log.entries(log.shown()[0].key) if entry.answer}
     assert said == {"no"}
 
 
@@ -118,8 +132,8 @@ def test_shots_are_the_same_whatever_the_limit_and_stand_in_the_log(
     run("vqav2", limit=9, shots=(4,), folder=tmp_path / "b")
     drawn = []
     for name in "ab":
-        with log.Log(tmp_path / name) as kept:
-            entries = list(kept.entries(log.Place("vqav2", 4, 0)))
+        with logs.Log(tmp_path / name) as log:
+            entries = list(log.entries(log.shown()[0].key))
             drawn.append([entry.shot_ids for entry in entries][:3])
     assert drawn[0] == drawn[1] and all(len(set(ids)) == 4 for ids in drawn[0])
 
@@ -160,7 +174,7 @@ def test_metrics_of_ones_own_see_every_outcome_as_a_sequence(run: Run) -> None:
         every = list(outcomes)
         assert [outcome.score.value is None for outcome in every] == [False, False, True] * 3
         assert (len(outcomes), outcomes[-1], outcomes[1:5]) == (9, every[-1], every[1:5])
-    assert len(seen) == len(task.variants)
+    assert len(seen) == len(task.scorers)
 
 
 def test_a_model_that_gives_way_stops_the_run_and_loses_nothing(run: Run) -> None:
@@ -178,12 +192,12 @@ def test_a_limited_run_says_so(run: Run) -> None:
 
 def test_document_frequency_is_the_full_sets_also_under_a_limit(run: Run, tmp_path: Path) -> None:
     """A caption's CIDEr must not depend on how many others were captioned."""
-    coco = replace(registry.load("coco"), variants={"CIDEr-D": caption.cider})
+    coco = replace(registry.load("coco"), scorers=(caption.cider,))
     scores = []
     for limit in (3, 8):
         run(coco, model=Fake("a red circle"), limit=limit, folder=tmp_path / str(limit))
-        with log.Log(tmp_path / str(limit)) as kept:
-            entries = kept.entries(log.Place("coco", 0, 0))
+        with logs.Log(tmp_path / str(limit)) as log:
+            entries = log.entries(log.shown()[0].key)
             scores.append([entry.score.value for entry in entries if entry.score][:3])
     assert scores[0] == scores[1] and any(scores[0])
 
@@ -192,14 +206,14 @@ def test_every_figure_carries_its_protocol(run: Run) -> None:
     (cell,) = run("vqav2", limit=2, shots=(4,))
     protocol = cell.settings["protocol"]
     assert protocol["task_version"] == 1
-    assert protocol["ruler"] == "always"
+    assert (protocol["scorer"]["name"], protocol["scorer"]["version"]) == ("always", 1)
     assert protocol["prompt"]["ask"] == "{{ images }}Question:{{ question }} Short answer:"
     assert protocol["decoding"]["num_beams"] == 3
     assert protocol["data"]["kind"] == "demo"
     assert (protocol["shots"], protocol["support"], protocol["seed"]) == (4, "random", 0)
 
 
-def test_the_other_rulers_stand_beside_the_default(run: Run) -> None:
+def test_the_other_scorers_stand_beside_the_default(run: Run) -> None:
     (cell,) = run("vqav2", limit=2)
     assert {"accuracy", "accuracy:official", "accuracy:evalai"} <= cell.metrics.keys()
 
@@ -218,9 +232,9 @@ def test_withheld_answers_are_not_missing_ones(run: Run) -> None:
     assert (cell.value, cell.unscored == cell.n, cell.complete) == (None, True, True)
 
 
-def test_an_unknown_part_of_a_wording_is_said_so(run: Run) -> None:
-    with pytest.raises(UsageError, match="unknown part of the wording of vqav2 'aks'"):
-        run("vqav2", limit=1, wordings={"vqav2": {"aks": "x"}})
+def test_an_unknown_part_of_a_template_is_said_so(run: Run) -> None:
+    with pytest.raises(UsageError, match="unknown part of the prompt template of vqav2 'aks'"):
+        run("vqav2", limit=1, templates={"vqav2": {"aks": "x"}})
 
 
 def test_results_json_holds_every_cell_of_the_folder(run: Run, tmp_path: Path) -> None:
@@ -232,10 +246,10 @@ def test_results_json_holds_every_cell_of_the_folder(run: Run, tmp_path: Path) -
 
 def test_the_report_gets_thumbnails_of_the_question_and_its_shots(run: Run, tmp_path: Path) -> None:
     run("vqav2", limit=3, shots=(2,), samples_shown=2)
-    with log.Log(tmp_path / "run") as kept:
+    with logs.Log(tmp_path / "run") as log:
         seen = [
-            sum(kept.picture(key) is not None for key, _ in entry.pictures)
-            for entry in kept.entries(log.Place("vqav2", 2, 0))
+            sum(log.picture(key) is not None for key, _ in entry.pictures)
+            for entry in log.entries(log.shown()[0].key)
         ]
     assert sorted(seen)[-2:] == [3, 3]
 
@@ -250,22 +264,179 @@ def test_a_batch_that_changes_answers_is_found_out(run: Run) -> None:
                 said = said or answer.text
                 yield replace(answer, text=said)
 
-    watcher = Silent()
-    (sloppy,) = run("vqav2", model=Sloppy(), limit=30, check_batching=10, watcher=watcher)
+    listener = Listener()
+    (sloppy,) = run("vqav2", model=Sloppy(), limit=30, check_batching=10, listener=listener)
     (sound,) = run("mme", model=Fake(), limit=30, check_batching=10)
     assert sloppy.statistics["batching_checked"] == 10
     assert sloppy.statistics["batching_differs"] > 0
     assert sound.statistics["batching_differs"] == 0
-    assert any("answers differ when asked alone" in note for note in watcher.stages)
+    assert any("answers differ when asked alone" in note for note in listener.notes)
 
 
-def test_another_models_figures_make_way_and_come_back_unasked(run: Run) -> None:
-    cat, dog, watcher = Counting("cat"), Counting("dog", fingerprint="dog"), Silent()
+def spots(folder: Path) -> list[tuple[str, int, str, int, int]]:
+    """Task, limit, model, samples and further cells of every shown figure, from results.json."""
+    body = json.loads((folder / "results.json").read_text())
+    return [
+        (c["task"], c.get("limit", 0), c["settings"]["model"]["fingerprint"], c["n"], c["others"])
+        for c in body["cells"]
+    ]
+
+
+def test_a_smoke_test_takes_no_finished_figure_away(run: Run, tmp_path: Path) -> None:
+    run("vqav2", "mme", model=Counting(fingerprint="good"), limit=9)
+    before = spots(tmp_path / "run")
+    run("vqav2", model=Counting(fingerprint="good"), limit=2)
+    run("mme", model=Counting(fingerprint="other"), limit=3)
+    kept = [(task, limit, model, n) for task, limit, model, n, _ in spots(tmp_path / "run")]
+    assert kept == [tuple(spot[:4]) for spot in before]
+    assert [others for *_, others in spots(tmp_path / "run")] == [1, 1]
+
+
+def test_an_attempt_that_fails_takes_no_finished_figure_away(run: Run, tmp_path: Path) -> None:
+    (cell,) = run("vqav2", limit=6)
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    for broken in (
+        {"templates": {"vqav2": {"ask": "{{ imagess }}"}}},
+        {"model": Counting(fail_at=3)},
+        {"shots": (100_000,)},
+    ):
+        with pytest.raises((UsageError, MachineryError)):
+            run("vqav2", limit=6, **broken)
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+    with logs.Log(tmp_path / "run") as log:
+        assert [made.key for made in log.shown()] == [cell.key]
+        assert len(list(log.entries(cell.key))) == 6
+
+
+def test_two_models_of_one_folder_keep_their_answers(run: Run, tmp_path: Path) -> None:
+    cat, dog = Counting("cat"), Counting("dog", fingerprint="dog")
     run("vqav2", model=cat, limit=3)
-    run("mme", model=dog, limit=3, watcher=watcher)
-    assert any("1 figures here are of another model" in note for note in watcher.stages)
-    (again,) = run("vqav2", model=cat, limit=3)
-    assert (len(cat.asked), again.n) == (3, 3)
+    run("vqav2", model=dog, limit=3)
+    assert spots(tmp_path / "run") == [("vqav2", 3, "dog", 3, 1)]
+    run("vqav2", model=cat, limit=3)
+    assert spots(tmp_path / "run") == [("vqav2", 3, "one", 3, 1)]
+    assert (len(cat.asked), len(dog.asked)) == (3, 3)
+
+
+# -- one stream ----------------------------------------------------------------------------------
+
+
+class Batching(Fake):
+    """Draws many requests before it answers any, and answers the last ones first."""
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        source = iter(requests)
+        while batch := list(islice(source, 50)):
+            assert len({request.id for request in batch}) == len(batch)
+            yield from super().generate(reversed(batch))
+
+
+def test_one_stream_spans_all_cells_whatever_order_answers_come_in(
+    run: Run, tmp_path: Path
+) -> None:
+    tasks, plan = ("vqav2", "okvqa"), {"shots": (0, 4), "seeds": (0, 1), "limit": 7}
+    batched = run(*tasks, model=Batching(), folder=tmp_path / "batched", **plan)
+    alone = run(*tasks, model=Fake(), folder=tmp_path / "alone", **plan)
+    assert [(c.key, c.metrics, c.ci95) for c in batched] == [
+        (c.key, c.metrics, c.ci95) for c in alone
+    ]
+    for name, cells in (("batched", batched), ("alone", alone)):
+        assert sum(c.statistics["answers"] for c in cells) == 8 * 7, name
+
+
+def test_a_cell_is_scored_while_the_next_is_asked(run: Run) -> None:
+    scored, asked = threading.Event(), []
+
+    def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
+        scored.set()
+        return Summary(metrics={"accuracy": 50.0})
+
+    class Waits(Fake):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for number, request in enumerate(requests):
+                if number == 5:  # the second cell has begun
+                    asked.append(scored.wait(timeout=30))
+                yield Answer(request.id, "yes")
+
+    run(replace(registry.load("vqav2"), metrics=metrics), shots=(0, 4), model=Waits(), limit=4)
+    assert asked == [True]
+
+
+def test_a_cell_that_cannot_be_scored_takes_no_other_with_it(run: Run, tmp_path: Path) -> None:
+    def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
+        raise UsageError("no such sub-task")
+
+    listener = Listener()
+    broken = replace(registry.load("vqav2"), metrics=metrics)
+    with pytest.raises(UsageError, match="no such sub-task"):
+        run(broken, "mme", limit=3, listener=listener)
+    assert "VQAv2 cannot be scored: no such sub-task" in listener.notes
+    assert [cell.task for cell in logs.read(tmp_path / "run")] == ["mme"]
+
+
+def test_an_answer_to_nothing_that_was_asked_is_the_models_fault(run: Run) -> None:
+    class Confused(Fake):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for request in requests:
+                yield Answer(f"not {request.id}", "yes")
+
+    with pytest.raises(MachineryError, match="which was not asked"):
+        run("vqav2", limit=2, model=Confused())
+
+
+def test_a_model_that_cannot_rank_is_refused_before_anything_is_asked(run: Run) -> None:
+    class Speaks:
+        name, style, settings = "speaks", "completion", {"fingerprint": "1"}
+
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            raise AssertionError("nothing may be asked")
+
+    with pytest.raises(UsageError, match="the model speaks has no method rank"):
+        run("scienceqa", model=Speaks(), choice="rank", limit=2)
+
+
+# -- what is known of a cell ---------------------------------------------------------------------
+
+
+def test_fewer_samples_than_the_published_split_has_are_a_subset(run: Run, tmp_path: Path) -> None:
+    def sized(size: int | None) -> Task:
+        task = registry.load("vqav2")
+        rows = list(islice(task.source.demo(), 6))
+        files = Rows(rows)
+        return replace(task, shots=None, source=Source(files=(files,), size=size))
+
+    for size, complete in ((None, True), (6, True), (214_354, False)):
+        (cell,) = run(sized(size), data=str(tmp_path), folder=tmp_path / str(size))
+        assert (cell.n, cell.n_of, cell.complete) == (6, size, complete)
+        assert cell.finished and cell.subset == (not complete)
+
+
+def test_the_demo_is_no_subset_of_anything(run: Run) -> None:
+    (cell,) = run("vqav2")
+    assert (cell.n_of, cell.complete) == (None, True)
+
+
+def test_a_limit_that_cuts_nothing_off_leaves_the_cell_complete(run: Run) -> None:
+    (cell,) = run("vqav2", limit=10_000)
+    assert (cell.limit, cell.complete) == (10_000, True)
+
+
+def test_cut_and_empty_answers_are_counted(run: Run) -> None:
+    class Runs(Fake):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for number, request in enumerate(requests):
+                said = ("yes and", "length") if number % 2 else (" ", "stop")
+                yield Answer(request.id, *said)
+
+    (cell,) = run("vqav2", limit=5, model=Runs())
+    assert (cell.cut, cell.empty) == (2, 3)
+
+
+def test_the_code_that_made_a_figure_stands_beside_it(run: Run) -> None:
+    (cell,) = run("vqav2", limit=1)
+    code = cell.settings["code"]
+    assert {"infimm_eval", "commit", "dirty", "torch", "transformers", "device"} <= code.keys()
+    assert code["torch"]
 
 
 def test_prompts_that_lost_shots_are_counted(run: Run) -> None:
@@ -274,17 +445,17 @@ def test_prompts_that_lost_shots_are_counted(run: Run) -> None:
             for answer in super().generate(requests):
                 yield replace(answer, notes={"dropped_shots": 2})
 
-    watcher = Silent()
-    (cell,) = run("vqav2", model=Short(), limit=3, shots=(4,), watcher=watcher)
+    listener = Listener()
+    (cell,) = run("vqav2", model=Short(), limit=3, shots=(4,), listener=listener)
     assert cell.shortened == 3
-    assert any("3 prompts did not fit" in note for note in watcher.stages)
+    assert any("3 prompts did not fit" in note for note in listener.notes)
 
 
 def test_a_template_that_names_nothing_known_is_the_users_mistake(run: Run) -> None:
     with pytest.raises(UsageError, match="'imagess' is undefined"):
-        run("vqav2", limit=1, wordings={"vqav2": {"ask": "{{ imagess }}"}})
+        run("vqav2", limit=1, templates={"vqav2": {"ask": "{{ imagess }}"}})
 
 
-def test_a_wording_of_ones_own_holds_for_the_benchmarks_further_splits(run: Run) -> None:
-    (cell,) = run("vqav2:test2015", limit=1, wordings={"vqav2": {"ask": "{{ question }}"}})
+def test_a_template_of_ones_own_holds_for_the_benchmarks_further_splits(run: Run) -> None:
+    (cell,) = run("vqav2:test2015", limit=1, templates={"vqav2": {"ask": "{{ question }}"}})
     assert cell.settings["protocol"]["prompt"]["ask"] == "{{ question }}"

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from infimm_eval import registry, scoring
+from infimm_eval import registry
 from infimm_eval.errors import UsageError
+from infimm_eval.run.score_file import How, Result, score_file
 from infimm_eval.scorers import caption
 from infimm_eval.types import Task
 
@@ -27,13 +28,19 @@ def put(path: Path, value: object) -> Path:
 def quick(name: str) -> Task:
     """Captions without METEOR, which takes ten seconds to start."""
     task = registry.load(name)
-    if "CIDEr-D" not in task.variants:
+    if task.scorers[0].name != "CIDEr-D":
         return task
-    return replace(task, variants={"CIDEr-D": caption.cider})
+    return replace(task, scorers=(caption.cider,))
 
 
-def score(name: str, *where: Path | None, **how: Any) -> scoring.Result:
-    return scoring.score(quick(name), *where, **how)  # type: ignore[arg-type]
+def score(
+    name: str,
+    predictions: Path,
+    references: Path | None = None,
+    scorer: str | None = None,
+    **how: Any,
+) -> Result:
+    return score_file(quick(name), predictions, references, How(scorer=scorer, **how))
 
 
 # -- real predictions whose official figures are known -------------------------------------------
@@ -63,13 +70,13 @@ def test_lavin_on_mme(shared: Shared, itself: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "accuracy"), [("evalai", 74.414), ("always", 73.890), ("official", 73.430)]
+    ("scorer", "accuracy"), [("evalai", 74.414), ("always", 73.890), ("official", 73.430)]
 )
-def test_qwen_on_textvqa(shared: Shared, variant: str, accuracy: float) -> None:
+def test_qwen_on_textvqa(shared: Shared, scorer: str, accuracy: float) -> None:
     folder = shared("conformance/textvqa")
     (predictions,) = folder.glob("textvqa_submission*.json")
     references = folder / "textvqa_val_annotations_vqa_format.json"
-    result = score("textvqa", predictions, references, variant)
+    result = score("textvqa", predictions, references, scorer)
     assert (result.n, round(result.value or 0, 3)) == (5000, accuracy)
 
 
@@ -77,7 +84,7 @@ def test_qwen_on_textvqa(shared: Shared, variant: str, accuracy: float) -> None:
 def test_qwen_on_mmmu_with_the_official_dice(shared: Shared, references: str | None) -> None:
     folder = shared("conformance/mmmu")
     place = folder / references if references else None
-    result = score("mmmu", folder / "qwen_vl", place, variant="official-seed42")
+    result = score("mmmu", folder / "qwen_vl", place, scorer="official-seed42")
     assert (result.n, result.unparsed, round(result.value or 0, 2)) == (900, 48, 36.11)
     fair = score("mmmu", folder / "qwen_vl", place)
     assert 35.22 < fair.summary.metrics["expected"] < 36.78
@@ -193,9 +200,9 @@ def test_of_a_set_larger_than_the_split_the_captioned_pictures_are_the_split(
         tmp_path / "two_captions.json",
         {"annotations": [{"image_id": i, "caption": CAPTIONS[i]} for i in (1, 2)]},
     )
-    inside = scoring.score(small, predictions, references)
-    assert inside.value == scoring.score(task, predictions, of_two).value
-    assert inside.value != scoring.score(task, predictions, references).value
+    inside = score_file(small, predictions, references)
+    assert inside.value == score_file(task, predictions, of_two).value
+    assert inside.value != score_file(task, predictions, references).value
 
 
 def okvqa_files(folder: Path, said: str) -> tuple[Path, Path]:
@@ -211,17 +218,17 @@ def okvqa_files(folder: Path, said: str) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(
-    ("variant", "said", "accuracy"),
+    ("scorer", "said", "accuracy"),
     [("raw", "racing", 100), ("raw", "race", 0), ("published", "race", 100)],
 )
 def test_okvqa_is_scored_against_words_or_against_stems(
-    tmp_path: Path, variant: str, said: str, accuracy: float
+    tmp_path: Path, scorer: str, said: str, accuracy: float
 ) -> None:
     predictions, references = okvqa_files(tmp_path, said)
     asked = {"question_id": 7, "image_id": 3, "question": "What sport?"}
     put(tmp_path / "OpenEnded_mscoco_val2014_questions.json", {"questions": [asked]})
     for place in (references, tmp_path):
-        assert score("okvqa", predictions, place, variant).value == accuracy
+        assert score("okvqa", predictions, place, scorer).value == accuracy
 
 
 def test_textvqas_own_file_serves_as_references(tmp_path: Path) -> None:
@@ -392,8 +399,8 @@ def test_references_that_are_not_there_are_named(tmp_path: Path, place: str, mes
         score("vqav2", predictions, tmp_path / place)
 
 
-def test_an_unknown_ruler_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown variant of vqav2 'offical'; did you mean"):
+def test_an_unknown_scorer_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown scorer of vqav2 'offical'; did you mean"):
         score("vqav2", *vqa_files(tmp_path, 1, 2), "offical")
 
 

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from infimm_eval import log, registry
+from infimm_eval import logs, registry
 from infimm_eval.errors import UsageError
 from infimm_eval.models.fake import Fake
+from infimm_eval.run.submit import submit
 from infimm_eval.scorers import caption
-from infimm_eval.submit import submit
 from infimm_eval.types import Task
 
-Run = Callable[..., list[log.Cell]]
+Run = Callable[..., list[logs.Cell]]
 
 
 def few(name: str, count: int = 12) -> Task:
     """The benchmark, whose demo split ends after ``count`` rows; captions without METEOR."""
     task = registry.load(name)
-    variants = {"CIDEr-D": caption.cider} if "CIDEr-D" in task.variants else task.variants
+    scorers = (caption.cider,) if task.scorers[0].name == "CIDEr-D" else task.scorers
     short = replace(task.source, demo=lambda: islice(task.source.demo(), count))
-    return replace(task, source=short, variants=variants)
+    return replace(task, source=short, scorers=scorers)
 
 
 def ids(path: Path, key: str = "question_id") -> list[int]:

@@ -84,6 +84,7 @@ def infimm_eval() -> None:
 
 for _command in (
     running.run,
+    running.rescore,
     files.score,
     comparing.compare,
     reports.report,

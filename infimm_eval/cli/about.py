@@ -15,13 +15,13 @@ from infimm_eval import __version__
 
 @click.command()
 def tasks() -> None:
-    """List the benchmarks, their splits and rulers."""
+    """List the benchmarks, their splits and scorers."""
     from infimm_eval import registry
 
     for task in registry.select(["all"]):
         shots = "few-shot" if task.shots else "zero-shot only"
         click.echo(f"{task.name:<10}  {task.title:<14}  {shots:<14}  {task.headline}")
-        click.echo(f"{'':<10}  rulers: {', '.join(task.variants)}")
+        click.echo(f"{'':<10}  scorers: {', '.join(scorer.name for scorer in task.scorers)}")
         if task.splits:
             named = ", ".join(f"{task.name}:{split}" for split in task.splits)
             click.echo(f"{'':<10}  further splits: {named}")

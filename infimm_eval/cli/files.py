@@ -8,37 +8,58 @@ from typing import TYPE_CHECKING
 
 import click
 
+from infimm_eval.errors import UsageError
+
 if TYPE_CHECKING:
-    from infimm_eval.scoring import Result
+    from infimm_eval.run.score_file import Result
 
 _PATH = click.Path(exists=True, path_type=Path)
 
 
 @click.command()
+@click.argument("file", required=False, type=_PATH)
 @click.option("--task", required=True, help="Whose rules to score by, e.g. vqav2.")
-@click.option("--predictions", required=True, type=_PATH, help="The official results format.")
+@click.option("--predictions", type=_PATH, help="FILE, as it was called before.")
 @click.option(
     "--references",
     type=click.Path(path_type=Path),
     help="A data folder, demo, hub or the authors' answer file; none where the results carry it.",
 )
-@click.option("--variant", help="One of the task's rulers (see `tasks`); default the first.")
+@click.option(
+    "--scorer", "--variant", "scorer", help="One of the task's (see `tasks`); default the first."
+)
+@click.option("--judge", help="Grades answers of MM-Vet and InfiMM-Eval, e.g. openai:NAME.")
+@click.option("--judge-base-url", help="Where an openai: judge answers.")
 @click.option("--allow-partial", is_flag=True, help="Score what is there of an incomplete file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 def score(
+    file: Path | None,
     task: str,
-    predictions: Path,
+    predictions: Path | None,
     references: Path | None,
-    variant: str | None,
+    scorer: str | None,
+    judge: str | None,
+    judge_base_url: str | None,
     allow_partial: bool,
     as_json: bool,
 ) -> None:
     """Score a predictions file that anybody wrote; no model is needed."""
-    from infimm_eval import registry, scoring
+    from infimm_eval import registry
+    from infimm_eval.run.evaluate import load_judge
+    from infimm_eval.run.model_graded import InMemory, Judge
+    from infimm_eval.run.score_file import How, score_file
 
-    result = scoring.score(
-        registry.load(task), predictions, references, variant, allow_partial=allow_partial
+    path = file or predictions
+    if path is None or (file and predictions):
+        raise UsageError("name one predictions file: score FILE --task TASK")
+    grader = load_judge({"judge": judge, "judge_base_url": judge_base_url})
+    how = How(
+        scorer=scorer,
+        allow_partial=allow_partial,
+        judge=None if grader is None else Judge(grader, InMemory()),
+        note=lambda text: click.echo(text, err=True),
     )
+    result = score_file(registry.load(task), path, references, how)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     else:
@@ -47,7 +68,7 @@ def score(
 
 def _lines(result: Result) -> list[str]:
     """Every figure of a result, a line each."""
-    head = f"{result.task} ({result.variant}), n = {result.n:,}"
+    head = f"{result.task} ({result.scorer}), n = {result.n:,}"
     troubles = {
         "questions without a prediction": result.without_prediction,
         "predictions without a question": result.without_reference,
@@ -84,7 +105,7 @@ def submit(
 ) -> None:
     """Write and validate a leaderboard's file from a finished run."""
     from infimm_eval import registry
-    from infimm_eval import submit as submission
+    from infimm_eval.run import submit as submission
 
     path, count, empty = submission.submit(
         registry.load(task),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ def numbers(_: click.Context, option: click.Parameter, text: str) -> tuple[int, 
         found = ()
     if not found or min(found) < 0:
         raise click.BadParameter(f"{text!r} is no list of whole numbers such as 0,4")
+    return found
+
+
+def pairs(_: click.Context, option: click.Parameter, given: Sequence[str] | None) -> dict[str, str]:
+    """``KEY=VALUE``, repeated or separated by commas; a value may hold ``=`` and, where the
+    option is repeated, commas."""
+    found = {}
+    for text in given or ():
+        several = text.count("=") > 1 and "," in text
+        for word in text.split(",") if several else [text]:
+            key, equals, value = word.partition("=")
+            if not key.strip() or not equals:
+                raise click.BadParameter(f"{word!r} is not of the form {option.metavar}")
+            found[key.strip()] = value.strip()
     return found
 
 

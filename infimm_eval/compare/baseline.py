@@ -15,12 +15,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import log
+from infimm_eval import logs
 from infimm_eval.compare.cells import Cell, of_run
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Unit
 
-SCHEMA = 1
+SCHEMA = 2
 AGAIN = "make it anew with compare --save-baseline"
 
 
@@ -28,14 +28,14 @@ def load(path: Path) -> list[Cell]:
     """The cells of a run folder or of a baseline file.  ``UsageError`` where it is neither."""
     if path.is_dir():
         return _of_folder(path)
-    if path.name == log.FILE and path.is_file():
+    if path.name == logs.FILE and path.is_file():
         return _of_folder(path.parent)
     return read_baseline(path)
 
 
 def _of_folder(folder: Path) -> list[Cell]:
-    with log.Log(folder) as kept:
-        return [of_run(cell, kept.units(cell.place)) for cell in kept.cells()]
+    with logs.Log(folder) as log:
+        return [of_run(cell, log.units(cell.key)) for cell in log.shown()]
 
 
 def save_baseline(cells: Sequence[Cell], path: Path) -> None:
@@ -69,9 +69,10 @@ def read_baseline(path: Path) -> list[Cell]:
         raise UsageError(f"{path} is not a readable baseline ({error}); {AGAIN}") from error
     if not isinstance(body, dict) or "baseline" not in body:
         raise UsageError(f"{path} is not a baseline; give a run folder, or {AGAIN}")
-    if body["baseline"] != SCHEMA:
+    schema = body["baseline"]
+    if schema not in (1, SCHEMA):
         raise UsageError(
-            f"{path} has baseline schema {body['baseline']!r}, this version reads {SCHEMA}; {AGAIN}"
+            f"{path} has baseline schema {schema!r}, this version reads 1 to {SCHEMA}; {AGAIN}"
         )
     cells = body.get("cells")
     if not isinstance(cells, list):
@@ -79,7 +80,7 @@ def read_baseline(path: Path) -> list[Cell]:
     found = []
     for position, cell in enumerate(cells, start=1):
         try:
-            found.append(_cell(cell))
+            found.append(_cell(_of_schema_1(cell) if schema == 1 else cell))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UsageError(f"{path} is damaged: cell {position}: {error!r}; {AGAIN}") from error
     return found
@@ -99,7 +100,10 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "n": int,
     "unscored": int,
     "complete": bool,
+    "missing": int,
     "limit": (int, type(None)),
+    "control": (str, type(None)),
+    "support": (str, type(None)),
     "settings": dict,
 }
 
@@ -116,6 +120,23 @@ def _packed_cell(cell: Cell) -> dict[str, Any]:
         "stratum": _packed([u.stratum for u in cell.units]),
     }
     return body
+
+
+def _of_schema_1(body: dict[str, Any]) -> dict[str, Any]:
+    """A cell of the first schema in the words of today's: its scorer was recorded by name alone,
+    and counts as that scorer's version 1."""
+    settings = dict(body["settings"])
+    protocol = dict(settings.get("protocol", {}))
+    if "ruler" in protocol:
+        protocol["scorer"] = {"name": protocol.pop("ruler"), "version": 1, "digest": None}
+    whole = body["complete"] or body["limit"] is not None
+    return {
+        **body,
+        "settings": {**settings, "protocol": protocol},
+        "missing": body["unscored"] if whole else max(1, body["unscored"]),
+        "control": None,
+        "support": protocol.get("support") if body["shots"] else None,
+    }
 
 
 def _cell(body: dict[str, Any]) -> Cell:

@@ -1,6 +1,6 @@
 """The cell that a comparison looks at: a figure, what it was measured under, the units behind it.
 
-Refuses to know answers, pictures and rulers.
+Refuses to know answers, pictures and scorers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from infimm_eval import log
+from infimm_eval import logs
 from infimm_eval.types import Unit
 
 
@@ -31,18 +31,22 @@ class Cell:
     """Samples asked."""
     unscored: int
     complete: bool
+    missing: int = 0
+    """Samples that were asked and keep the cell from being whole."""
     limit: int | None = None
+    control: str | None = None
+    support: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Everything under ``protocol`` must agree for two cells to be comparable."""
     units: Sequence[Unit] = ()
 
     @property
     def finished(self) -> bool:
-        """Every sample that was wanted is scored; under ``--limit`` fewer were wanted."""
-        return self.complete or (self.limit is not None and not self.unscored)
+        """Everything that was asked is answered and scored, however little that was."""
+        return self.n > 0 and not self.missing
 
 
-def of_run(cell: log.Cell, units: Sequence[Unit]) -> Cell:
+def of_run(cell: logs.Cell, units: Sequence[Unit]) -> Cell:
     return Cell(
         task=cell.task,
         title=cell.title,
@@ -55,7 +59,10 @@ def of_run(cell: log.Cell, units: Sequence[Unit]) -> Cell:
         n=cell.n,
         unscored=cell.unscored,
         complete=cell.complete,
+        missing=cell.missing,
         limit=cell.limit,
+        control=cell.control,
+        support=cell.support,
         settings=cell.settings,
         units=units,
     )

@@ -80,16 +80,20 @@ class Row:
     """Settings that should agree and do not, with both values."""
     gaps: tuple[str, ...] = ()
     """Why the row cannot vouch for the new run."""
+    control: str | None = None
+    """What was done to the shots or the query, where the row is a control."""
     changes: tuple[Change, ...] = ()
     """The units whose score changed, the largest losses first."""
 
     @property
     def regressed(self) -> bool:
+        """Whether a drop beyond the allowed one is significant."""
         return self.p_drop is not None and self.p_drop <= SIGNIFICANT
 
     @property
     def name(self) -> str:
-        return f"{self.title}, {self.shots}-shot"
+        """What a line about the row calls it."""
+        return f"{self.title}, {self.shots}-shot" + (f", {self.control}" if self.control else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
 
-Key: TypeAlias = tuple[str, int]
+Key: TypeAlias = tuple[str, int, str, str]
+"""Task, shots, control, support."""
 Cells: TypeAlias = Mapping[int, Cell]
 """The cells of one row, by seed."""
 
@@ -131,7 +136,10 @@ def compare(
         for old, key in _counterparts(bases, news)
     ]
     tasks = {
-        key for keys in (bases, news) for task, shots in keys for key in (task, f"{task}@{shots}")
+        name
+        for keys in (bases, news)
+        for task, shots, *_ in keys
+        for name in (task, f"{task}@{shots}")
     }
     notes = [f"the tolerance of {name} applies to nothing here" for name in tolerances.tasks
              if name not in tasks]  # fmt: skip
@@ -150,7 +158,7 @@ def _only_model(cells: Sequence[Cell], side: str) -> str:
 def _by_row(cells: Iterable[Cell]) -> dict[Key, dict[int, Cell]]:
     rows: dict[Key, dict[int, Cell]] = defaultdict(dict)
     for cell in cells:
-        seeds = rows[cell.task, cell.shots]
+        seeds = rows[cell.task, cell.shots, cell.control or "", cell.support or ""]
         if cell.seed in seeds:
             raise UsageError(f"{cell.task} at {cell.shots} shots, seed {cell.seed}, is there twice")
         seeds[cell.seed] = cell
@@ -171,8 +179,8 @@ def _counterparts(bases: Mapping[Key, Any], news: Mapping[Key, Any]) -> Iterator
 def _lone(keys: Iterable[Key], others: Mapping[Key, Any]) -> dict[str, Key]:
     """By task, the only row that the other side lacks."""
     lacking = [key for key in keys if key not in others]
-    rows = Counter(task for task, _ in lacking)
-    return {task: (task, shots) for task, shots in lacking if rows[task] == 1}
+    rows = Counter(task for task, *_ in lacking)
+    return {key[0]: key for key in lacking if rows[key[0]] == 1}
 
 
 # -- one row -------------------------------------------------------------------------------------
@@ -189,6 +197,7 @@ def _row(
         shots=either.shots,
         headline=either.headline,
         seeds=seeds or tuple(sorted(new or base)),
+        control=either.control,
         base=_figure([base[s] for s in seeds or base]) if base else None,
         new=_figure([new[s] for s in seeds or new]) if new else None,
         verdict="same",
@@ -220,6 +229,8 @@ def _row(
             changes=tuple(_changes(before, after)),
         )
     gaps.append(f"measured under different settings: {'; '.join(differing)}")
+    if any(setting.startswith("scorer") for setting in differing):
+        gaps.append("`rescore RUN` scores an older run again with today's scorers")
     return replace(row, verdict="incomparable", differing=differing, gaps=tuple(gaps))
 
 
@@ -313,7 +324,10 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
 
 def _differing(base: Cell, new: Cell) -> Iterator[str]:
     """Protocol settings by dotted name, where the two do not agree; models may differ."""
-    ours, theirs = (dict(_flat(cell.settings.get("protocol", {}))) for cell in (base, new))
+    ours, theirs = (dict(_flat(_protocol(cell))) for cell in (base, new))
+    if None in (ours.get("scorer.digest"), theirs.get("scorer.digest")):
+        # Recorded before scorers had digests: name and version speak alone.
+        ours.pop("scorer.digest", None), theirs.pop("scorer.digest", None)
     for name in dict.fromkeys([*ours, *theirs]):
         pair = ours.get(name, "nothing"), theirs.get(name, "nothing")
         if _same(*pair):
@@ -323,6 +337,11 @@ def _differing(base: Cell, new: Cell) -> Iterator[str]:
         yield f"shots: {base.shots} against {new.shots}"
     if base.seed != new.seed and "seed" not in ours:
         yield f"seed: {base.seed} against {new.seed}"
+
+
+def _protocol(cell: Cell) -> Mapping[str, Any]:
+    protocol: Mapping[str, Any] = cell.settings.get("protocol", {})
+    return protocol
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

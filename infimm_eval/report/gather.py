@@ -12,24 +12,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import log, published
+from infimm_eval import logs, published
 from infimm_eval.errors import UsageError
-from infimm_eval.log import Cell, Log, Place
+from infimm_eval.logs import Cell, Draft, Log
 
 _COLUMNS = (*published.PRETRAINING, *published.INSTRUCTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One model's finished cells in one folder."""
+    """One model's finished cells, in one folder or in several that hold different benchmarks."""
 
-    folder: Path
+    folders: Mapping[Path, tuple[Cell, ...]]
     model: str
     name: str
     """The model's name; with the training step or the folder where several runs share it."""
-    cells: tuple[Cell, ...]
-    unfinished: tuple[tuple[Place, int, int], ...] = ()
-    """Cells that were begun: place, samples asked, samples answered."""
+    drafts: tuple[Draft, ...] = ()
+    """Cells that were begun and have no figure."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All of them, as the papers' tables run."""
+        return tuple(sorted((c for cells in self.folders.values() for c in cells), key=paper_order))
+
+    @property
+    def folder(self) -> Path:
+        """The first folder."""
+        return next(iter(self.folders))
 
     @property
     def step(self) -> int | None:
@@ -44,7 +53,7 @@ def gather(folders: Iterable[Path]) -> list[Run]:
     Raises ``UsageError`` where a folder holds no run, a damaged one, or one without a figure.
     """
     found = [run for folder in folders for inner in _run_folders(folder) for run in _read(inner)]
-    return _told_apart(found)
+    return _told_apart(_merged(found))
 
 
 def section(cell: Cell, name: str) -> Mapping[str, Any]:
@@ -67,23 +76,24 @@ def has_demo_model(cell: Cell) -> bool:
     return bool(section(cell, "model").get("demo")) or cell.model.lower().startswith("demo")
 
 
-def by_place(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
-    """Cells of one run by (task, shots): several where several seeds were run."""
-    groups: dict[tuple[str, int], list[Cell]] = {}
+def by_spot(cells: Iterable[Cell]) -> dict[tuple[str, int, str], list[Cell]]:
+    """Plain cells of one run by (task, shots, support): several where several seeds were run."""
+    groups: dict[tuple[str, int, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.task, cell.shots), []).append(cell)
+        if cell.control is None:
+            groups.setdefault((cell.task, cell.shots, cell.support or ""), []).append(cell)
     return groups
 
 
 def _run_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give the --output of a finished run")
-    if (folder / log.FILE).is_file():
+    if (folder / logs.FILE).is_file():
         return [folder]
-    inner = sorted(file.parent for file in folder.glob(f"*/{log.FILE}"))
+    inner = sorted(file.parent for file in folder.glob(f"*/{logs.FILE}"))
     if not inner:
         raise UsageError(
-            f"{folder} is not a run folder: neither it nor its folders have {log.FILE}"
+            f"{folder} is not a run folder: neither it nor its folders have {logs.FILE}"
         )
     return inner
 
@@ -91,11 +101,11 @@ def _run_folders(folder: Path) -> list[Path]:
 def _read(folder: Path) -> list[Run]:
     try:
         with Log(folder) as journal:
-            cells, unfinished = journal.cells(), tuple(journal.unfinished())
+            cells, drafts = journal.shown(), tuple(journal.drafts())
     except sqlite3.DatabaseError as error:
-        raise UsageError(f"{folder / log.FILE} is damaged ({error}); run it again") from error
+        raise UsageError(f"{folder / logs.FILE} is damaged ({error}); run it again") from error
     if not cells:
-        begun = sum(answered for _, _, answered in unfinished)
+        begun = sum(draft.answered for draft in drafts)
         raise UsageError(
             f"{folder} has no finished cell ({begun} answers so far);"
             " start its command again to continue it"
@@ -103,14 +113,36 @@ def _read(folder: Path) -> list[Run]:
     models = dict.fromkeys(cell.model for cell in cells)
     return [
         Run(
-            folder=folder,
+            folders={folder: tuple(cell for cell in cells if cell.model == model)},
             model=model,
             name=model,
-            cells=tuple(sorted((cell for cell in cells if cell.model == model), key=paper_order)),
-            unfinished=unfinished if first else (),
+            drafts=drafts if first else (),
         )
         for first, model in ((i == 0, model) for i, model in enumerate(models))
     ]
+
+
+def _merged(runs: Sequence[Run]) -> list[Run]:
+    """Runs of one model in folders that hold different cells become one."""
+    merged: list[Run] = []
+    for run in runs:
+        for at, other in enumerate(merged):
+            if _one_model(run, other) and not _spots(run) & _spots(other):
+                folders = {**other.folders, **run.folders}
+                drafts = other.drafts + run.drafts
+                merged[at] = replace(other, folders=folders, drafts=drafts)
+                break
+        else:
+            merged.append(run)
+    return merged
+
+
+def _one_model(one: Run, other: Run) -> bool:
+    return section(one.cells[0], "model") == section(other.cells[0], "model")
+
+
+def _spots(run: Run) -> set[Any]:
+    return {cell.key.spot for cell in run.cells}
 
 
 def paper_order(cell: Cell) -> tuple[int, str, int, int]:

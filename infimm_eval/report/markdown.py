@@ -50,10 +50,11 @@ def _head(runs: Sequence[Run]) -> str:
     if notice := words.demo_notice([cell for run in runs for cell in run.cells]):
         lines.append(f"> **Demo.** {notice} {words.REAL_HINT} `{words.REAL_OPTIONS}`")
     for run in runs:
-        for place, asked, said in run.unfinished:
+        for draft in run.drafts:
             lines.append(
-                f"> **Not finished.** {escaped(run.name)}, {escaped(place.task)}, "
-                f"{shots_text(place.shots)}, seed {place.seed}: {said:,} of {asked:,} answered."
+                f"> **Not finished.** {escaped(run.name)}, {escaped(draft.task)}, "
+                f"{shots_text(draft.shots)}, seed {draft.seed}: "
+                f"{draft.answered:,} of {draft.asked:,} answered."
             )
     return "\n\n".join(lines)
 

@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infimm_eval.log import Cell
-from infimm_eval.report.gather import Run, by_place, section
+from infimm_eval.logs import Cell
+from infimm_eval.report.gather import Run, by_spot, section
 
 _LABELS = {
     "zero_shot_demos": "text-only examples",
     "num_beams": "beams",
     "max_new_tokens": "new tokens, at most",
     "min_new_tokens": "new tokens, at least",
-    "ruler": "ruler",
-    "variant": "ruler variant",
+    "scorer": "scorer",
     "task_version": "task version",
     "prompt_style": "prompt style",
     "style": "prompt style",
@@ -52,7 +51,7 @@ class Protocol:
 
 def protocols(runs: Sequence[Run]) -> list[Protocol]:
     """One for every run, task and shot count; seeds share theirs."""
-    return [_protocol(run, cells) for run in runs for cells in by_place(run.cells).values()]
+    return [_protocol(run, cells) for run in runs for cells in by_spot(run.cells).values()]
 
 
 def _protocol(run: Run, cells: Sequence[Cell]) -> Protocol:
@@ -77,7 +76,7 @@ def _outcome(cells: Sequence[Cell]) -> Iterator[Fact]:
     yield Fact("samples", ", ".join(f"{cell.n:,}" for cell in cells))
     yield Fact("seed", ", ".join(str(cell.seed) for cell in cells))
     yield Fact("unscored", _share(sum(cell.unscored for cell in cells), asked))
-    yield Fact("answers the ruler could not read", _share(sum(c.unparsed for c in cells), asked))
+    yield Fact("answers the scorer could not read", _share(sum(c.unparsed for c in cells), asked))
     for name in cells[0].metrics:
         values = [cell.metrics[name] for cell in cells if name in cell.metrics]
         yield Fact(name, ", ".join(f"{value:.2f}" for value in values))
@@ -100,7 +99,7 @@ def brief(cell: Cell) -> str:
         + (f" ({protocol['support']})" if cell.shots and protocol.get("support") else ""),
         _named(protocol, "zero_shot_demos", "{} text-only examples") if not cell.shots else "",
         _decoding(protocol.get("decoding")),
-        _named(protocol, "variant", "ruler {}") or _named(protocol, "ruler", "ruler {}"),
+        _named(protocol.get("scorer"), "name", "scorer {}"),
         f"first {cell.limit:,} samples" if cell.limit is not None else "",
     ]
     return ", ".join(part for part in parts if part)

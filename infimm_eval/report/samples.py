@@ -14,9 +14,9 @@ from hashlib import sha256
 from itertools import combinations
 from typing import Any
 
-from infimm_eval.log import Cell, Entry, Log
+from infimm_eval.logs import Cell, Entry, Log
 from infimm_eval.report.album import Album
-from infimm_eval.report.gather import Run
+from infimm_eval.report.gather import Run, paper_order
 from infimm_eval.report.protocol import shots_text
 from infimm_eval.types import Content, Image
 
@@ -47,8 +47,9 @@ def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any
         cells = [
             _Open(run, cell, opened)
             for run in runs
-            for opened in [stack.enter_context(Log(run.folder))]
-            for cell in run.cells
+            for folder, cells_there in run.folders.items()
+            for opened in [stack.enter_context(Log(folder))]
+            for cell in sorted(cells_there, key=paper_order)
         ]
         page = _Page(cells)
         for task, wanted in _shares(cells, count).items():
@@ -59,14 +60,14 @@ def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any
 def _found(one: _Open, ids: Sequence[str]) -> Iterator[Entry]:
     """The entries of these samples, asked for in portions that SQLite takes."""
     for start in range(0, len(ids), 10_000):
-        yield from one.log.find(one.cell.place, ids[start : start + 10_000])
+        yield from one.log.find(one.cell.key, ids[start : start + 10_000])
 
 
 def _shares(cells: Sequence[_Open], count: int) -> dict[str, int]:
     """The same number for every benchmark; what small ones do not use goes to the others."""
     sizes: dict[str, int] = {}
     for one in cells:
-        sizes[one.cell.task] = max(sizes.get(one.cell.task, 0), one.log.size(one.cell.place))
+        sizes[one.cell.task] = max(sizes.get(one.cell.task, 0), one.log.size(one.cell.key))
     shares, left = dict.fromkeys(sizes, 0), count
     for position, task in enumerate(sorted(sizes, key=lambda task: sizes[task])):
         shares[task] = min(sizes[task], left // (len(sizes) - position))
@@ -261,7 +262,7 @@ def _flipped(base: _Open, new: _Open) -> Iterator[str]:
 
 
 def _values(one: _Open) -> Iterator[tuple[str, float | None]]:
-    return one.log.values(one.cell.place)
+    return one.log.values(one.cell.key)
 
 
 def _picked(ids: Iterable[str], count: int) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from infimm_eval.log import Cell
+from infimm_eval.logs import Cell
 from infimm_eval.report import words
 from infimm_eval.report.gather import paper_order
 from infimm_eval.report.tables import against, figure
@@ -20,7 +20,7 @@ def screen(cells: Iterable[Cell]) -> str:
     cells = sorted(cells, key=paper_order)
     rows = [
         ("task", "shots", "metric", "value", "95 % interval", "n", "", "published"),
-        *(_row(group) for group in _by_place(cells)),
+        *(_row(group) for group in _by_spot(cells)),
     ]
     used = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
     widths = {i: max(_width(row[i]) for row in rows) for i in used}
@@ -34,7 +34,7 @@ def screen(cells: Iterable[Cell]) -> str:
     )
 
 
-def _by_place(cells: Sequence[Cell]) -> list[list[Cell]]:
+def _by_spot(cells: Sequence[Cell]) -> list[list[Cell]]:
     groups: dict[tuple[str, str, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.model, cell.task, cell.shots), []).append(cell)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from infimm_eval.log import Cell
+from infimm_eval.logs import Cell
 from infimm_eval.published import Number
-from infimm_eval.report.gather import Run, by_place
+from infimm_eval.report.gather import Run, by_spot
 from infimm_eval.report.protocol import shots_text
 from infimm_eval.report.tables import Figure, against, figure
 
@@ -91,7 +91,7 @@ def slopes(runs: Sequence[Run]) -> list[Slopes]:
 def _over_shots(run: Run, task: str) -> Track:
     points = []
     printed: list[tuple[int, Number]] = []
-    for (name, shots), cells in sorted(by_place(run.cells).items()):
+    for (name, shots, _), cells in sorted(by_spot(run.cells).items()):
         if name == task:
             column = _headline_column(cells[0])
             made = figure(cells, cells[0].headline, against(column, run.model, shots))
@@ -109,7 +109,7 @@ def over_steps(runs: Sequence[Run]) -> list[Slopes]:
     marked = sorted((run for run in runs if run.step is not None), key=lambda run: run.step or 0)
     found: dict[tuple[str, str], dict[tuple[str, int], list[Point]]] = {}
     for run in marked:
-        for (_, shots), cells in by_place(run.cells).items():
+        for (_, shots, _), cells in by_spot(run.cells).items():
             tracks = found.setdefault((cells[0].title, cells[0].headline), {})
             point = Point(run.step or 0, figure(cells, cells[0].headline))
             tracks.setdefault((run.model, shots), []).append(point)
@@ -131,7 +131,7 @@ def breakdowns(runs: Sequence[Run]) -> list[Bars]:
     """One for every benchmark and way of grouping its samples; nothing for a single group."""
     found: dict[tuple[str, str], tuple[Cell, list[Series]]] = {}
     for run in runs:
-        for (task, shots), cells in by_place(run.cells).items():
+        for (task, shots, _), cells in by_spot(run.cells).items():
             name = shots_text(shots) if len(runs) == 1 else f"{run.name}, {shots_text(shots)}"
             for tag in cells[0].breakdown:
                 series = Series(name, _mean_over_seeds([c.breakdown.get(tag, {}) for c in cells]))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.errors import UsageError, unknown
-from infimm_eval.log import FILE, Cell, Entry, Log
-from infimm_eval.report.gather import by_place
+from infimm_eval.logs import FILE, Cell, Entry, Log
+from infimm_eval.report.gather import by_spot
 from infimm_eval.report.protocol import shots_text
 from infimm_eval.report.screen import printable
 from infimm_eval.types import Content
@@ -44,11 +44,11 @@ def show(
         raise unknown("score", score, GRADES)
     try:
         with Log(folder) as log:
-            cells = _cells(log.cells(), task, shots, folder)
+            cells = _cells(log.shown(), task, shots, folder)
             found = (
                 (cell, entry)
                 for cell in cells
-                for entry in (log.find(cell.place, [id]) if id else log.entries(cell.place))
+                for entry in (log.find(cell.key, [id]) if id else log.entries(cell.key))
                 if _fits(entry, score, search)
             )
             for cell, entry in islice(found, limit):
@@ -60,7 +60,7 @@ def show(
 def _cells(cells: Iterable[Cell], task: str | None, shots: int | None, folder: Path) -> list[Cell]:
     kept = [cell for cell in cells if task in (None, cell.task) and shots in (None, cell.shots)]
     if not kept:
-        have = ", ".join(f"{name} at {shots_text(k)}" for name, k in by_place(cells))
+        have = ", ".join(f"{name} at {shots_text(k)}" for name, k, _ in by_spot(cells))
         raise UsageError(f"{folder} has no such cell; it has {have or 'none that is finished'}")
     return kept
 
@@ -112,7 +112,7 @@ def _answer(entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.score and entry.score.read_as not in ("", said):
         yield "read as", entry.score.read_as
     if entry.score and not entry.score.parsed:
-        yield "read as", "nothing: the ruler found no answer in it"
+        yield "read as", "nothing: the scorer found no answer in it"
     if entry.answer.finish != "stop":
         yield "finish", entry.answer.finish
     notes: Mapping[str, Any] = entry.answer.notes

@@ -6,15 +6,16 @@ It refuses to know Markdown, HTML and terminals: a table here is values in rows 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TypeAlias
 
 from infimm_eval import published
-from infimm_eval.log import Cell
+from infimm_eval.logs import Cell
 from infimm_eval.published import Number
-from infimm_eval.report.gather import Run, by_place, has_demo_data, is_demo
+from infimm_eval.report.gather import Run, by_spot, has_demo_data, is_demo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,12 @@ class Figure:
     unscored: int = 0
     unparsed: int = 0
     limit: int | None = None
+    n_of: int | None = None
+    """How many samples the published split has."""
+    cut: int = 0
+    empty: int = 0
+    others: int = 0
+    """Further figures of the same spot that the run's folder holds."""
     complete: bool = True
     demo: bool = False
     against: tuple[Number, ...] = ()
@@ -40,14 +47,20 @@ class Figure:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """``complete``, or what keeps it from being so."""
+        """``complete``, or what keeps it from being so; and what else has to be known of it."""
         marks = []
         if self.limit is not None:
             marks.append(f"limited to {self.limit:,}")
+        elif self.n_of is not None and self.n < self.n_of:
+            marks.append(f"subset of {self.n_of:,}")
         if self.unscored:
             marks.append(f"{self.unscored:,} unscored")
         if not marks:
             marks.append("complete" if self.complete else "incomplete")
+        counted = {"cut by the limit": self.cut, "empty": self.empty}
+        marks += [f"{count:,} {what}" for what, count in counted.items() if count]
+        if self.others:
+            marks.append(f"{self.others} further in the folder")
         return tuple(marks)
 
     def within(self, number: Number) -> bool | None:
@@ -109,7 +122,7 @@ def pairs(runs: Iterable[Run]) -> list[Pair]:
     return [
         Pair(name=run.name, column=column, shots=shots, figure=made, cell=cells[0])
         for run in runs
-        for (_, shots), cells in by_place(run.cells).items()
+        for (_, shots, _), cells in by_spot(run.cells).items()
         for column, metric in cells[0].columns.items()
         if (made := figure(cells, metric, against(column, run.model, shots))).against
     ]
@@ -129,6 +142,10 @@ def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ())
         unscored=sum(cell.unscored for cell in cells),
         unparsed=sum(cell.unparsed for cell in cells),
         limit=min(limits) if limits else None,
+        n_of=max((cell.n_of for cell in cells if cell.n_of is not None), default=None),
+        cut=sum(cell.cut for cell in cells),
+        empty=sum(cell.empty for cell in cells),
+        others=sum(cell.others for cell in cells),
         complete=all(cell.complete for cell in cells),
         demo=any(is_demo(cell) for cell in cells),
         against=() if any(has_demo_data(cell) for cell in cells) else printed,
@@ -174,16 +191,22 @@ def _printed_lines(stage: str, columns: Iterable[str]) -> list[Line]:
 
 
 def _measured_lines(stage: str, columns: Iterable[str], run: Run) -> list[Line]:
-    rows: dict[int, dict[str, Entry]] = {}
-    for (_, shots), cells in by_place(run.cells).items():
+    rows: dict[tuple[int, str], dict[str, Entry]] = {}
+    for (_, shots, support), cells in by_spot(run.cells).items():
         for column, metric in cells[0].columns.items():
             told = any(metric in (cell.headline, *cell.metrics) for cell in cells)
             if column in columns and told:
                 printed = against(column, run.model, shots)
-                rows.setdefault(shots, {})[column] = figure(cells, metric, printed)
+                rows.setdefault((shots, support), {})[column] = figure(cells, metric, printed)
+    several = Counter(shots for shots, _ in rows)
     return [
-        Line(name=run.name, shots=shots, entries=rows[shots], measured=True)
-        for shots in sorted(rows)
+        Line(
+            name=f"{run.name} ({support} shots)" if several[shots] > 1 else run.name,
+            shots=shots,
+            entries=entries,
+            measured=True,
+        )
+        for (shots, support), entries in sorted(rows.items())
     ]
 
 
@@ -202,7 +225,7 @@ def _disciplines(column: str, runs: Sequence[Run]) -> Table:
             measured=True,
         )
         for run in runs
-        for (_, shots), cells in by_place(run.cells).items()
+        for (_, shots, _), cells in by_spot(run.cells).items()
         if column in cells[0].columns
     ]
     printed: dict[str, dict[str, Entry]] = {}
@@ -250,7 +273,7 @@ def _further(runs: Sequence[Run]) -> Table:
     rows: dict[tuple[str, int], dict[str, Entry]] = {}
     known = {*published.PRETRAINING, *published.INSTRUCTION}
     for run in runs:
-        for (_, shots), cells in by_place(run.cells).items():
+        for (_, shots, _), cells in by_spot(run.cells).items():
             if not known & set(cells[0].columns):
                 column = f"{cells[0].title} ({cells[0].headline})"
                 columns[column] = None

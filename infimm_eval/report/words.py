@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infimm_eval.log import Cell
+from infimm_eval.logs import Cell
 from infimm_eval.published import Number
 from infimm_eval.report.gather import has_demo_data, has_demo_model
 from infimm_eval.report.tables import Figure

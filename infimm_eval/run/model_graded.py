@@ -1,4 +1,4 @@
-"""Score answers with another model: ask the judge, keep every verdict, ask again where it says so.
+"""Model-graded scoring: ask a judge, keep every verdict, ask again where the rubric says so.
 
 Verdicts lie in the log like answers, so scoring again asks nothing.  Knows rubrics; knows neither
 benchmarks nor endpoints.
@@ -6,18 +6,108 @@ benchmarks nor endpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any, ClassVar, Protocol
 
-from infimm_eval import log
+from infimm_eval import logs
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Model, Record, Request, Rubric, Score
+from infimm_eval.types import Answer, Model, Record, Request, Rubric, Score, Style
 
 _CHARACTERS_A_TOKEN = 4
 
 
-def needed(judge: Model | None, title: str) -> Model:
+class Verdicts(Protocol):
+    """Where verdicts are kept by the key of what was asked: a log, or memory."""
+
+    def known(self, key: str) -> bool:
+        """Whether there is a verdict of this key."""
+        ...
+
+    def answer(self, key: str) -> Answer | None:
+        """The verdict of this key, if there is one."""
+        ...
+
+    def add_answer(self, key: str, answer: Answer) -> None:
+        """Keep a verdict."""
+        ...
+
+    def save(self) -> None:
+        """Make sure that what was kept lasts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A model that grades, how often it is asked about an answer, and where its verdicts are."""
+
+    model: Model
+    verdicts: Verdicts
+    runs: int = 1
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Everything about the judge that can move a number."""
+        return {"name": self.model.name, **self.model.settings}
+
+
+@dataclass(slots=True)
+class InMemory:
+    """Verdicts that are kept as long as this object."""
+
+    said: dict[str, Answer] = field(default_factory=dict)
+
+    def known(self, key: str) -> bool:
+        """Whether there is a verdict of this key."""
+        return key in self.said
+
+    def answer(self, key: str) -> Answer | None:
+        """The verdict of this key, if there is one."""
+        return self.said.get(key)
+
+    def add_answer(self, key: str, answer: Answer) -> None:
+        """Keep a verdict."""
+        self.said[key] = answer
+
+    def save(self) -> None:
+        """Nothing: memory is as durable as it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedBefore:
+    """Stands for a judge whose verdicts lie in a log: it says nothing new."""
+
+    facts: Mapping[str, Any]
+    title: str
+
+    style: ClassVar[Style] = "instruct"
+
+    @property
+    def name(self) -> str:
+        """The judge's."""
+        return str(self.facts["name"])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The judge's, as the log has them."""
+        return {name: value for name, value in self.facts.items() if name != "name"}
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Raises ``UsageError`` where anything is asked."""
+        if next(iter(requests), None) is not None:
+            raise UsageError(
+                f"{self.title}: the log does not hold all verdicts of {self.name}; name a judge "
+                "with --judge"
+            )
+        return iter(())
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Never: a judge generates."""
+        raise UsageError("a judge grades answers; it cannot rank options")
+
+
+def needed(judge: Judge | None, title: str) -> Judge:
     """The judge; ``UsageError`` where there is none to grade ``title``."""
     if judge is None:
         raise UsageError(
@@ -28,61 +118,56 @@ def needed(judge: Model | None, title: str) -> Model:
 
 
 def score(
-    rubric: Rubric,
-    records: Sequence[Record],
-    judge: Model,
-    runs: int,
-    kept: log.Log,
-    say: Callable[[str], None],
+    rubric: Rubric, records: Sequence[Record], judge: Judge, say: Callable[[str], None]
 ) -> list[Score]:
-    """One score a record: the mean over ``runs`` verdicts, each also under ``parts["run k"]``.
+    """One score a record: the mean over the judge's runs, each also under ``parts["run k"]``.
 
     A verdict that cannot be read is asked again, hotter each time, up to ``rubric.tries``.  A call
     that failed for good, or a last verdict that cannot be read, leaves the record unscored; so
     does a right answer that is not known, about which the judge is not asked.
     """
-    panel = [(record, run) for record in records for run in range(runs)]
-    ruled = ((place, rubric.settled(record)) for place, (record, _) in enumerate(panel))
-    found = {place: score for place, score in ruled if score is not None}
-    answerable = (place for place, (record, _) in enumerate(panel) if record.sample.references)
-    open_ = [place for place in answerable if place not in found]
+    panel = [(record, run) for record in records for run in range(judge.runs)]
+    ruled = ((at, rubric.settled(record)) for at, (record, _) in enumerate(panel))
+    found = {at: score for at, score in ruled if score is not None}
+    answerable = (at for at, (record, _) in enumerate(panel) if record.sample.references)
+    open_ = [at for at in answerable if at not in found]
     for attempt in range(rubric.tries):
-        asked = {place: _request(rubric, *panel[place], attempt) for place in open_}
-        verdicts = _verdicts(asked, judge, kept, say)
-        scores = {place: rubric.read(panel[place][0], said) for place, said in verdicts.items()}
+        asked = {at: _request(rubric, *panel[at], attempt) for at in open_}
+        verdicts = _verdicts(asked, judge, say)
+        scores = {at: rubric.read(panel[at][0], said) for at, said in verdicts.items()}
         last = attempt == rubric.tries - 1
-        found |= {place: s for place, s in scores.items() if last or s.value is not None}
+        found |= {at: s for at, s in scores.items() if last or s.value is not None}
         # A call that failed waits for the next run: only what was said badly is asked again.
-        open_ = [place for place in scores if place not in found]
-    return [_mean([found.get(place) for place in places]) for places in _rows(len(panel), runs)]
+        open_ = [at for at in scores if at not in found]
+    return [_mean([found.get(at) for at in spots]) for spots in _rows(len(panel), judge.runs)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    place: int
+    at: int
     key: str
     request: Request
 
 
 def _verdicts(
-    asked: dict[int, Request], judge: Model, kept: log.Log, say: Callable[[str], None]
+    asked: dict[int, Request], judge: Judge, say: Callable[[str], None]
 ) -> dict[int, str]:
     """What the judge says, from the log where it has said it before."""
-    asker = log.asker("generate", {"name": judge.name, **judge.settings})
+    kept, asker = judge.verdicts, logs.asker("generate", judge.facts)
     calls = [
-        _Call(place, log.request_key(asker, request, log.dump_prompt(request.prompt)), request)
-        for place, request in asked.items()
+        _Call(at, logs.request_key(asker, r.id, r, logs.dump_prompt(r.prompt)), r)
+        for at, r in asked.items()
     ]
     new = {call.request.id: call for call in calls if not kept.known(call.key)}
     if new:
         tokens = sum(_characters(call.request) for call in new.values()) // _CHARACTERS_A_TOKEN
-        say(f"asking {judge.name} {len(new)} times, about {tokens:,} tokens")
-    for answer in judge.generate(call.request for call in list(new.values())):
+        say(f"asking {judge.model.name} {len(new)} times, about {tokens:,} tokens")
+    for answer in judge.model.generate(call.request for call in list(new.values())):
         if answer.finish != "error":
             kept.add_answer(new[answer.id].key, answer)
     kept.save()
-    said = {call.place: kept.answer(call.key) for call in calls}
-    return {place: answer.text for place, answer in said.items() if answer is not None}
+    said = {call.at: kept.answer(call.key) for call in calls}
+    return {at: answer.text for at, answer in said.items() if answer is not None}
 
 
 def _request(rubric: Rubric, record: Record, run: int, attempt: int) -> Request:

@@ -1,19 +1,53 @@
-"""What to run: the choices behind a run, and the cells they make."""
+"""What to run: the choices behind a run, and the cells they make.
+
+Everything that a person may choose comes in by the names of the command line (``Options``) and
+leaves as a ``Plan``; nothing is opened, loaded or asked here but the benchmarks' own files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict
 
-from infimm_eval import log
+from infimm_eval import registry
+from infimm_eval.errors import UsageError, unknown
 from infimm_eval.shots import Support
 from infimm_eval.types import Model, Style, Task
 
-Choice = Literal["generate", "rank"]
+Choice: TypeAlias = Literal["generate", "rank"]
 
 ZERO_SHOT_DEMOS: Mapping[Style, int] = {"completion": 2, "instruct": 0}
 """Flamingo's zero-shot prompt shows two examples without their pictures; chat models get none."""
+
+
+class Options(TypedDict, total=False):
+    """What may be chosen about a run beside model, tasks, shots, seeds, data and limit: by the
+    names and with the defaults of the command line."""
+
+    revision: str | None
+    support: Support
+    zero_shot_demos: int | None
+    prompt_style: Style | None
+    choice: Choice
+    ocr: bool
+    scorer: Mapping[str, str]
+    """``{task: name}``: another scorer for the headline."""
+    prompts: Mapping[str, Mapping[str, str]]
+    """``{task: {"ask": template, "answer": ..., "system": ...}}``."""
+    judge: str | Model | None
+    judge_runs: int
+    judge_base_url: str | None
+    check_batching: int
+    samples_shown: int
+    model_revision: str | None
+    model_option: Mapping[str, Any]
+    base_url: str | None
+    batch_size: int | Literal["auto"]
+    picture_cache: Path | None
+    device: str
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,23 +71,95 @@ class Plan:
     judge_runs: int = 1
     ocr: bool = False
     """Put OCR tokens into the questions of benchmarks that bring them."""
-    wordings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    templates: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """``{task: {"ask": template, "answer": ..., "system": ...}}`` in place of the plugin's."""
     check_batching: int = 0
     """Ask so many samples again, each alone, and report answers that the batch has changed."""
     samples_shown: int = 200
     """Samples of a cell whose pictures are kept as thumbnails for the report."""
 
-    def wording_of(self, task: Task) -> Mapping[str, str]:
-        """What stands in place of the plugin's wording; a split's is its benchmark's."""
-        benchmark = task.name.partition(":")[0]
-        return self.wordings.get(task.name, self.wordings.get(benchmark, {}))
+    def template_of(self, task: Task) -> Mapping[str, str]:
+        """What stands in place of parts of the plugin's prompt template; a split's is its
+        benchmark's."""
+        return self.templates.get(task.name, self.templates.get(_benchmark(task.name), {}))
 
-    def places(self) -> list[tuple[Task, log.Place]]:
-        """The cells in order.  Zero-shot benchmarks have one each, at 0 shots and one seed."""
+    def cells(self) -> list[tuple[Task, int, int]]:
+        """Task, shots and seed of each, in order.  Zero-shot benchmarks have one cell, at 0 shots
+        and the first seed."""
         return [
-            (task, log.Place(task.name, count, seed))
+            (task, count, seed)
             for task in self.tasks
             for count in (dict.fromkeys(self.shots) if task.shots else [0])
             for seed in (dict.fromkeys(self.seeds) if task.shots else self.seeds[:1])
         ]
+
+    @property
+    def zero_shot_only(self) -> list[str]:
+        """Benchmarks that run at 0 shots although shots were asked for."""
+        return [task.name for task in self.tasks if task.shots is None and any(self.shots)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a person asks for, before anything is looked up."""
+
+    tasks: Sequence[str | Task]
+    shots: Sequence[int] = (0,)
+    seeds: Sequence[int] = (0,)
+    data: str | None = None
+    """``None``: ``demo`` for the demo model, else ``hub``."""
+    limit: int | None = None
+    options: Options = field(default_factory=Options)
+
+
+def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
+    """Typed choices from a person's words.  ``UsageError`` for a task, scorer or prompt template
+    that nobody knows, and for choices that do not go together."""
+    if not wanted.tasks:
+        raise UsageError("name the benchmarks: --tasks coco,vqav2, or --tasks all")
+    options = wanted.options
+    tasks = _scored_by(registry.select(wanted.tasks), options.get("scorer") or {})
+    if options.get("ocr") and not any(task.ocr for task in tasks):
+        raise UsageError("--ocr: none of these benchmarks brings OCR tokens; textvqa does")
+    templates = options.get("prompts") or {}
+    known = {name for task in tasks for name in (task.name, _benchmark(task.name))}
+    for name in templates:
+        if name not in known:
+            raise unknown("task in [prompts]", name, [task.name for task in tasks])
+    given: dict[str, Any] = {
+        name: value for name in _AS_GIVEN if (value := options.get(name)) is not None
+    }
+    return Plan(
+        tasks=tasks,
+        shots=tuple(wanted.shots),
+        seeds=tuple(wanted.seeds),
+        data=data,
+        limit=wanted.limit,
+        style=options.get("prompt_style"),
+        judge=judge,
+        templates=templates,
+        **given,
+    )
+
+
+_AS_GIVEN = (
+    *("revision", "support", "zero_shot_demos", "choice", "ocr"),
+    *("judge_runs", "check_batching", "samples_shown"),
+)
+"""Options that a plan takes as they are."""
+
+
+def _benchmark(name: str) -> str:
+    """``vqav2`` of ``vqav2:test2015``."""
+    return name.partition(":")[0]
+
+
+def _scored_by(tasks: Sequence[Task], scorers: Mapping[str, str]) -> list[Task]:
+    """The tasks, each with the scorer first that is named for it."""
+    for name in scorers:
+        if name not in {task.name for task in tasks}:
+            raise unknown("task in --scorer", name, [task.name for task in tasks])
+    return [
+        registry.scored_by(task, scorers[task.name]) if task.name in scorers else task
+        for task in tasks
+    ]

@@ -1,30 +1,22 @@
-"""Score a file of predictions that anybody made: no model, no log, the same rulers.
+"""Score a file of predictions that anybody made: no model, no log, the same scorers.
 
-Matches predictions to references and hands both to a benchmark's ruler and metrics; knows no
+Matches predictions to references and hands both to a benchmark's scorer and metrics; knows no
 file format and no benchmark itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from infimm_eval import data
-from infimm_eval.errors import UsageError, unknown
-from infimm_eval.types import (
-    Answer,
-    Outcome,
-    Record,
-    Rubric,
-    Sample,
-    Score,
-    Submission,
-    Summary,
-    Task,
-)
+from infimm_eval import data, registry, scorers
+from infimm_eval.errors import UsageError
+from infimm_eval.run import model_graded
+from infimm_eval.run.scoring import Scoreboard
+from infimm_eval.types import Answer, Outcome, Rubric, Sample, Score, Submission, Summary, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +24,7 @@ class Result:
     """The figures of one predictions file, in the units of the published tables."""
 
     task: str
-    variant: str
+    scorer: str
     headline: str
     n: int
     """How many questions the headline is over."""
@@ -44,12 +36,15 @@ class Result:
 
     @property
     def value(self) -> float | None:
+        """The headline, in published units."""
         return self.summary.metrics.get(self.headline)
 
     def as_json(self) -> dict[str, Any]:
+        """What ``score --json`` prints."""
         return {
             "task": self.task,
-            "variant": self.variant,
+            "scorer": self.scorer,
+            "variant": self.scorer,  # its name before scorers had versions
             "headline": self.headline,
             "value": self.value,
             "n": self.n,
@@ -62,28 +57,74 @@ class Result:
         }
 
 
-def score(
-    task: Task,
-    predictions: Path,
-    references: Path | None = None,
-    variant: str | None = None,
-    *,
-    allow_partial: bool = False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How a predictions file is scored."""
+
+    scorer: str | None = None
+    """``None``: the task's first."""
+    allow_partial: bool = False
+    """Score what predictions and references have in common, where the official script would
+    refuse the file."""
+    judge: model_graded.Judge | None = None
+    """For tasks that are model-graded, where the file holds answers and no grades."""
+    note: Callable[[str], None] = lambda text: None
+
+
+def score_file(
+    task: Task, predictions: Path, references: Path | None = None, how: How | None = None
 ) -> Result:
     """Score a results file against references: a data folder (``demo`` and ``hub`` too), the
     authors' answer file, or nothing where the results carry the right answers themselves.
-
-    ``allow_partial`` scores what predictions and references have in common where the official
-    script would refuse the file.
     """
+    how = how or How()
     submission = _submission(task)
-    name = variant or next(iter(task.variants))
-    if name not in task.variants:
-        raise unknown(f"variant of {task.name}", name, task.variants)
-    ruler = task.variants[name]
-    if isinstance(ruler, Rubric):
-        return _graded(task, submission, name, predictions, references)
+    if how.scorer is not None:
+        task = registry.scored_by(task, how.scorer)
+    if isinstance(task.scorers[0].function, Rubric) and how.judge is None:
+        return _graded(task, submission, predictions, references)
     answers = submission.read(predictions)
+    samples = _samples(task, submission, predictions, references, answers)
+    strict = submission.missing != "wrong" and not how.allow_partial
+    strangers = _strangers(answers, samples, predictions, strict)
+    lacking = [sample.id for sample in samples if sample.id not in answers]
+    if lacking and submission.missing == "refused" and not how.allow_partial:
+        raise UsageError(
+            f"{predictions}: {len(lacking)} of {len(samples)} questions have no prediction "
+            f"({', '.join(lacking[:3])}, ...); the official script wants all, "
+            "--allow-partial scores those that are there"
+        )
+    asked = [s for s in samples if s.id in answers or submission.missing == "wrong"]
+    pairs = [(sample, Answer(sample.id, answers.get(sample.id, ""))) for sample in asked]
+    scored = Scoreboard(
+        task=replace(task, scorers=task.scorers[:1]),
+        pairs=lambda: pairs,
+        read=lambda text: text,
+        learned=lambda scorer: scorers.learn(scorer, samples),
+        note=how.note,
+        judge=how.judge,
+    ).score()
+    return Result(
+        task=task.name,
+        scorer=task.scorers[0].name,
+        headline=task.headline,
+        n=len(asked),
+        summary=scored.summary,
+        unscored=scored.unscored,
+        unparsed=scored.unparsed,
+        without_prediction=len(lacking),
+        without_reference=strangers,
+    )
+
+
+def _samples(
+    task: Task,
+    submission: Submission,
+    predictions: Path,
+    references: Path | None,
+    answers: Mapping[str, str],
+) -> list[Sample]:
+    """The questions that predictions are held against, with their right answers."""
     samples = samples_of(task, references or predictions)
     if references is not None and references.is_file() and predictions.is_dir():
         samples = _as_asked(samples, submission, predictions)
@@ -91,35 +132,7 @@ def score(
         raise UsageError(f"{references or predictions} holds no right answers of {task.title}")
     if submission.size is not None and len(samples) > submission.size:
         samples = [sample for sample in samples if sample.id in answers]
-    strict = submission.missing != "wrong" and not allow_partial
-    strangers = _strangers(answers, samples, predictions, strict)
-    lacking = [sample.id for sample in samples if sample.id not in answers]
-    if lacking and submission.missing == "refused" and not allow_partial:
-        raise UsageError(
-            f"{predictions}: {len(lacking)} of {len(samples)} questions have no prediction "
-            f"({', '.join(lacking[:3])}, ...); the official script wants all, "
-            "--allow-partial scores those that are there"
-        )
-    asked = [s for s in samples if s.id in answers or submission.missing == "wrong"]
-    records = [
-        Record(s, Answer(s.id, said), said) for s in asked for said in [answers.get(s.id, "")]
-    ]
-    scoring = ruler(records, lambda: samples)
-    outcomes = [
-        Outcome(sample.id, sample.group or sample.id, sample.tags, value)
-        for sample, value in zip(asked, scoring.scores, strict=True)
-    ]
-    return Result(
-        task=task.name,
-        variant=name,
-        headline=task.headline,
-        n=len(asked),
-        summary=task.metrics(outcomes, scoring.corpus),
-        unscored=sum(outcome.score.value is None for outcome in outcomes),
-        unparsed=sum(not outcome.score.parsed for outcome in outcomes),
-        without_prediction=len(lacking),
-        without_reference=strangers,
-    )
+    return samples
 
 
 def samples_of(task: Task, place: Path) -> list[Sample]:
@@ -146,8 +159,8 @@ def samples_of(task: Task, place: Path) -> list[Sample]:
 
 
 def _as_asked(samples: Sequence[Sample], submission: Submission, predictions: Path) -> list[Sample]:
-    """The questions as results that bring them have them (MMMU's folders: options, order), with
-    the right answers of references that are a file of answers alone."""
+    """The questions as results that bring them have them (options, order), with the right
+    answers of references that are a file of answers alone."""
     if submission.references is None:
         return list(samples)
     right = {sample.id: sample.references for sample in samples}
@@ -178,7 +191,7 @@ def _strangers(
 
 
 def _graded(
-    task: Task, submission: Submission, name: str, predictions: Path, references: Path | None
+    task: Task, submission: Submission, predictions: Path, references: Path | None
 ) -> Result:
     """Figures from a judge's grades; with several runs, the mean and the deviation over them."""
     if submission.grades is None:
@@ -195,7 +208,7 @@ def _graded(
         outcomes.append(Outcome(key, sample.group or key, sample.tags, graded))
     return Result(
         task=task.name,
-        variant=name,
+        scorer=task.scorers[0].name,
         headline=task.headline,
         n=len(outcomes),
         summary=task.metrics(outcomes, {}),

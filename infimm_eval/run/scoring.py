@@ -1,7 +1,8 @@
-"""What the answers of one cell are worth: read from the log, scored, summarised.
+"""From answers to figures, the one way there is: a run's answers and anybody's predictions file
+are scored here, read as (sample, answer) pairs in the order of the split.
 
 Needs neither the model nor its pictures, so scoring again costs nothing; knows no benchmark by
-name.
+name, no log and no file format.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
-from infimm_eval import judging, log
+from infimm_eval import scorers
 from infimm_eval.errors import UsageError
 from infimm_eval.packed import Packed
-from infimm_eval.scorers import Each
+from infimm_eval.run import model_graded
+from infimm_eval.scorers.digest import digest
 from infimm_eval.types import (
-    Model,
+    Answer,
+    CorpusFunction,
     Outcome,
     Record,
     Rubric,
@@ -27,6 +30,10 @@ from infimm_eval.types import (
     Summary,
     Task,
 )
+
+Pairs: TypeAlias = Callable[[], Iterable[tuple[Sample, Answer | None]]]
+"""Samples with their answers (``None``: there is none), in the order of the split, from the
+start."""
 
 UNANSWERED = Score(None, "no answer")
 NO_RIGHT_ANSWER = Score(None, "no right answer")
@@ -45,7 +52,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes(Sequence[Outcome]):
-    """Everybody who was asked, under the scores of one ruler; each is made when it is read."""
+    """Everybody who was asked, under the scores of one scorer; each is made when it is read."""
 
     asked: Sequence[Asked]
     scores: Sequence[Score]
@@ -71,16 +78,12 @@ def _outcome(asked: Asked, score: Score) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The outcomes of a cell, in the order of the split, and what they add up to."""
+class Scored:
+    """The outcomes of a cell or a file, in the order of the split, and what they add up to."""
 
     outcomes: Outcomes
     summary: Summary
-    ruler: Mapping[str, Any]
-    """The ruler's name and, where it is a judge, the judge's settings: part of the protocol."""
-    unanswered: int
-    shortened: int
-    """Prompts that lost shots to the model's context."""
+    counts: Counts
     withheld: bool
     """No right answer is known: the cell is for a submission, not for a figure."""
 
@@ -91,120 +94,155 @@ class Measured:
 
     @cached_property
     def unscored(self) -> int:
+        """Samples without a score."""
         return sum(score.value is None for score in self.outcomes.scores)
 
     @cached_property
     def unparsed(self) -> int:
+        """Answers in which the scorer found none."""
         return sum(not score.parsed for score in self.outcomes.scores)
 
     @property
     def missing(self) -> int:
         """What keeps the cell from being complete."""
-        return self.unanswered if self.withheld else self.unscored
+        return self.counts.unanswered if self.withheld else self.unscored
 
 
-@dataclass(frozen=True)
-class Measure:
-    """The ruler and metrics of a benchmark, held against what the log has of one cell."""
+@dataclass(slots=True)
+class Counts:
+    """What is counted while answers are read."""
+
+    unanswered: int = 0
+    cut: int = 0
+    """Answers that the limit of new tokens ended."""
+    empty: int = 0
+    """Answers of which nothing is left to score."""
+    shortened: int = 0
+    """Prompts that lost shots to the model's context."""
+
+    def add(self, answer: Answer, text: str) -> None:
+        """Count one answer, of which ``text`` is scored."""
+        self.cut += answer.finish == "length"
+        self.empty += not text.strip()
+        self.shortened += bool(answer.notes.get("dropped_shots"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoreboard:
+    """The scorers and metrics of a benchmark, held against answers.
+
+    The first scorer makes the headline; the headline under the others stands beside it, as
+    ``accuracy:evalai``.
+    """
 
     task: Task
-    place: log.Place
-    kept: log.Log
+    pairs: Pairs
     read: Callable[[str], str]
     """From a raw answer to the text that is scored."""
-    split: Callable[[], Iterable[Sample]]
-    """Every sample of the split, also those outside ``--limit``."""
+    learned: Callable[[Scorer], Any]
+    """What a scorer has learned of the whole split, also of samples outside ``--limit``."""
     note: Callable[[str], None]
-    judge: Model | None = None
-    judge_runs: int = 1
+    judge: model_graded.Judge | None = None
 
-    def measure(self) -> Measured:
-        """Score by the benchmark's first ruler; put the headline under the others beside it."""
-        (name, ruler), *others = self.task.variants.items()
-        beside = {other: each for other, each in others if isinstance(each, Each)}
-        roster = _Roster({other: (each, Packed(Score)) for other, each in beside.items()})
-        scoring, judge = self._score(ruler, self._enrolled(roster))
+    def score(self) -> Scored:
+        """Read the answers once for every scorer that looks at one at a time."""
+        scorer, *others = self.task.scorers
+        beside = [other for other in others if _looks_at_one(other)]
+        roster = _Roster({other.name: (other, Packed(Score)) for other in beside})
+        scoring = self._score(scorer, self._enrolled(roster))
         outcomes = roster.outcomes(scoring.scores)
         summary = self.task.metrics(outcomes, scoring.corpus)
         metrics = dict(summary.metrics)
-        for other, another in others:
-            if (value := self._headline(other, another, roster)) is not None:
-                metrics[f"{self.task.headline}:{other}"] = value
-        return Measured(
+        for other in others:
+            if (value := self._headline(other, roster)) is not None:
+                metrics[f"{self.task.headline}:{other.name}"] = value
+        return Scored(
             outcomes=outcomes,
             summary=replace(summary, metrics=metrics),
-            ruler={"ruler": name, **judge},
-            unanswered=roster.unanswered,
-            shortened=roster.shortened,
+            counts=roster.counts,
             withheld=self._withheld,
         )
 
     def _answered(self) -> Iterator[Record]:
         """The answered samples, in the order of the split."""
-        for sample, answer in self.kept.answered(self.place):
+        for sample, answer in self.pairs():
             if answer:
                 yield Record(sample, answer, self.read(answer.text))
 
     def _enrolled(self, roster: _Roster) -> Iterator[Record]:
         """The same, while everybody is entered in the roster."""
-        for sample, answer in self.kept.answered(self.place):
+        for sample, answer in self.pairs():
             text = self.read(answer.text) if answer else None
             roster.asked.append(Asked(sample.id, sample.group or sample.id, sample.tags, text))
             if answer is None or text is None:
-                roster.unanswered += 1
+                roster.counts.unanswered += 1
                 continue
-            roster.shortened += bool(answer.notes.get("dropped_shots"))
+            roster.counts.add(answer, text)
             record = Record(sample, answer, text)
-            for each, scores in roster.beside.values():
-                scores.append(each.rule(record))
+            for other, scores in roster.beside.values():
+                scores.append(other.function(record))  # type: ignore[operator]
             yield record
 
     @cached_property
     def _withheld(self) -> bool:
-        return self.task.withheld or not any(
-            sample.references for sample, _ in self.kept.answered(self.place)
-        )
+        return self.task.withheld or not any(sample.references for sample, _ in self.pairs())
 
-    def _score(
-        self, ruler: Scorer | Rubric, enrolled: Iterator[Record]
-    ) -> tuple[Scoring, dict[str, Any]]:
-        if not isinstance(ruler, Rubric):
-            return ruler(enrolled, self.split), {}
-        records = list(enrolled)
+    def _score(self, scorer: Scorer, records: Iterator[Record]) -> Scoring:
+        rubric = scorer.function
+        if not isinstance(rubric, Rubric):
+            return scorers.score(scorer, records, self.learned(scorer))
+        graded = list(records)
         if self._withheld:
-            return Scoring([NO_RIGHT_ANSWER for _ in records]), {}
-        judge = judging.needed(self.judge, self.task.title)
-        scores = judging.score(ruler, records, judge, self.judge_runs, self.kept, self.note)
-        facts = {"name": judge.name, **judge.settings}
-        return Scoring(scores), {"judge": facts, "judge_runs": self.judge_runs}
+            return Scoring([NO_RIGHT_ANSWER for _ in graded])
+        judge = model_graded.needed(self.judge, self.task.title)
+        return Scoring(model_graded.score(rubric, graded, judge, self.note))
 
-    def _headline(self, name: str, ruler: Scorer | Rubric, roster: _Roster) -> float | None:
-        """The headline under another ruler, which may have read the answers already."""
-        if isinstance(ruler, Rubric):
+    def _headline(self, scorer: Scorer, roster: _Roster) -> float | None:
+        """The headline under another scorer, which may have read the answers already."""
+        if isinstance(scorer.function, Rubric):
             return None
-        _, scores = roster.beside.get(name, (None, None))
+        _, scores = roster.beside.get(scorer.name, (None, None))
         try:
-            scoring = ruler(self._answered(), self.split) if scores is None else Scoring(scores)
+            scoring = (
+                scorers.score(scorer, self._answered(), self.learned(scorer))
+                if scores is None
+                else Scoring(scores)
+            )
         except UsageError as lacking:  # an optional package, say: the others stand without it
-            self.note(f"{self.task.title} is not measured by {name!r}: {lacking}")
+            self.note(f"{self.task.title} is not scored by {scorer.name!r}: {lacking}")
             return None
         summary = self.task.metrics(roster.outcomes(scoring.scores), scoring.corpus)
         return summary.metrics.get(self.task.headline)
+
+
+def facts(task: Task, judge: model_graded.Judge | None) -> dict[str, Any]:
+    """What a protocol says of how answers are scored: the scorer's name, version and digest, and
+    the judge where one is asked."""
+    scorer = task.scorers[0]
+    said: dict[str, Any] = {
+        "scorer": {"name": scorer.name, "version": scorer.version, "digest": digest(scorer)}
+    }
+    if isinstance(scorer.function, Rubric) and judge is not None:
+        said |= {"judge": judge.facts, "judge_runs": judge.runs}
+    return said
+
+
+def _looks_at_one(scorer: Scorer) -> bool:
+    return not isinstance(scorer.function, CorpusFunction | Rubric)
 
 
 @dataclass(slots=True)
 class _Roster:
     """What one reading of a cell's answers leaves of every sample, in the order of the split."""
 
-    beside: Mapping[str, tuple[Each, Packed[Score]]]
-    """The other rulers that can share the reading, by name, with the scores of the answered."""
+    beside: Mapping[str, tuple[Scorer, Packed[Score]]]
+    """The other scorers that share the reading, by name, with the scores of the answered."""
     asked: Packed[Asked] = field(default_factory=lambda: Packed(Asked))
-    unanswered: int = 0
-    shortened: int = 0
+    counts: Counts = field(default_factory=Counts)
 
     def outcomes(self, scores: Sequence[Score]) -> Outcomes:
         """Everybody's, from the scores of the answered."""
-        if self.unanswered:
+        if self.counts.unanswered:
             given = iter(scores)
             everybody = (UNANSWERED if one.text is None else next(given) for one in self.asked)
             scores = Packed(Score, everybody)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from infimm_eval import data, log
+from infimm_eval import data, logs
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Answer, Record, Sample, Task
 
@@ -32,10 +32,10 @@ def submit(
     """
     if task.submission is None:
         raise UsageError(f"{task.name} has no submission format")
-    with log.Log(run) as kept:
-        cell = _choose(kept.cells(), task, shots, seed, run)
+    with logs.Log(run) as log:
+        cell = _choose(log.shown(), task, shots, seed, run)
         _whole(cell, allow_partial, run)
-        records = list(_records(kept, cell, task))
+        records = list(_records(log, cell, task))
     empty = sum(record.answer.finish == "error" for record in records)
     if allow_partial and place is not None:
         known = {record.sample.id for record in records}
@@ -49,8 +49,8 @@ def submit(
 
 
 def _choose(
-    cells: list[log.Cell], task: Task, shots: int | None, seed: int | None, run: Path
-) -> log.Cell:
+    cells: list[logs.Cell], task: Task, shots: int | None, seed: int | None, run: Path
+) -> logs.Cell:
     """The one cell that is meant."""
     of_task = [cell for cell in cells if cell.task == task.name]
     meant = [cell for cell in of_task if shots in (None, cell.shots) and seed in (None, cell.seed)]
@@ -63,7 +63,7 @@ def _choose(
     raise UsageError(f"{run} has {len(of_task)} cells of {task.name}; choose one of: {listed}")
 
 
-def _whole(cell: log.Cell, allow_partial: bool, run: Path) -> None:
+def _whole(cell: logs.Cell, allow_partial: bool, run: Path) -> None:
     if allow_partial:
         return
     if cell.limit is not None:
@@ -78,10 +78,10 @@ def _whole(cell: log.Cell, allow_partial: bool, run: Path) -> None:
         )
 
 
-def _records(kept: log.Log, cell: log.Cell, task: Task) -> Iterator[Record]:
+def _records(log: logs.Log, cell: logs.Cell, task: Task) -> Iterator[Record]:
     style = cell.settings["protocol"]["prompt_style"]
-    read = task.wordings[style].read
-    for sample, answer in kept.answered(cell.place):
+    read = task.templates[style].read
+    for sample, answer in log.answered(log.roster(cell.key)):
         yield Record(sample, answer, read(answer.text)) if answer else _empty(sample)
 
 

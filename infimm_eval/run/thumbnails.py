@@ -19,14 +19,19 @@ def showcase(ids: Iterable[str], count: int) -> frozenset[str]:
 
 
 def webp(image: Image) -> bytes:
-    """A picture as WEBP, at most ``SIDE`` pixels a side, EXIF rotation applied for people."""
+    """A picture as WEBP, at most ``SIDE`` pixels a side, EXIF rotation applied for people.
+
+    ``OSError`` where it cannot be shown, whatever is wrong with it.
+    """
     from PIL import Image as Pillow
     from PIL import ImageOps
 
-    with Pillow.open(io.BytesIO(image.read())) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        small = upright.convert("RGB")
-        small.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
-    small.save(file, "WEBP", quality=70, method=4)
+    try:
+        with Pillow.open(io.BytesIO(image.read())) as picture:
+            small = ImageOps.exif_transpose(picture).convert("RGB")
+            small.thumbnail((SIDE, SIDE))
+            small.save(file, "WEBP", quality=70, method=4)
+    except (ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise OSError(f"{image.name}: {error}") from error
     return file.getvalue()

@@ -17,18 +17,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from infimm_eval import log, registry, runner
-from infimm_eval.log import Named
+from infimm_eval import logs, registry
+from infimm_eval.logs import NamedImage
 from infimm_eval.models.fake import Fake
+from infimm_eval.run import Plan, Silent
+from infimm_eval.run import run as run_plan
 from infimm_eval.types import Answer, Model, Request, Row, Source, Task
-
-
-class Silent:
-    def started(self, place: log.Place, title: str, total: int | None) -> None: ...
-    def asked(self, kept: bool) -> None: ...
-    def stage(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def finished(self, cell: log.Cell) -> None: ...
 
 
 class Timed(Fake):
@@ -48,7 +42,7 @@ def rows(count: int, start: int) -> Iterator[Row]:
     for number in range(start, start + count):
         name = f"val2014/COCO_val2014_{number // 5:012d}.jpg"
         yield {
-            "image": Named(name, f"{name}:1234"),
+            "image": NamedImage(name, f"{name}:1234"),
             "image_id": number // 5,
             "question_id": number,
             "question": f"What is beside the {number % 977}th thing in the picture?",
@@ -66,10 +60,10 @@ def task(count: int) -> Task:
     )
 
 
-def run(count: int, model: Model) -> log.Cell:
+def run(count: int, model: Model) -> logs.Cell:
     with tempfile.TemporaryDirectory() as folder:
-        plan = runner.Plan(tasks=[task(count)], shots=(4,), samples_shown=0)
-        (cell,) = runner.run(plan, model, Path(folder), Silent())
+        plan = Plan(tasks=[task(count)], shots=(4,), samples_shown=0)
+        (cell,) = run_plan(plan, model, Path(folder), Silent())
     return cell
 
 

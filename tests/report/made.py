@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from infimm_eval.log import Cell, Log, Named, Place, dump_prompt
+from infimm_eval.logs import Cell, Log, NamedImage, dump_prompt
 from infimm_eval.types import Answer, Prompt, Sample, Score, Turn, Unit
 
 HOSTILE = (
@@ -73,7 +73,7 @@ def settings(made: Made, step: int | None) -> dict[str, Any]:
             "support": "random",
             "zero_shot_demos": 2,
             "decoding": {"num_beams": 3, "max_new_tokens": 5, "stop": ["\n", "<|endofchunk|>"]},
-            "variant": "always",
+            "scorer": {"name": "always", "version": 1, "digest": "0"},
         },
         "model": model,
         "code": {"version": "0.1.0"},
@@ -81,11 +81,11 @@ def settings(made: Made, step: int | None) -> dict[str, Any]:
 
 
 def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: bool) -> None:
-    place = Place(made.task, made.shots, made.seed)
-    log.begin(place)
+    name = f"{model}-{made.task}-{made.shots}-{made.seed}"
+    roster = log.begin(name, made.task, made.shots, made.seed)
     for i, said in enumerate(made.answers):
-        shots = [Named(f"train/{i}-{k}.jpg", f"shot-{i}-{k}") for k in range(made.shots)]
-        own = Named(f"val/{i}.jpg", f"own-{i}")
+        shots = [NamedImage(f"train/{i}-{k}.jpg", f"shot-{i}-{k}") for k in range(made.shots)]
+        own = NamedImage(f"val/{i}.jpg", f"own-{i}")
         sample = Sample(
             id=f"q{i}",
             images=(own,),
@@ -105,7 +105,7 @@ def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: 
         prompt = Prompt("completion", (*turns, Turn("user", (own, f"Question:{i}? Short answer:"))))
         key = f"{made.task}-{made.shots}-{made.seed}-{i}"
         log.add_entry(
-            place, i, sample, dump_prompt(prompt), [f"t{k}" for k in range(made.shots)], key
+            roster, i, sample, dump_prompt(prompt), [f"t{k}" for k in range(made.shots)], key
         )
         log.add_answer(key, Answer(key, said, notes={"tokens": 3}))
         if pictures:
@@ -127,6 +127,7 @@ def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: 
         n=len(made.values),
         unscored=sum(value is None for value in made.values),
         unparsed=1,
+        missing=sum(value is None for value in made.values),
         complete=made.complete,
         metrics={made.headline: value or 0.0} if made.metrics is None else made.metrics,
         breakdown={"answer_type": {"yes/no": 80.0, "number": 31.2, "other": 44.0}}
@@ -141,7 +142,7 @@ def write_cell(log: Log, model: str, made: Made, *, step: int | None, pictures: 
         for value, said in zip(made.values, made.answers, strict=True)
     ]
     units = [Unit(f"q{i}", f"q{i}", v) for i, v in enumerate(made.values) if v is not None]
-    log.finish(cell, made.answers, scores, units)
+    log.finish(roster, cell, made.answers, scores, units)
 
 
 MakeRun = Callable[..., Path]

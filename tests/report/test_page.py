@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from infimm_eval import report
 from infimm_eval.errors import UsageError
-from infimm_eval.log import Log
+from infimm_eval.logs import Log
 from infimm_eval.report.album import Album
 from infimm_eval.report.frame import kept_apart, round_ticks
 from infimm_eval.report.gather import gather

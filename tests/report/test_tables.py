@@ -9,7 +9,7 @@ import pytest
 
 from infimm_eval import report
 from infimm_eval.errors import UsageError
-from infimm_eval.log import FILE, read
+from infimm_eval.logs import FILE, read
 from infimm_eval.published import Number
 from infimm_eval.report.gather import gather
 from infimm_eval.report.protocol import protocols
@@ -199,7 +199,7 @@ def test_the_protocol_shows_whatever_the_run_recorded(make_run: MakeRun) -> None
     assert facts["decoding · beams"] == "3"
     assert facts["decoding · stop"] == r"'\n', <|endofchunk|>"
     assert facts["template"].startswith("{{ images }}Question:")
-    assert facts["answers the ruler could not read"] == "1 of 4 (25.0 %)"
+    assert facts["answers the scorer could not read"] == "1 of 4 (25.0 %)"
     assert "completion prompts, 0 shots, 2 text-only examples, beam 3" in first.summary
 
 
@@ -263,7 +263,7 @@ def test_a_run_of_another_schema_is_named_with_both_versions(make_run: MakeRun) 
 def test_a_damaged_cell_is_named(make_run: MakeRun) -> None:
     run = make_run()
     with sqlite3.connect(run / FILE) as db:
-        db.execute("UPDATE cell SET body='{' WHERE shots=0")
+        db.execute("UPDATE cell SET body='{' WHERE roster IN (SELECT id FROM roster WHERE shots=0)")
     db.close()
     with pytest.raises(UsageError, match=r"run\.db.*cell cannot be read"):
         report.write([run], run)
@@ -272,7 +272,7 @@ def test_a_damaged_cell_is_named(make_run: MakeRun) -> None:
 def test_a_cell_that_was_begun_is_said_not_to_be_finished(make_run: MakeRun) -> None:
     run = make_run()
     with sqlite3.connect(run / FILE) as db:
-        db.execute("DELETE FROM cell WHERE shots=4")
+        db.execute("DELETE FROM cell WHERE roster IN (SELECT id FROM roster WHERE shots=4)")
     db.close()
     text = report.write([run], run)[0].read_text(encoding="utf-8")
     assert "**Not finished.**" in text and "4 shots, seed 0: 4 of 4 answered" in text

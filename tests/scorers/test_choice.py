@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from infimm_eval.log import Named
+
 from infimm_eval.scorers import choice, mmmu
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import golden, percent, read_json, real, record, scores

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from infimm_eval.log import Named
 
 from infimm_eval import metrics
 from infimm_eval.errors import UsageError
-from infimm_eval.log import Named
 from infimm_eval.scorers import judge
 from infimm_eval.types import Answer, Record, Sample
 from tests.scorers.cases import outcomes, read_json, real, record

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from infimm_eval import models, registry, runner
+from infimm_eval import models, registry
 from infimm_eval.demo.rows import vqa_rows
 from infimm_eval.demo.scenes import SIDE
 from infimm_eval.models.fake import Fake
+from infimm_eval.run import Plan, Silent
+from infimm_eval.run import run as run_plan
 from infimm_eval.scorers import caption
-from infimm_eval.screen import Screen
 from infimm_eval.types import Answer, Image, Model, Request
 
 TASKS = ("coco", "vqav2")
@@ -64,11 +65,11 @@ def measure(folder: Path, limit: int | None = None) -> dict[str, dict[str, float
 def run(model: Model, task: str, shots: Sequence[int], limit: int | None) -> list[float]:
     """The headline of one benchmark at each number of shots."""
     benchmark = registry.load(task)
-    if "CIDEr-D" in benchmark.variants:  # METEOR takes seconds and is not the headline
-        benchmark = replace(benchmark, variants={"CIDEr-D": caption.cider})
-    plan = runner.Plan(tasks=[benchmark], shots=shots, limit=limit, samples_shown=0)
+    if benchmark.scorers[0].name == "CIDEr-D":  # METEOR takes seconds and is not the headline
+        benchmark = replace(benchmark, scorers=(caption.cider,))
+    plan = Plan(tasks=[benchmark], shots=shots, limit=limit, samples_shown=0)
     with tempfile.TemporaryDirectory() as folder:
-        cells = runner.run(plan, model, Path(folder), Screen(quiet=True))
+        cells = run_plan(plan, model, Path(folder), Silent())
     return [round(cell.value or 0.0, 1) for cell in cells]
 
 

@@ -1,0 +1,138 @@
+"""``evaluate``: benchmarks on a model from Python, as the command line runs them.
+
+Turns names into a plan and a model, runs, and hands back what came of it; decides nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from infimm_eval.run.plan import Options, Plan, Wanted, plan
+from infimm_eval.run.progress import ProgressListener, Silent
+from infimm_eval.run.results import Results
+from infimm_eval.run.run import run
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from infimm_eval.types import Model, Task
+
+ModelLike: TypeAlias = "str | Model"
+"""What ``--model`` takes, or any object with the ``Model`` protocol."""
+
+
+def evaluate(
+    model: ModelLike,
+    tasks: Sequence[str | Task] | str,
+    shots: Sequence[int] | int = (0,),
+    *,
+    data: str | Path | None = None,
+    limit: int | None = None,
+    seeds: Sequence[int] = (0,),
+    output: str | Path | None = None,
+    progress: bool | ProgressListener = True,
+    **options: Unpack[Options],
+) -> Results:
+    """Run benchmarks on a model and return the figures; the same call again continues.
+
+    ``model``: what ``--model`` takes, or an object with the ``Model`` protocol (``wrap`` makes one
+    of a live ``torch.nn.Module``).  ``tasks``: names, paths of plugin files, ``Task``s.  ``data``:
+    ``demo``, ``hub`` or a folder.  ``output``: the run's folder; without one the log lives as long
+    as the results.  ``progress``: a bar on stderr, none, or whoever wants to be told.  ``options``
+    as on the command line, with underscores.
+
+    ``UsageError`` before anything is asked for what cannot be done; ``MachineryError`` where
+    something gave way, with every answer kept in ``output``.
+    """
+    wanted = Wanted(
+        tasks=[tasks] if isinstance(tasks, str) else list(tasks),
+        shots=[shots] if isinstance(shots, int) else list(shots),
+        seeds=list(seeds),
+        data=None if data is None else str(data),
+        limit=limit,
+        options=options,
+    )
+    planned, opened = prepare(model, wanted)
+    listener = _listener(progress)
+    temporary = TemporaryDirectory(prefix="infimm-eval-") if output is None else None
+    folder = Path(temporary.name) if temporary else Path(cast("str | Path", output))
+    try:
+        cells = run(planned, opened, folder, listener)
+    finally:
+        if isinstance(model, str):
+            close(opened)
+    return Results(cells, folder, temporary)
+
+
+def prepare(model: ModelLike, wanted: Wanted) -> tuple[Plan, Model]:
+    """The plan and the loaded model; the plan is checked first, since it costs nothing."""
+    demo = model == "demo"
+    data = wanted.data or ("demo" if demo else "hub")
+    options = wanted.options
+    if data == "demo" and not options.get("judge"):
+        options = {**options, "judge": "demo-judge"}
+    planned = plan(wanted, data=data, judge=load_judge(options))
+    return planned, _load(model, options) if isinstance(model, str) else model
+
+
+def close(model: Model) -> None:
+    """Give back what a model holds, where it says how."""
+    done = getattr(model, "close", None)
+    if done is not None:
+        done()
+
+
+def slug(model: str) -> str:
+    """A folder's name for a model: the last folder of a path (with the one above it where it only
+    counts steps), a hub id with its owner."""
+    if Path(model).is_dir():
+        folder = Path(model).resolve()
+        numbered = re.fullmatch(r"(checkpoint|step|epoch|global_step)[-_]?\d+", folder.name)
+        return f"{folder.parent.name}-{folder.name}" if numbered else folder.name
+    return re.sub(r"[^\w.-]+", "-", model)
+
+
+def _load(spec: str, options: Options) -> Model:
+    # On a busy processor the threads of a small model wait longer than they work; OpenMP reads
+    # this once, before torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from infimm_eval import models
+
+    return models.load(
+        spec,
+        device=options.get("device") or "auto",
+        dtype=options.get("dtype") or "auto",
+        batch_size=options.get("batch_size") or "auto",
+        revision=options.get("model_revision"),
+        base_url=options.get("base_url") if spec.startswith("openai:") else None,
+        picture_cache=options.get("picture_cache"),
+    )
+
+
+def load_judge(options: Options) -> Model | None:
+    """The model that grades, where one is named."""
+    judge = options.get("judge")
+    if judge is None or not isinstance(judge, str):
+        return judge
+    from infimm_eval import models
+
+    if judge.startswith("openai:"):
+        return models.load(judge, base_url=options.get("judge_base_url") or options.get("base_url"))
+    return models.load(
+        judge, device=options.get("device") or "auto", dtype=options.get("dtype") or "auto"
+    )
+
+
+def _listener(progress: bool | ProgressListener) -> ProgressListener:
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return Silent()
+    from infimm_eval.run.bar import Bar
+
+    return Bar()

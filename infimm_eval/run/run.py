@@ -1,0 +1,149 @@
+"""Run a plan: ask what is not answered yet, score a cell while the next is asked, keep everything.
+
+Reads top to bottom in the order data flows.  Knows no benchmark and no model by name, and does
+not print: it tells a ``ProgressListener``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infimm_eval import logs
+from infimm_eval.errors import UsageError
+from infimm_eval.run import cells, model_graded, thumbnails
+from infimm_eval.run.plan import Plan
+from infimm_eval.run.progress import ProgressListener
+from infimm_eval.run.questions import CellQuestions
+from infimm_eval.run.stream import Asking, Stream
+from infimm_eval.run.task_data import TaskData
+from infimm_eval.types import Model, Rubric
+
+
+def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> list[logs.Cell]:
+    """Run every cell of the plan and leave a finished log in ``folder``; continue one that is
+    there.  Returns the cells of this plan, in its order.
+
+    ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
+    A cell that cannot be scored takes no other with it: its error is raised once all are done.
+    """
+    questions = _prepared(plan, model)
+    with logs.Log(folder, writing=True) as log:
+        asked = [Asking(q, cells.draft_name(q, model)) for q in questions]
+        desk = _Desk(model, log, listener, _judge(plan, log))
+        try:
+            listener.started(sum(q.data.total for q in questions))
+            over = desk.hold if plan.check_batching else desk.score
+            Stream(model, log, listener, over).ask(asked)
+            for cell in desk.held:
+                cell.statistics = {**cell.statistics, **_check_batching(cell, model, log, listener)}
+                desk.score(cell)
+            desk.close(wait=True)
+        except KeyboardInterrupt:
+            desk.close(wait=False)
+            raise
+        except Exception:
+            desk.close(wait=True)
+            raise
+        finally:
+            listener.closed()
+        return desk.results(asked)
+
+
+def _prepared(plan: Plan, model: Model) -> list[CellQuestions]:
+    """Every cell's questions, all data opened and looked through: what is missing is said at
+    once."""
+    style = plan.style or model.style
+    data = {task.name: TaskData(task, plan) for task in plan.tasks}
+    for rows in data.values():
+        _want_a_judge(rows, plan)
+    prepared = [
+        CellQuestions(data[task.name], shots, seed, style) for task, shots, seed in plan.cells()
+    ]
+    for questions in prepared:
+        questions.check()
+        if questions.ranks and not hasattr(model, "rank"):
+            raise UsageError(
+                f"--choice rank: the model {model.name} has no method rank; ask by generation"
+            )
+    return prepared
+
+
+def _want_a_judge(rows: TaskData, plan: Plan) -> None:
+    """Miss the judge now, not after every question."""
+    first = next(rows.samples(), None)
+    judged = isinstance(rows.task.scorers[0].function, Rubric)
+    if judged and plan.judge is None and first is not None and first.references:
+        model_graded.needed(None, rows.task.title)
+
+
+def _judge(plan: Plan, log: logs.Log) -> model_graded.Judge | None:
+    if plan.judge is None:
+        return None
+    return model_graded.Judge(plan.judge, log, plan.judge_runs)
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Scores cells, one at a time, in a thread beside the model."""
+
+    model: Model
+    log: logs.Log
+    listener: ProgressListener
+    judge: model_graded.Judge | None
+    held: list[Asking] = field(default_factory=list)
+    _futures: dict[int, Future[logs.Cell]] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="score")
+    )
+
+    def hold(self, cell: Asking) -> None:
+        """Something is still to be asked about this cell once the stream is over."""
+        self.held.append(cell)
+
+    def score(self, cell: Asking) -> None:
+        """In its turn, while others are asked."""
+        self._futures[id(cell)] = self._pool.submit(self._finish, cell)
+
+    def _finish(self, cell: Asking) -> logs.Cell:
+        try:
+            finished = cells.finish(cell, self.model, self.log, self.listener, self.judge)
+        except Exception as error:
+            self.listener.note(f"{cell.questions.title} cannot be scored: {error}")
+            raise
+        logs.write_results(self.log.folder, self.log.shown())
+        self.listener.finished(finished, cell.known)
+        cells.keep_pictures(cell.questions, finished, self.log, self.listener.note)
+        return finished
+
+    def close(self, *, wait: bool) -> None:
+        """Wait for what is being scored; or score nothing more, since somebody wants to go."""
+        self._pool.shutdown(wait=wait, cancel_futures=not wait)
+
+    def results(self, asked: Sequence[Asking]) -> list[logs.Cell]:
+        """The finished cells; raises the first error of those that could not be scored."""
+        return [self._futures[id(cell)].result() for cell in asked]
+
+
+def _check_batching(
+    cell: Asking, model: Model, log: logs.Log, listener: ProgressListener
+) -> dict[str, Any]:
+    """Ask some samples again, each alone: does anything change that the batch should not?"""
+    questions = cell.questions
+    together = {s.id: a.text for s, a in log.answered(cell.roster) if a is not None}
+    chosen = thumbnails.showcase(together, questions.plan.check_batching)
+    ask = model.rank if questions.ranks else model.generate
+    listener.stage("checking the batch")
+    differ = []
+    for question in questions:
+        if question.sample.id in chosen:
+            (alone,) = ask([question.request])
+            if alone.text != together[question.sample.id]:
+                differ.append(question.sample.id)
+    found = f"{len(differ)} of {len(chosen)} answers differ when asked alone"
+    some = f" ({differ[0]}, ...)" if differ else ""
+    listener.note(f"{questions.task.title}: {found}{some}")
+    return {"batching_checked": len(chosen), "batching_differs": len(differ)}

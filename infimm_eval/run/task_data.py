@@ -1,0 +1,83 @@
+"""The rows of one benchmark as samples, opened once for all its cells.
+
+Finds before anything is asked what is wrong with any row; knows neither prompts nor models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
+
+from infimm_eval import data, prompts
+from infimm_eval.errors import InfimmEvalError, UsageError
+from infimm_eval.run.plan import Plan
+from infimm_eval.shots import pool
+from infimm_eval.types import Row, Sample, Source, Task
+
+
+class TaskData:
+    """Samples of a benchmark's split, and the pool that its shots are drawn from."""
+
+    def __init__(self, task: Task, plan: Plan) -> None:
+        self.task, self.plan = task, plan
+        self.rows = self._open(task.source)
+        self._pools: dict[int, list[Sample]] = {}
+
+    def samples(self) -> Iterator[Sample]:
+        """Every sample of the split, in the published order."""
+        return self._samples(self.rows.rows())
+
+    @cached_property
+    def total(self) -> int:
+        """How many samples will be asked.  Makes each of them once, so that ``UsageError`` names
+        before anything is asked the row that lacks something, and pictures that are missing."""
+        count = 0
+
+        def made() -> Iterator[Sample]:
+            nonlocal count
+            for sample in islice(self.samples(), self.plan.limit):
+                count += 1
+                yield sample
+
+        data.require_pictures(prompts.pictures(made()), self.task.title)
+        return count
+
+    @property
+    def size(self) -> int | None:
+        """How many samples the published split has; ``None``: nobody says, or the data is the
+        demo's."""
+        return None if self.plan.data == "demo" else self.task.source.size
+
+    def pool(self, seed: int, *, with_pictures: bool) -> list[Sample]:
+        """The examples that shots are drawn from."""
+        source = self.task.shots
+        if source is None:
+            return []
+        if seed not in self._pools:
+            samples = self._samples(self._open(source).rows())
+            self._pools[seed] = pool(samples, self.task.name, seed)
+        if with_pictures:
+            shown = prompts.pictures(self._pools[seed])
+            data.require_pictures(shown, f"{self.task.title} examples")
+        return self._pools[seed]
+
+    def _samples(self, rows: Iterable[Row]) -> Iterator[Sample]:
+        for number, row in enumerate(rows, 1):
+            try:
+                yield self.task.sample(row)
+            except InfimmEvalError:
+                raise
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise _of_row(self.task, number, row, error) from error
+
+    def _open(self, source: Source) -> data.Dataset:
+        return data.open_source(source, self.plan.data, self.plan.revision, self.task.title)
+
+
+def _of_row(task: Task, number: int, row: Row, error: Exception) -> UsageError:
+    where = f"{task.name}: row {number}"
+    if isinstance(error, KeyError):
+        have = ", ".join(map(str, row))
+        return UsageError(f"{where} has no column {error}, which its task reads; it has {have}")
+    return UsageError(f"{where} does not make a sample ({error}); mend the row or its task")

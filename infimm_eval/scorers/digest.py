@@ -1,0 +1,7 @@
+"""placeholder until merged"""
+
+from infimm_eval.types import Scorer
+
+
+def digest(scorer: Scorer) -> str:
+    return "0"
