@@ -25,7 +25,8 @@ def names() -> list[str]:
 def select(chosen: Iterable[str | Task]) -> list[Task]:
     """Load tasks in the order given, each once; ``all`` stands for every built-in one."""
     listed = [name for word in chosen for name in (names() if word == "all" else [word])]
-    tasks = [task if isinstance(task, Task) else load(task) for task in dict.fromkeys(listed)]
+    words = [word for at, word in enumerate(listed) if word not in listed[:at]]
+    tasks = [word if isinstance(word, Task) else load(word) for word in words]
     for task in tasks:
         if sum(other.name == task.name for other in tasks) > 1:
             raise UsageError(f"two tasks are called {task.name}; run them into different folders")

@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeAlias, cast
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import finalize
 
+from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Options, Plan, Wanted, plan
 from infimm_eval.run.progress import ProgressListener, Silent
 from infimm_eval.run.results import Results
@@ -49,6 +53,12 @@ def evaluate(
     ``UsageError`` before anything is asked for what cannot be done; ``MachineryError`` where
     something gave way, with every answer kept in ``output``.
     """
+    for name in options:
+        if name not in Options.__annotations__:
+            near = get_close_matches(name, Options.__annotations__, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"evaluate got an unexpected keyword argument {name!r}{hint}")
+    _check(model)
     wanted = Wanted(
         tasks=[tasks] if isinstance(tasks, str) else list(tasks),
         shots=[shots] if isinstance(shots, int) else list(shots),
@@ -59,14 +69,29 @@ def evaluate(
     )
     planned, opened = prepare(model, wanted)
     listener = _listener(progress)
-    temporary = TemporaryDirectory(prefix="infimm-eval-") if output is None else None
-    folder = Path(temporary.name) if temporary else Path(cast("str | Path", output))
+    folder = Path(mkdtemp(prefix="infimm-eval-") if output is None else output)
+    results = Results([], folder)
+    if output is None:
+        finalize(results, rmtree, folder, ignore_errors=True)
     try:
-        cells = run(planned, opened, folder, listener)
+        results.cells.extend(run(planned, opened, folder, listener))
     finally:
         if isinstance(model, str):
             close(opened)
-    return Results(cells, folder, temporary)
+    return results
+
+
+def _check(model: ModelLike) -> None:
+    """``UsageError`` for what is no model, and how to make one of it."""
+    if isinstance(model, str):
+        return
+    wanted = ("name", "style", "settings", "generate")
+    lacking = [name for name in wanted if not hasattr(model, name)]
+    if lacking:
+        raise UsageError(
+            f"a {type(model).__name__} is no model: it lacks {', '.join(lacking)}; "
+            "for a live module with its processor write ie.wrap(model, processor)"
+        )
 
 
 def prepare(model: ModelLike, wanted: Wanted) -> tuple[Plan, Model]:

@@ -35,10 +35,10 @@ def rescore(
     ``UsageError`` where a task or scorer is not known, and where verdicts are lacking.
     """
     chosen = dict(scorer or {})
+    shown = logs.read(Path(folder))
+    if not shown:
+        raise UsageError(f"{folder} has no finished cell; run it to the end first")
     with logs.Log(Path(folder), writing=True) as log:
-        shown = log.shown()
-        if not shown:
-            raise UsageError(f"{folder} has no finished cell; run it to the end first")
         known = _tasks(shown, registry.select(tasks), chosen)
         made = []
         for cell in shown:

@@ -6,11 +6,10 @@ Reads the run's log; runs nothing.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from infimm_eval import logs
@@ -32,14 +31,13 @@ class Figure:
     seeds: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Results:
     """The cells of one call of ``evaluate``, and the log behind them."""
 
-    cells: Sequence[logs.Cell]
+    cells: list[logs.Cell]
     folder: Path
     """The run's folder; a temporary one goes with this object."""
-    _temporary: TemporaryDirectory[str] | None = None
 
     def __getitem__(self, spot: tuple[str, int]) -> Figure:
         """``results["vqav2", 4]``: the plain cell, or the mean over seeds where there are several.
