@@ -9,18 +9,29 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from infimm_eval import logs
 from infimm_eval.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_benchmark_in_twelve_lines_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plugin = re.search(r"```python\n(\"\"\"Signs.*?)```", README, re.DOTALL)
-    assert plugin is not None
-    (tmp_path / "signs.py").write_text(plugin[1])
+def block(after: str) -> str:
+    """The first Python block behind a heading or sentence."""
+    found = re.search(r"```python\n(.*?)```", README[README.index(after) :], re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def command(start: str) -> list[str]:
+    """An indented command line of the README, without ``python -m infimm_eval``."""
+    (line,) = (at.strip() for at in README.splitlines() if at.startswith(f"    {start}"))
+    return line.split()[3:]
+
+
+@pytest.fixture
+def signs(tmp_path: Path) -> Path:
+    """A folder of photographs with questions about them."""
     (tmp_path / "photos").mkdir()
     for number in range(6):
         Image.new("RGB", (8, 8)).save(tmp_path / "photos" / f"{number}.png")
@@ -31,10 +42,55 @@ def test_the_benchmark_in_twelve_lines_runs(
         ]
         text = "\n".join(map(json.dumps, rows))
         (tmp_path / f"{split}.jsonl").write_text(text)
-    command = ["--tasks", str(tmp_path / "signs.py"), "--shots", "0,2", "--data", str(tmp_path)]
-    run = ["--model", "fake:yes", "--output", str(tmp_path / "run"), "-q"]
-    assert main([*command, *run]) == 0
+    return tmp_path
+
+
+def test_the_benchmark_in_twelve_lines_runs(
+    signs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (signs / "signs.py").write_text(block("## A benchmark of your own in 12 lines"))
+    words = ["--tasks", str(signs / "signs.py"), "--shots", "0,2", "--data", str(signs)]
+    assert main([*words, "--model", "fake:yes", "--output", str(signs / "run"), "-q"]) == 0
     assert "100.0" in capsys.readouterr().out
+
+
+def test_the_scorer_of_ones_own_scores_that_benchmark(
+    signs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (signs / "exact.py").write_text(block("A scorer of your own"))
+    task = block("## A benchmark of your own in 12 lines").replace(
+        "from infimm_eval.scorers import yesno\n",
+        "import sys\nsys.path.insert(0, __file__.rpartition('/')[0])\nfrom exact import SCORER\n",
+    )
+    (signs / "signs.py").write_text(task.replace("yesno.official", "SCORER"))
+    words = ["--tasks", str(signs / "signs.py"), "--data", str(signs), "--model", "fake:yes"]
+    assert main([*words, "--output", str(signs / "run"), "-q"]) == 0
+    assert "100.0" in capsys.readouterr().out
+    (cell,) = json.loads((signs / "run" / "results.json").read_text())["cells"]
+    scorer = cell["settings"]["protocol"]["scorer"]
+    assert (scorer["name"], scorer["version"]) == ("exact", 1) and scorer["digest"]
+
+
+def test_the_model_of_ones_own_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("constant.py").write_text(block("## A model of your own"))
+    words = command("python -m infimm_eval --model ./constant.py")
+    assert main([*words, "--limit", "20", "--output", "run", "-q"]) == 0
+    assert "VQAv2" in capsys.readouterr().out
+    with logs.Log(Path("run")) as log:
+        assert {entry.said for entry in log.entries(log.shown()[0].key)} == {"no"}
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block("## From Python"), "README.md", "exec"), {})
+    assert Path("results/mine/report.html").is_file()
+    assert "score" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!http)[^)]+)\)", README))))
