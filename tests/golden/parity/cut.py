@@ -36,12 +36,13 @@ LEFT_OUT = (
 )  # plain ones, of a kind with near
 
 
-def main(full: Path) -> None:
-    checkpoint(full / "zephyr_tiny", HERE / "zephyr_tiny")
-    perceiver(full / "resampler_16x", HERE / "perceiver_16x")
+def main(full: Path, target: Path = HERE) -> None:
+    """Write everything that lies beside this file anew."""
+    checkpoint(full / "zephyr_tiny", target / "zephyr_tiny")
+    perceiver(full / "resampler_16x", target / "perceiver_16x")
     for style in "gE":
-        tower(full / "vit_towers" / style, HERE / f"tower_{style}")
-    processor(full / "processor", HERE / "processor")
+        tower(full / "vit_towers" / style, target / f"tower_{style}")
+    processor(full / "processor", target / "processor")
 
 
 def checkpoint(source: Path, target: Path) -> None:
