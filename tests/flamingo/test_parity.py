@@ -207,6 +207,17 @@ def test_every_original_key_is_known_and_every_parameter_has_an_original_key(nam
     assert {canonical(key) for key in keys} == set(golden(name).model.state_dict())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_rope_tables_are_computed_as_they_were_stored(name: str) -> None:
+    stored = load_file(recorded(name) / "model.safetensors")
+    fresh = EvaTower(golden(name).model.config.visual)
+    assert fresh.rope is not None
+    tables = {"freqs_cos": fresh.rope.freqs_cos, "freqs_sin": fresh.rope.freqs_sin}
+    for table, computed in tables.items():
+        expected = stored[f"model.vision_encoder.rope.{table}"]
+        torch.testing.assert_close(computed, expected, atol=1e-6, rtol=0, msg=table)
+
+
 def test_a_resampler_of_sixteen_heads_gives_the_recorded_latents() -> None:
     folder = recorded("perceiver_16x")
     arrays = np.load(folder / "golden.npz")

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def recorded(name: str) -> Path:
         if file.suffix != ".xz":
             shutil.copyfile(file, folder / file.name)
         elif file.stem == "golden.safetensors":
-            np.savez(folder / "golden.npz", **load(lzma.decompress(file.read_bytes())))
+            arrays: dict[str, Any] = load(lzma.decompress(file.read_bytes()))
+            np.savez(folder / "golden.npz", **arrays)
         else:
             (folder / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
     return folder

@@ -27,13 +27,7 @@ BLOCKS = 2  # of a tower's three, each of whose outputs was recorded
 _IDS = ("input_ids", "nodup_input_ids", "n_image_tokens")
 PROMPT_FIELDS = ("name", "prompts", "image_paths", *_IDS)
 PICTURE_FIELDS = ("f32_sha256", "mean", "std")
-LEFT_OUT = (
-    "landscape",
-    "portrait",
-    "odd",
-    "large",
-    "square_224",
-)  # plain ones, of a kind with near
+LEFT_OUT = ("landscape", "portrait", "odd", "large", "square_224")  # plain pictures
 
 
 def main(full: Path, target: Path = HERE) -> None:
@@ -110,6 +104,7 @@ def processor(source: Path, target: Path) -> None:
 
 
 def exactly(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same numbers in a smaller type; ValueError where they are not the same."""
     smaller = tensor.to(dtype)
     if not torch.equal(smaller.to(tensor.dtype), tensor):
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is not exactly {dtype}")
@@ -117,19 +112,23 @@ def exactly(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def only(case: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """A case without the fields that no test reads."""
     return {field: case[field] for field in fields if field in case}
 
 
 def arrays(path: Path) -> dict[str, Any]:
+    """A file of recorded arrays, all of it in memory."""
     with np.load(path) as file:
         return dict(file)
 
 
 def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
+    """JSON without spaces."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="utf-8")
 
