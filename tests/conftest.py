@@ -14,6 +14,7 @@ from infimm_eval.models.fake import Fake
 from infimm_eval.run import Plan, Silent
 from infimm_eval.run import run as run_plan
 from infimm_eval.types import Model, Task
+from tests.golden import mini
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
 
@@ -44,6 +45,18 @@ def shared() -> Callable[[str], Path]:
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in the official layouts of COCO and VQAv2, drawn by code."""
+    return mini.write(tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(params=["drawn", "real_mini"])
+def data_folder(request: pytest.FixtureRequest, drawn: Path, shared: Callable[[str], Path]) -> Path:
+    """Data in the official layouts: drawn pictures, and photographs where they are at hand."""
+    return drawn if request.param == "drawn" else shared(request.param)
 
 
 @pytest.fixture

@@ -140,32 +140,29 @@ def test_llava_on_mmvet_by_capability(shared: Shared, tmp_path: Path) -> None:
 # -- official layouts with predictions of our own ------------------------------------------------
 
 
-def test_a_data_folder_serves_as_references(shared: Shared, tmp_path: Path) -> None:
-    folder = shared("real_mini")
-    body = json.loads((folder / "v2_mscoco_val2014_annotations.json").read_text())
+def test_a_data_folder_serves_as_references(data_folder: Path, tmp_path: Path) -> None:
+    body = json.loads((data_folder / "v2_mscoco_val2014_annotations.json").read_text())
     rows = body["annotations"]
     said = [
         {"question_id": row["question_id"], "answer": row["multiple_choice_answer"]} for row in rows
     ]
     predictions = put(tmp_path / "results.json", said)
-    by_folder = score("vqav2", predictions, folder)
-    by_file = score("vqav2", predictions, folder / "v2_mscoco_val2014_annotations.json")
+    by_folder = score("vqav2", predictions, data_folder)
+    by_file = score("vqav2", predictions, data_folder / "v2_mscoco_val2014_annotations.json")
     assert by_folder.value == by_file.value and (by_folder.value or 0) > 60
     assert by_folder.summary.breakdown == by_file.summary.breakdown
     assert by_folder.summary.breakdown["answer_type"].keys() >= {"yes/no", "other"}
 
 
 def test_karpathys_captions_are_found_in_a_folder_or_in_his_file(
-    shared: Shared, tmp_path: Path
+    data_folder: Path, tmp_path: Path
 ) -> None:
-    folder = shared("real_mini")
-    images = json.loads((folder / "dataset_coco.json").read_text())["images"]
+    file = data_folder / "dataset_coco.json"
+    images = json.loads(file.read_text())["images"]
     test = [image for image in images if image["split"] == "test"]
     said = [{"image_id": i["cocoid"], "caption": i["sentences"][0]["raw"]} for i in test]
     predictions = put(tmp_path / "results.json", said)
-    results = [
-        score("coco", predictions, place) for place in (folder, folder / "dataset_coco.json")
-    ]
+    results = [score("coco", predictions, place) for place in (data_folder, file)]
     assert [result.n for result in results] == [len(test)] * 2
     assert results[0].value == results[1].value and (results[0].value or 0) > 100
 

@@ -16,8 +16,6 @@ from infimm_eval.data.vqa import TextVqa, VizWiz, VqaFiles
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Reader, Row, Source
 
-REAL_MINI = Path(__file__).parents[2].parent / "shared" / "real_mini"
-
 VQA = VqaFiles(
     questions="questions.json",
     annotations="annotations.json",
@@ -270,9 +268,8 @@ def test_an_unreadable_picture_is_an_os_error_that_names_it(tmp_path: Path) -> N
         row["image"].read()
 
 
-@pytest.mark.skipif(not REAL_MINI.is_dir(), reason="the folder of real photographs is not here")
-def test_real_files_of_every_kind_are_read() -> None:
-    captions = read(Karpathy(file="dataset_coco.json", split="test"), REAL_MINI)
+def test_files_of_every_kind_are_read(data_folder: Path) -> None:
+    captions = read(Karpathy(file="dataset_coco.json", split="test"), data_folder)
     assert [len(row["captions"]) for row in captions] == [5] * 6
     for split, pictures in (("val2014", 6), ("train2014", 8)):
         reader = VqaFiles(
@@ -280,7 +277,7 @@ def test_real_files_of_every_kind_are_read() -> None:
             annotations=f"v2_mscoco_{split}_annotations.json",
             images=f"{split}/COCO_{split}_{{:012d}}.jpg",
         )
-        rows = read(reader, REAL_MINI)
+        rows = read(reader, data_folder)
         require_pictures((row["image"] for row in rows), "VQAv2")
         assert len({row["image"].digest() for row in rows}) <= pictures
         assert all(len(row["answers"]) == 10 for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from infimm_eval.flamingo import Flamingo, FlamingoConfig
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "parity"
 IMAGE, EOC = 79, 78
 
 TOWERS: dict[str, dict[str, Any]] = {

@@ -21,9 +21,9 @@ from infimm_eval.flamingo import gather_pictures, hf
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf import InfiMM, InfiMMProcessor
 from tests.flamingo.card import PROMPT, model_of, processor_of
+from tests.golden.recorded import recorded
 
 DEMO = Path(infimm_eval.__file__).parent / "demo" / "checkpoint"
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "zephyr_tiny"
 
 
 def test_the_quick_start_runs_as_printed(checkpoint: Path) -> None:
@@ -295,29 +295,29 @@ SEARCHES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden checkpoint is not here")
 @pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
 @pytest.mark.parametrize("search", SEARCHES)
 def test_ids_are_those_of_the_original_code(batch: str, search: str) -> None:
     hf.register()
-    with np.load(GOLDEN / "golden.npz") as golden:
+    folder = recorded("zephyr_tiny")
+    with np.load(folder / "golden.npz") as golden:
         inputs, mask, pixels, expected = (
             torch.from_numpy(golden[f"{batch}.{name}"])
             for name in ("input_ids", "attention_mask", "pixel_values", f"{search}.ids")
         )
     least, options = SEARCHES[search]
-    ids = model_of(GOLDEN).generate(inputs, mask, pixels, least, 16, **options)
+    ids = model_of(folder).generate(inputs, mask, pixels, least, 16, **options)
     assert ids.tolist() == expected.tolist()
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden checkpoint is not here")
 @pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
 def test_logits_are_those_of_the_original_code(batch: str) -> None:
     hf.register()
-    with np.load(GOLDEN / "golden.npz") as golden:
+    folder = recorded("zephyr_tiny")
+    with np.load(folder / "golden.npz") as golden:
         inputs, mask, pixels, expected = (
             torch.from_numpy(golden[f"{batch}.{name}"])
             for name in ("input_ids", "attention_mask", "pixel_values", "logits")
         )
-    logits = model_of(GOLDEN)(inputs, mask, pixels).logits
+    logits = model_of(folder)(inputs, mask, pixels).logits
     assert torch.allclose(logits[mask.bool()], expected[mask.bool()], atol=1e-3)

@@ -16,8 +16,9 @@ from infimm_eval.flamingo.hf import InfiMMProcessor
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.tokenizer import Tokenizer
 from tests.flamingo.card import PROMPT, model_of, processor_of
+from tests.golden.recorded import PARITY
 
-PROMPTS = Path(__file__).parents[2].parent / "shared" / "parity" / "processor" / "prompts.json"
+PROMPTS = PARITY / "processor" / "prompts.json"
 
 
 def test_rows_of_different_length_end_in_slots_of_zeros(checkpoint: Path) -> None:
@@ -158,7 +159,6 @@ def test_a_processor_without_files_cannot_be_saved(tmp_path: Path, wordwise: Tok
         processor.save_pretrained(tmp_path, push_to_hub=True)
 
 
-@pytest.mark.skipif(not PROMPTS.is_file(), reason="the golden prompts are not here")
 def test_decoding_is_the_originals(zephyr: Tokenizer) -> None:
     golden = json.loads(PROMPTS.read_text())
     ids = next(case["input_ids"] for case in golden["cases"] if case["name"] == "readme_example")

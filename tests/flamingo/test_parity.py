@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from infimm_eval.flamingo import EvaConfig, Flamingo, Generated, generate, load, rank
+from infimm_eval.flamingo.config import ResamplerConfig
 from infimm_eval.flamingo.files import read_json
 from infimm_eval.flamingo.reading import pack
+from infimm_eval.flamingo.resampler import PerceiverResampler
 from infimm_eval.flamingo.vision import EvaTower
-from tests.flamingo.small import SHARED
+from tests.golden.recorded import recorded
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no folder shared/parity beside here")
 NAMES = ("zephyr_tiny", "resampler_16x")
 BATCHES = ("mixed", "rightpad", "single", "noimg", "excess_tokens", "unused_image")
 
@@ -27,7 +28,7 @@ class Golden:
     """One folder of recorded arrays and the model that must reproduce them."""
 
     def __init__(self, name: str) -> None:
-        self.folder = SHARED / name
+        self.folder = recorded(name)
         self.arrays = np.load(self.folder / "golden.npz")
         self.model = load(self.folder, resampler_heads=16 if name == "resampler_16x" else None)
 
@@ -198,27 +199,54 @@ def test_a_sliding_window_of_eight_gives_the_recorded_numbers(name: str) -> None
     assert padded(answers) == g["mixed.greedy_sliding8.ids"].tolist()
 
 
-def test_every_original_key_is_known_and_every_parameter_has_an_original_key() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_original_key_is_known_and_every_parameter_has_an_original_key(name: str) -> None:
     from infimm_eval.flamingo.checkpoint import canonical
 
-    for name in NAMES:
-        keys = read_json(SHARED / name / "keys.json")["state_dict_keys"]
-        assert {canonical(key) for key in keys} == set(golden(name).model.state_dict())
+    keys = read_json(recorded(name) / "keys.json")["state_dict_keys"]
+    assert {canonical(key) for key in keys} == set(golden(name).model.state_dict())
 
 
-@pytest.mark.parametrize("style", ["L", "g", "E"])
-def test_a_tower_gives_the_recorded_features(style: str) -> None:
-    folder = SHARED / "vit_towers" / style
+@pytest.mark.parametrize("name", NAMES)
+def test_rope_tables_are_computed_as_they_were_stored(name: str) -> None:
+    stored = load_file(recorded(name) / "model.safetensors")
+    fresh = EvaTower(golden(name).model.config.visual)
+    assert fresh.rope is not None
+    tables = {"freqs_cos": fresh.rope.freqs_cos, "freqs_sin": fresh.rope.freqs_sin}
+    for table, computed in tables.items():
+        expected = stored[f"model.vision_encoder.rope.{table}"]
+        torch.testing.assert_close(computed, expected, atol=1e-6, rtol=0, msg=table)
+
+
+def test_a_resampler_of_sixteen_heads_gives_the_recorded_latents() -> None:
+    folder = recorded("perceiver_16x")
+    arrays = np.load(folder / "golden.npz")
+    features = torch.from_numpy(arrays["vision_features"])[:, 0]
+    resampler = PerceiverResampler(features.shape[-1], ResamplerConfig(heads=16, dim_head=12))
+    stored = load_file(folder / "model.safetensors")
+    resampler.load_state_dict(
+        {k.removeprefix("model.perceiver."): t.float() for k, t in stored.items()}
+    )
+    with torch.no_grad():
+        latents = resampler(features)
+    torch.testing.assert_close(latents, torch.from_numpy(arrays["perceiver"]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_towers/L", "vit_towers/g", "vit_towers/E", "tower_g", "tower_E"]
+)
+def test_a_tower_gives_the_recorded_features(name: str) -> None:
+    folder = recorded(name)
     tower = EvaTower(EvaConfig.from_dict(read_json(folder / "visual.json")))
     stored = load_file(folder / "model.safetensors")
     prefix = "model.vision_encoder."
     tower.load_state_dict(
         {k.removeprefix(prefix): t.float() for k, t in stored.items() if ".attn.rope." not in k}
     )
-    recorded = np.load(folder / "golden.npz")
+    arrays = np.load(folder / "golden.npz")
     with torch.no_grad():
-        features = tower(torch.from_numpy(recorded["pixel_values"]))
-    torch.testing.assert_close(features, torch.from_numpy(recorded["features"]), atol=1e-4, rtol=0)
+        features = tower(torch.from_numpy(arrays["pixel_values"]))
+    torch.testing.assert_close(features, torch.from_numpy(arrays["features"]), atol=1e-4, rtol=0)
     if tower.rope is not None:
         stored_cos = stored["model.vision_encoder.rope.freqs_cos"]
         fresh = EvaTower(tower.config)

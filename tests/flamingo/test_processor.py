@@ -15,11 +15,10 @@ from infimm_eval.flamingo.processor import CONTEXT, Encoded, Processor, PromptTo
 from infimm_eval.flamingo.shipped import shipped
 from infimm_eval.flamingo.templates import TEMPLATES, Template, Turn, family, template
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer
+from tests.golden.recorded import PARITY
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "processor" / "prompts.json"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_file(), reason="the golden prompts are not here")
-CASES = json.loads(GOLDEN.read_text())["cases"] if GOLDEN.is_file() else []
-MET = [case for case in CASES if "input_ids" in case]
+GOLDEN = json.loads((PARITY / "processor" / "prompts.json").read_text(encoding="utf-8"))
+MET = GOLDEN["cases"]
 SPELT = {case["name"] for case in MET if case["name"].startswith("literal_")} - {
     "literal_role_markers"
 }
@@ -59,7 +58,6 @@ def assistant(*pieces: Piece) -> Turn:
     return Turn("assistant", pieces)
 
 
-@needs_golden
 @pytest.mark.parametrize("case", MET, ids=lambda case: str(case["name"]))
 def test_faithful_ids_are_the_originals(infimm: Processor, case: dict[str, Any]) -> None:
     encoded = infimm.encode_chat(turns(case), faithful=True)
@@ -68,7 +66,6 @@ def test_faithful_ids_are_the_originals(infimm: Processor, case: dict[str, Any])
     assert encoded.pictures == len(case["image_paths"])
 
 
-@needs_golden
 @pytest.mark.parametrize(
     "case",
     [case for case in MET if case["name"] not in SPELT | {"too_long_truncated"}],
@@ -82,7 +79,6 @@ def test_ids_are_the_originals_without_the_second_hearing(
     assert encoded.ids.count(32001) == encoded.pictures
 
 
-@needs_golden
 @pytest.mark.parametrize(
     "case", [case for case in MET if case["name"] in SPELT], ids=lambda case: str(case["name"])
 )
@@ -94,9 +90,8 @@ def test_spelt_tokens_stay_text_unless_one_asks_for_the_originals(
     assert encoded.ids.count(32001) == encoded.pictures == len(case["image_paths"])
 
 
-@needs_golden
 def test_a_faithful_batch_is_padded_on_the_right(infimm: Processor) -> None:
-    golden = json.loads(GOLDEN.read_text())["batch"]
+    golden = GOLDEN["batch"]
     named = {case["name"]: case for case in MET}
     rows = [infimm.encode_chat(turns(named[name]), faithful=True) for name in golden["names"]]
     ids, mask = infimm.batch(rows, faithful=True)
@@ -255,7 +250,6 @@ LIKE_ZEPHYR = """
 {{ '<|assistant|>\n' if add_generation_prompt }}"""
 
 
-@needs_golden
 @pytest.mark.parametrize("case", MET, ids=lambda case: str(case["name"]))
 def test_a_shipped_template_gives_the_ids_of_the_built_in_one(
     infimm: Processor, case: dict[str, Any]

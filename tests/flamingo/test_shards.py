@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import load, save_pretrained
 from infimm_eval.flamingo.shards import shapes, tensors, weight_files
-from tests.flamingo.small import SHARED, small
+from tests.flamingo.small import small
+from tests.golden.recorded import in_full
 
 StorageWeakRef: Any = reductions.StorageWeakRef  # torch leaves it without types
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -227,9 +228,7 @@ def test_a_pickle_under_all_names_takes_one_file_or_one_model_of_memory(
 def test_the_original_pickle_of_all_names_is_its_safetensors(
     tmp_path: Path, dtype: torch.dtype
 ) -> None:
-    folder = SHARED / "zephyr_tiny"
-    if not (folder / "pytorch_model.bin").is_file():
-        pytest.skip("the recorded checkpoints (shared/parity) are not beside this repository")
+    folder = in_full("zephyr_tiny/pytorch_model.bin").parent
     for name in ("config.json", "pytorch_model.bin"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     assert len(shapes(tmp_path / "pytorch_model.bin")) > len(shapes(folder / "model.safetensors"))
