@@ -3,7 +3,6 @@
 Knows nothing of evaluation.
 """
 
-from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.checkpoint import load, save_pretrained
 from infimm_eval.flamingo.config import (
     DecoderConfig,
@@ -13,17 +12,18 @@ from infimm_eval.flamingo.config import (
     ResamplerConfig,
 )
 from infimm_eval.flamingo.generation import Generated, generate
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo, gather_pictures
 from infimm_eval.flamingo.ranking import Ranked, rank
 
 __all__ = [
-    "Cache",
     "DecoderConfig",
     "EvaConfig",
     "Flamingo",
     "FlamingoConfig",
     "GatedConfig",
     "Generated",
+    "KVCache",
     "Ranked",
     "ResamplerConfig",
     "gather_pictures",

@@ -21,7 +21,7 @@ from infimm_eval.flamingo.fetching import fetch
 from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.shards import shapes, tensors, weight_files
-from infimm_eval.flamingo.vision import rotary_tables
+from infimm_eval.flamingo.towers.eva import rotary_tables
 
 # One parameter under several names: what the original registers twice, and what we call it.
 _ALIASES = (

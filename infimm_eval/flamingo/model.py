@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.attention import any_shape
-from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import EvaConfig, FlamingoConfig
+from infimm_eval.flamingo.decoders.llama import Chunk, Decoder
 from infimm_eval.flamingo.gated import Media, slot_bias, slots, slots_of
-from infimm_eval.flamingo.language import Chunk, Decoder
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.resampler import PerceiverResampler
-from infimm_eval.flamingo.vision import EvaTower
+from infimm_eval.flamingo.towers.eva import EvaTower
 
 # What stands for each kind of configuration; another family's tower or decoder is one line here.
 TOWERS: dict[type, type[EvaTower]] = {EvaConfig: EvaTower}
@@ -96,14 +96,14 @@ class Flamingo(nn.Module):
         """Hidden states (..., M) -> (..., Y), float32."""
         return self.lang_encoder.logits(x_BTM)
 
-    def new_cache(self, rows: int, capacity: int) -> Cache:
+    def new_cache(self, rows: int, capacity: int) -> KVCache:
         """Room for `rows` sequences of `capacity` tokens, prompt and answer together."""
-        return Cache(self.config, rows, capacity, device=self.device, dtype=self.dtype)
+        return KVCache(self.config, rows, capacity, device=self.device, dtype=self.dtype)
 
     @torch.inference_mode()
     def prefill(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_BT: Tensor,
         lengths: Sequence[int],
         latents_BIVD: Tensor | None = None,
@@ -132,7 +132,7 @@ class Flamingo(nn.Module):
     @torch.inference_mode()
     def step(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_RT: Tensor,
         positions_RT: Tensor | None = None,
         visible_RTS: Tensor | None = None,
@@ -143,7 +143,7 @@ class Flamingo(nn.Module):
     @torch.inference_mode()
     def extend(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_RT: Tensor,
         positions_RT: Tensor | None = None,
         visible_RTS: Tensor | None = None,
@@ -168,7 +168,7 @@ class Flamingo(nn.Module):
 
     def extend_at(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_RT: Tensor,
         at_RT: Tensor,
         positions_RT: Tensor | None,
@@ -196,7 +196,7 @@ class Flamingo(nn.Module):
         lengths_B: Tensor,
         latents_BIVD: Tensor | None,
         n_images_B: Tensor | None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         rows: Sequence[int] | None = None,
     ) -> Tensor:
         """Right-padded text with its pictures -> hidden states (B, T, M)."""
@@ -216,7 +216,7 @@ class Flamingo(nn.Module):
 
     def _cached_chunk(
         self,
-        cache: Cache,
+        cache: KVCache,
         rows: Sequence[int],
         before: Sequence[int],
         place_BT: Tensor,

@@ -14,8 +14,8 @@ import torch
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.files import read_json_if_there
+from infimm_eval.flamingo.jinja_template import template_in
 from infimm_eval.flamingo.pictures import Pictures
-from infimm_eval.flamingo.shipped import template_in
 from infimm_eval.flamingo.templates import (
     TEMPLATES,
     Template,

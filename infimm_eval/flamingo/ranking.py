@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.generation import check_score
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
-from infimm_eval.flamingo.reading import check_batch, pack, read_after
+from infimm_eval.flamingo.prefill import check_batch, pack, read_after
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def rank(
     n_images_B: Tensor | None = None,
     *,
     continuations: Sequence[Sequence[Sequence[int]]],
-    prefixes: Sequence[Cache | None] = (),
+    prefixes: Sequence[KVCache | None] = (),
 ) -> list[list[Ranked]]:
     """Scores `continuations[b]`, lists of ids, after prompt b; see `generate` for the rest,
     `prefixes` included.
@@ -87,7 +87,7 @@ def _check(model: Flamingo, continuations: Sequence[Sequence[Sequence[int]]]) ->
                 raise UsageError(f"prompt {b} has a continuation with an id beyond 0..{words - 1}")
 
 
-def _read(model: Flamingo, branches: list[list[list[int]]], cache: Cache, width: int) -> Tensor:
+def _read(model: Flamingo, branches: list[list[list[int]]], cache: KVCache, width: int) -> Tensor:
     """Hidden states (B, width, M) of every row's branches, laid end to end."""
     device, window = model.device, model.config.language.sliding_window
 

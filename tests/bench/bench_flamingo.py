@@ -34,7 +34,7 @@ from infimm_eval.flamingo import (
     generate,
     load,
 )
-from infimm_eval.flamingo.recording import Recorder, Steps
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
 
 IMAGE, EOC = 32001, 32000
 SHAPES = {
@@ -154,7 +154,7 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
 
     cache = model.new_cache(B, lengths[0] + new)
     model.prefill(cache, ids_BT, lengths, latents_BIVD)
-    step = Steps(model, cache, Recorder())
+    step = Steps(model, cache, CudaGraphs())
 
     def decode() -> Tensor:
         cache.lengths = list(lengths)
@@ -206,12 +206,12 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
     clock, sync = clocks(args)
     all_images = f"{args.images} images"
     variants = {
-        "1 image": (1, Recorder(), False),
-        all_images: (args.images, Recorder(), False),
-        f"{all_images}, projected again": (args.images, Recorder(after=None), True),
+        "1 image": (1, CudaGraphs(), False),
+        all_images: (args.images, CudaGraphs(), False),
+        f"{all_images}, projected again": (args.images, CudaGraphs(after=None), True),
     }
     if on_gpu(args):
-        variants[f"{all_images}, computed"] = (args.images, Recorder(after=None), False)
+        variants[f"{all_images}, computed"] = (args.images, CudaGraphs(after=None), False)
     ready = {}
     for name, (images, recorder, again) in variants.items():
         ids_BT = prompt(args, images).to(model.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo, gather_pictures
-from infimm_eval.flamingo.reading import pack
+from infimm_eval.flamingo.prefill import pack
 from tests.flamingo.small import EOC, IMAGE, batch, pictures, small
 
 KINDS = [("L", "mistral", 2), ("g", "llama", 4), ("E", "mistral", 1), ("g", "llama", 2)]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from infimm_eval.flamingo import EvaConfig, Flamingo, Generated, generate, load, rank
 from infimm_eval.flamingo.files import read_json
-from infimm_eval.flamingo.reading import pack
-from infimm_eval.flamingo.vision import EvaTower
+from infimm_eval.flamingo.prefill import pack
+from infimm_eval.flamingo.towers.eva import EvaTower
 from tests.flamingo.small import SHARED
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no folder shared/parity beside here")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.jinja_template import shipped
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import CONTEXT, Encoded, Processor, PromptTooLong
-from infimm_eval.flamingo.shipped import shipped
 from infimm_eval.flamingo.templates import TEMPLATES, Template, Turn, family, template
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.jinja_template import shipped
 from infimm_eval.flamingo.processor import Processor
-from infimm_eval.flamingo.shipped import shipped
 from infimm_eval.flamingo.templates import Turn, template
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Mark, Tokenizer
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import EvaConfig
-from infimm_eval.flamingo.vision import EvaTower
+from infimm_eval.flamingo.towers.eva import EvaTower
 from tests.flamingo.small import TOWERS, layout, small
 
 timm_eva = pytest.importorskip("timm.models.eva", reason="the package timm is not installed")

@@ -11,12 +11,12 @@ import torch
 
 from infimm_eval import flamingo, models
 from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.generation import generate
-from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.models.engine import engine, fit
 from infimm_eval.models.infimm import Infimm, conversation, document
 from infimm_eval.types import Answer, Image, Request
-from tests.flamingo.test_recording import again
+from tests.flamingo.test_cuda_graphs import again
 from tests.models.tiny import CONFIG, Painted, checkpoint, few_shot, painted, request, write
 
 
@@ -75,7 +75,7 @@ def test_recorded_steps_on_memory_lent_again_change_no_answer(folder, beams):
     asked = few_shot(24, num_beams=beams, length_penalty=0.0)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}
     model = load(folder, batch_size=5)
-    model.engine.recorder = Recorder(after=1, capture=again)
+    model.engine.recorder = CudaGraphs(after=1, capture=again)
     for _ in range(2):
         assert {i: a.text for i, a in answers(model, asked).items()} == expected
     assert 1 <= model.statistics["recordings"] <= model.statistics["batches"] / 2

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Joined:
+class FusedLinear:
     """Linear layers without biases, whose outputs stand side by side.
 
     After `join` their weights lie in one memory and are read by one product, which small ones gain

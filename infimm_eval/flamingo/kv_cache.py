@@ -16,7 +16,7 @@ from torch import Tensor
 from infimm_eval.flamingo.config import FlamingoConfig
 
 
-class Cache:
+class KVCache:
     """Preallocated memory for R sequences.
 
     `lengths[r]` counts the places row r has filled; a row of length 0 is free, and a step computes
@@ -104,7 +104,7 @@ class Cache:
         self.flags_R[index] = 0
         self.pictures[:, index] = 0
 
-    def adopt(self, rows: Sequence[int], other: Cache, source: Sequence[int]) -> None:
+    def adopt(self, rows: Sequence[int], other: KVCache, source: Sequence[int]) -> None:
         """Copies rows `source` of another cache (or this one) into these rows.
 
         How a sequence joins a running batch, and how one prompt's beginning is shared by several.

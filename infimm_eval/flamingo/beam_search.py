@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.recording import Steps
+from infimm_eval.flamingo.cuda_graphs import Steps
+from infimm_eval.flamingo.kv_cache import KVCache
 
 if TYPE_CHECKING:
     from infimm_eval.flamingo.generation import Generated, Prompts
@@ -78,7 +78,9 @@ class _Search:
 class _Tree:
     """Which places of its cache row each beam sees: the prompt and its own ancestors."""
 
-    def __init__(self, cache: Cache, beams: int, window: int | None, device: torch.device) -> None:
+    def __init__(
+        self, cache: KVCache, beams: int, window: int | None, device: torch.device
+    ) -> None:
         R, S = len(cache), cache.capacity
         self.length_R1 = torch.tensor(cache.lengths, device=device)[:, None]
         place_S = torch.arange(S, device=device)

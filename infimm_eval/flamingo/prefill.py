@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.cache import Cache
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo, packing
 
 
@@ -21,7 +21,7 @@ def check_batch(
     lengths: Sequence[int],
     latents_BIVD: Tensor | None,
     n_images_B: Tensor | None,
-    prefixes: Sequence[Cache | None],
+    prefixes: Sequence[KVCache | None],
 ) -> None:
     """UsageError where a batch's parts do not belong together, or a prompt is empty."""
     B = len(lengths)
@@ -46,9 +46,9 @@ def pack(ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, list[int]]:
 
 
 def read_after(
-    prefixes: Sequence[Cache | None],
+    prefixes: Sequence[KVCache | None],
     model: Flamingo,
-    cache: Cache,
+    cache: KVCache,
     ids_BT: Tensor,
     lengths: Sequence[int],
     latents_BIVD: Tensor | None,

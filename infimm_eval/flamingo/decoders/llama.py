@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import attend, bias_of, join_heads
-from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
+from infimm_eval.flamingo.fused_linear import FusedLinear
 from infimm_eval.flamingo.gated import GatedBlock, Media
-from infimm_eval.flamingo.joined import Joined
+from infimm_eval.flamingo.kv_cache import KVCache
 
 Rope: TypeAlias = tuple[Tensor, Tensor]
 
@@ -38,7 +38,7 @@ class Chunk:
     flag_B11: Tensor
     visible_BTS: Tensor | None = None
     media: Media | None = None
-    cache: Cache | None = None
+    cache: KVCache | None = None
     rows: Tensor | None = None
     at_BT: Tensor | None = None
     keys: int = 0
@@ -166,7 +166,7 @@ class _SelfAttention(nn.Module):
         self.k_proj = nn.Linear(M, config.kv_heads * d, bias=False)
         self.v_proj = nn.Linear(M, config.kv_heads * d, bias=False)
         self.o_proj = nn.Linear(config.num_attention_heads * d, M, bias=False)
-        self.qkv = Joined(self.q_proj, self.k_proj, self.v_proj)
+        self.qkv = FusedLinear(self.q_proj, self.k_proj, self.v_proj)
 
     def forward(
         self, x_BTM: Tensor, rope: Rope, bias: Tensor | None, chunk: Chunk, index: int
