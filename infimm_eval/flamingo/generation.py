@@ -139,10 +139,10 @@ def generate(
         raise UsageError(f"num_beams is {num_beams}; it counts from 1")
     if early_stopping not in (True, False, "never"):
         raise unknown("early_stopping", str(early_stopping), ["True", "False", "never"])
-    config = model.config
-    eos = frozenset(config.language.eos_ids if eos_ids is None else eos_ids)
+    tokens = model.tokens
+    eos = frozenset(tokens.eos if eos_ids is None else eos_ids)
     if banned_ids is None:
-        banned_ids = {config.image_token_id, config.eoc_token_id} - eos
+        banned_ids = {tokens.image, tokens.end_of_chunk} - eos
     B, T = ids_BT.shape
     packed_BT, lengths = pack(ids_BT, mask_BT)
     check_batch(lengths, latents_BIVD, n_images_B, prefixes)

@@ -88,7 +88,7 @@ def read_after(
         return torch.stack([logits[i] for i in range(len(held))])
     held_B1 = torch.tensor(held, device=ids_BT.device)[:, None]
     place_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand_as(ids_BT)
-    tags_BT = ids_BT == model.config.image_token_id
+    tags_BT = ids_BT == model.tokens.image
     shown_B = (tags_BT & (place_BT < held_B1)).sum(dim=1)
     if n_images_B is None:
         n_images_B = torch.full_like(shown_B, 0 if latents_BIVD is None else latents_BIVD.shape[1])

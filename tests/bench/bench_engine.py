@@ -126,8 +126,7 @@ def requests(args: argparse.Namespace, beams: int, *, support: str = "random") -
 def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[Request]) -> Any:
     """Every picture of every question encoded, batches in order, media projected at each step."""
     flamingo, processor = answerer.engine.model, answerer.processor
-    blocks = [b.gated_cross_attn_layer for b in flamingo.lang_encoder.model.layers]
-    gated = [block for block in blocks if block is not None]
+    gated = list(flamingo.gates.values())
     step, said = flamingo.step, {}
     for start in range(0, len(asked), args.batch):
         batch = asked[start : start + args.batch]

@@ -12,10 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, gated, gather_pictures, generate, resampler
+from infimm_eval.flamingo import Flamingo, chunk, gated, gather_pictures, generate, resampler
 from infimm_eval.flamingo.attention import attend
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
-from infimm_eval.flamingo.decoders import llama
 from infimm_eval.flamingo.towers import eva
 from tests.flamingo.small import batch, pictures, small
 
@@ -35,7 +34,7 @@ def prompts(model: Flamingo) -> tuple[Any, ...]:
 def test_recorded_steps_give_the_answers_of_computed_ones(beams: int, windowed: bool) -> None:
     model = small()
     if windowed:
-        object.__setattr__(model.config.language, "sliding_window", 6)
+        object.__setattr__(model.decoder.config, "sliding_window", 6)
     options: dict[str, Any] = {"max_new_tokens": 12, "num_beams": beams, "eos_ids": [2, 30, 41]}
     expected = generate(model, *prompts(model), graphs=CudaGraphs(after=None), **options)
     graphs = CudaGraphs(after=1, capture=again)
@@ -113,7 +112,7 @@ def test_what_comes_in_any_shape_is_planned_for_nowhere(monkeypatch: pytest.Monk
         plans.append(torch.backends.cuda.cudnn_sdp_enabled())
         return attend(*args, **kwargs)
 
-    for module in (eva, resampler, gated, llama):
+    for module in (eva, resampler, gated, chunk):
         monkeypatch.setattr(module, "attend", attending)
     usual = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(True)

@@ -325,7 +325,7 @@ def test_of_long_prompts_fewer_are_in_a_batch(folder, memory, monkeypatch):
 def test_scores_that_are_not_numbers_stop_the_run_in_one_line(folder, beams):
     model = load(folder, batch_size=2)
     with torch.no_grad():
-        model.engine.model.lang_encoder.model.norm.weight.fill_(torch.nan)
+        model.engine.model.decoder.norm.weight.fill_(torch.nan)
     with pytest.raises(MachineryError, match="are not numbers"):
         answers(model, few_shot(4, num_beams=beams))
 

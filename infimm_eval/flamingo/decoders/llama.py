@@ -1,163 +1,246 @@
-"""The causal language model with gated blocks between its layers: Mistral (Jiang et al. 2023,
-arXiv:2310.06825) and LLaMA (Touvron et al. 2023, arXiv:2302.13971), which differ by numbers only.
+"""LLaMA (Touvron et al. 2023, arXiv:2302.13971) and Mistral (Jiang et al. 2023, arXiv:2310.06825),
+which differ by numbers only.
 
-Knows nothing of pixels, padding or search: a `Chunk` says where each token stands and what it sees.
+Knows nothing of pixels, padding, caches or search.
 
-Shapes: B rows, T tokens, M width, H query heads, G key heads, d head width, S keys, Y vocabulary.
+Shapes: B rows, T tokens, M width, H query heads, G key heads, d head width, Y vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infimm_eval.flamingo.attention import attend, bias_of, join_heads
-from infimm_eval.flamingo.config import DecoderConfig, FlamingoConfig
+from infimm_eval.flamingo.attention import join_heads
 from infimm_eval.flamingo.fused_linear import FusedLinear
-from infimm_eval.flamingo.gated import GatedBlock, Media
-from infimm_eval.flamingo.kv_cache import KVCache
+from infimm_eval.flamingo.kv_cache import KVShape
+from infimm_eval.flamingo.protocols import Attend
+from infimm_eval.flamingo.section import (
+    Number,
+    Section,
+    Size,
+    SomeId,
+    SomeIds,
+    SomeSize,
+    Switch,
+)
 
 Rope: TypeAlias = tuple[Tensor, Tensor]
 
+# What transformers 4.35 assumes for a key that the section leaves out.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {"intermediate_size": 11008, "max_position_embeddings": 2048},
+    "mistral": {
+        "intermediate_size": 14336,
+        "max_position_embeddings": 131072,
+        "num_key_value_heads": 8,
+        "sliding_window": 4096,
+    },
+}
+_PLAIN_ROPE = (("rope_type", "default"), ("type", "default"))
+
 
 @dataclass(frozen=True)
-class Chunk:
-    """One call's worth of text.
+class LlamaConfig(Section):
+    """A LLaMA or Mistral language model, under the names of transformers' configuration.
 
-    `positions_BT` count real tokens from 0.  `visible_BTS` is over keys, at least one for every
-    token; None is plain causal attention among the chunk's own tokens.  `flag_B11` and `media` are
-    for the gated blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and
-    read back from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read.
+    `sliding_window` w lets a position see itself and the w positions before it minus one;
+    None means all.  `num_key_value_heads` None means as many as query heads.
     """
 
-    positions_BT: Tensor
-    flag_B11: Tensor
-    visible_BTS: Tensor | None = None
-    media: Media | None = None
-    cache: KVCache | None = None
-    rows: Tensor | None = None
-    at_BT: Tensor | None = None
-    keys: int = 0
+    model_type: str
+    vocab_size: Size = 32000
+    hidden_size: Size = 4096
+    intermediate_size: Size = 11008
+    num_hidden_layers: Size = 32
+    num_attention_heads: Size = 32
+    num_key_value_heads: SomeSize = None
+    head_dim: SomeSize = None
+    max_position_embeddings: Size = 2048
+    rms_norm_eps: Number = 1e-6
+    rope_theta: Number = 10000.0
+    sliding_window: SomeSize = None
+    tie_word_embeddings: Switch = False
+    bos_token_id: SomeId = 1
+    eos_token_id: SomeIds = 2
+    pad_token_id: SomeId = None
 
-    def remember(self, layer: int, k_BGTd: Tensor, v_BGTd: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores the layer's new keys and values; returns those to attend to."""
-        if self.cache is None or self.at_BT is None:
-            return k_BGTd, v_BGTd
-        self.cache.write(layer, self.rows, self.at_BT, k_BGTd, v_BGTd)
-        return self.cache.read(layer, self.rows, self.keys) if self.keys else (k_BGTd, v_BGTd)
+    _PLACE = "'language'"
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """Reads a section of a parsed `config.json`, whose `model_type` is "llama" or "mistral"."""
+        kind = given["model_type"]
+        for key, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
+            if given.get(key, only) != only:
+                raise cls.error(f"has {key} {given[key]!r}, not {only!r}")
+        filled = _DEFAULTS[kind] | dict(given) | cls._rope(given)
+        if kind == "llama":
+            filled["sliding_window"] = None
+        return cls(**{f.name: filled[f.name] for f in fields(cls) if f.name in filled}, extra=given)
+
+    def to_dict(self) -> dict[str, Any]:
+        out = super().to_dict()
+        for key, assumed in _DEFAULTS[self.model_type].items():
+            if key not in self.extra and getattr(self, key) == assumed:
+                out.pop(key, None)
+            elif getattr(self, key) != assumed:
+                out[key] = getattr(self, key)
+        told = {"rope_theta": self.rope_theta}
+        if "rope_theta" not in self.extra and self._rope(self.extra) == told:
+            out.pop("rope_theta", None)
+        return out
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_size % self.num_attention_heads and self.head_dim is None:
+            raise self.error(
+                f"has hidden_size {self.hidden_size}, not a multiple of "
+                f"{self.num_attention_heads} heads"
+            )
+        if self.num_attention_heads % self.kv_heads:
+            raise self.error(
+                f"has {self.num_attention_heads} heads, not a multiple of "
+                f"{self.kv_heads} key-value heads"
+            )
+        if self.head_width % 2:
+            raise self.error(
+                f"has heads of width {self.head_width}; rope turns pairs, so it must be even"
+            )
+
+    @property
+    def kv_heads(self) -> int:
+        return self.num_key_value_heads or self.num_attention_heads
+
+    @property
+    def head_width(self) -> int:
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        eos = self.eos_token_id
+        return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
+
+    @classmethod
+    def _rope(cls, language: Mapping[str, Any]) -> dict[str, Any]:
+        """What `rope_parameters`, which is how transformers 5 writes it, says of `rope_theta`.
+
+        UsageError if it, or `rope_scaling` as it was called before, asks for more than a theta.
+        """
+        told: dict[str, Any] = {}
+        for key in ("rope_scaling", "rope_parameters"):
+            given = language.get(key) or {}
+            if not isinstance(given, Mapping):
+                raise cls.error(f"has {key} {given!r}, not an object")
+            rope = {k: v for k, v in given.items() if (k, v) not in _PLAIN_ROPE}
+            if rope.keys() - {"rope_theta"}:
+                raise cls.error(
+                    f"has {key} {dict(given)!r}; no scaling of rope is built, only a rope_theta"
+                )
+            told |= rope
+        if told and language.get("rope_theta", told["rope_theta"]) != told["rope_theta"]:
+            raise cls.error(
+                f"has rope_theta {language['rope_theta']!r} and, in rope_parameters, "
+                f"{told['rope_theta']!r}; keep the one that the model was trained with"
+            )
+        return told
 
 
-class Decoder(nn.Module):
+class Llama(nn.Module):
     """Token ids in, final hidden states out; `logits` turns those into scores."""
 
-    def __init__(self, config: FlamingoConfig) -> None:
+    position_bias: None = None
+
+    def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        language = config.language
-        self.config = language
-        self.model = _Body(config)
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = _RMSNorm(config)
         self.lm_head = (
             None
-            if language.tie_word_embeddings
-            else nn.Linear(language.hidden_size, language.vocab_size, bias=False)
+            if config.tie_word_embeddings
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
-        for table in (self.model.embed_tokens, self.lm_head):
+        for table in (self.embed_tokens, self.lm_head):
             if table is not None:
                 nn.init.normal_(table.weight, std=0.02)
 
-    def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
-        """(B, T) -> (B, T, M), after the final norm."""
-        x_BTM: Tensor = self.model(ids_BT, chunk)
+    @property
+    def width(self) -> int:
+        """M."""
+        return self.config.hidden_size
+
+    @property
+    def ff_width(self) -> int:
+        """Inner width of the gated MLP."""
+        return self.config.intermediate_size
+
+    @property
+    def vocab_size(self) -> int:
+        """Y."""
+        return self.config.vocab_size
+
+    @property
+    def heads(self) -> int:
+        """H."""
+        return self.config.num_attention_heads
+
+    @property
+    def kv(self) -> KVShape:
+        """Grouped-query attention remembers G heads, not H."""
+        config = self.config
+        return KVShape(config.num_hidden_layers, config.kv_heads, config.head_width)
+
+    @property
+    def context_length(self) -> int:
+        """Positions that the model was trained for."""
+        return self.config.max_position_embeddings
+
+    @property
+    def sliding_window(self) -> int | None:
+        """Mistral's window."""
+        return self.config.sliding_window
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """(B, T) -> (B, T, M)."""
+        x_BTM: Tensor = self.embed_tokens(ids_BT)
         return x_BTM
 
-    def join(self) -> None:
-        """Brings weights that are read together into one memory; for inference, where they stay."""
-        layer: Any
-        for layer in self.model.layers:
-            layer.decoder_layer.self_attn.qkv.join()
+    def rotation(self, positions_BT: Tensor, dtype: torch.dtype) -> Rope:
+        """The angles of rope there."""
+        cos, sin = rotary_angles(positions_BT, self.config.head_width, self.config.rope_theta)
+        return cos.to(dtype), sin.to(dtype)
 
     def logits(self, x_BTM: Tensor) -> Tensor:
         """(..., M) -> (..., Y), float32."""
-        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        head = self.embed_tokens if self.lm_head is None else self.lm_head
         return F.linear(x_BTM, head.weight).float()
 
 
-class _Body(nn.Module):
-    def __init__(self, config: FlamingoConfig) -> None:
-        super().__init__()
-        language = config.language
-        self.embed_tokens = nn.Embedding(language.vocab_size, language.hidden_size)
-        self.layers = nn.ModuleList(
-            _Layer(config, gated=i in config.gated_layers)
-            for i in range(language.num_hidden_layers)
-        )
-        self.norm = _RMSNorm(language)
-        self.head_width, self.theta = language.head_width, language.rope_theta
-        self.heads_per_key = language.num_attention_heads // language.kv_heads
-
-    def forward(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
-        x_BTM: Tensor = self.embed_tokens(ids_BT)
-        cos, sin = rotary_angles(chunk.positions_BT, self.head_width, self.theta)
-        rope = cos.to(x_BTM.dtype), sin.to(x_BTM.dtype)
-        visible = chunk.visible_BTS
-        bias = None if visible is None else bias_of(visible, x_BTM.dtype, self.heads_per_key)
-        gates = 0
-        layer: Any
-        for i, layer in enumerate(self.layers):
-            if layer.gated_cross_attn_layer is not None:
-                x_BTM = self._look(layer.gated_cross_attn_layer, gates, x_BTM, chunk)
-                gates += 1
-            x_BTM = layer.decoder_layer(x_BTM, rope, bias, chunk, i)
-        x_BTM = self.norm(x_BTM)
-        return x_BTM
-
-    def _look(self, block: GatedBlock, gate: int, x_BTM: Tensor, chunk: Chunk) -> Tensor:
-        """Through a gated block, which is told what the rows saw and says what they see now."""
-        cache, media = chunk.cache, chunk.media
-        fresh = media is not None and media.fresh
-        seen = None if cache is None or fresh else cache.seen(gate, chunk.rows)
-        x_BTM, seen = block(x_BTM, chunk.flag_B11, seen, media)
-        if cache is not None and media is not None:
-            cache.see(gate, chunk.rows, seen)
-        return x_BTM
-
-
 class _Layer(nn.Module):
-    """A decoder layer and, before some, a gated block; named as in the original checkpoints."""
-
-    def __init__(self, config: FlamingoConfig, *, gated: bool) -> None:
-        super().__init__()
-        self.gated_cross_attn_layer = (
-            GatedBlock(config.language.hidden_size, config.visual.width, config.gated)
-            if gated
-            else None
-        )
-        self.decoder_layer = _DecoderLayer(config.language)
-
-
-class _DecoderLayer(nn.Module):
     """x += attn(norm(x));  x += down(silu(gate(norm(x))) * up(norm(x)))."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.self_attn = _SelfAttention(config)
         self.mlp = _MLP(config)
         self.input_layernorm = _RMSNorm(config)
         self.post_attention_layernorm = _RMSNorm(config)
 
-    def forward(
-        self, x_BTM: Tensor, rope: Rope, bias: Tensor | None, chunk: Chunk, index: int
-    ) -> Tensor:
-        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), rope, bias, chunk, index)
+    def forward(self, x_BTM: Tensor, rope: Rope, attend: Attend) -> Tensor:
+        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), rope, attend)
         x_BTM = x_BTM + self.mlp(self.post_attention_layernorm(x_BTM))
         return x_BTM
 
 
 class _SelfAttention(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         M, d = config.hidden_size, config.head_width
         self.head_width = d
@@ -168,22 +251,18 @@ class _SelfAttention(nn.Module):
         self.o_proj = nn.Linear(config.num_attention_heads * d, M, bias=False)
         self.qkv = FusedLinear(self.q_proj, self.k_proj, self.v_proj)
 
-    def forward(
-        self, x_BTM: Tensor, rope: Rope, bias: Tensor | None, chunk: Chunk, index: int
-    ) -> Tensor:
+    def forward(self, x_BTM: Tensor, rope: Rope, attend: Attend) -> Tensor:
         H, G = self.heads
         heads_BTNd = self.qkv(x_BTM).view(*x_BTM.shape[:2], H + 2 * G, self.head_width)
         turned_BNTd = rotate(heads_BTNd[:, :, : H + G], rope).transpose(1, 2)
         q_BHTd, k_BGTd = turned_BNTd[:, :H], turned_BNTd[:, H:]
         v_BGTd = heads_BTNd[:, :, H + G :].transpose(1, 2)
-        k_BGSd, v_BGSd = chunk.remember(index, k_BGTd, v_BGTd)
-        out_BHTd = attend(q_BHTd, k_BGSd, v_BGSd, bias=bias, causal=bias is None)
-        x_BTM = self.o_proj(join_heads(out_BHTd))
+        x_BTM = self.o_proj(join_heads(attend(q_BHTd, k_BGTd, v_BGTd)))
         return x_BTM
 
 
 class _MLP(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         M, inner = config.hidden_size, config.intermediate_size
         self.gate_proj = nn.Linear(M, inner, bias=False)
@@ -201,7 +280,7 @@ class _RMSNorm(nn.Module):
     Rounded to x's dtype before the weight comes in, as in the released code.
     """
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
         self.eps = config.rms_norm_eps

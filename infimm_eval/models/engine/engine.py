@@ -84,7 +84,7 @@ class Engine:
         self.recorder = CudaGraphs() if recording else CudaGraphs(after=None)
         self.kept = Kept(model, 8, self.statistics)
         self._encode = encode
-        model.lang_encoder.join()
+        model.fuse()
         pictures = processor.pictures
         latents = Latents(
             # Not all of the resampler is in the weights: its heads may be the user's word.
