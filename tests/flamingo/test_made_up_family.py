@@ -150,6 +150,35 @@ def test_searches_find_what_the_plain_computation_finds(
             assert answer.score == pytest.approx(score, abs=1e-4)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_rows_that_end_early_leave_the_others_as_they_are(width: int) -> None:
+    model = made_up()
+    limits = [1, 2, 1, 7]
+    answers = generate(
+        model,
+        *batch(model),
+        max_new_tokens=limits,
+        min_new_tokens=7,
+        num_beams=width,
+        length_penalty=0.0,
+    )
+    for b, (answer, limit) in enumerate(zip(answers, limits, strict=True)):
+        assert list(answer.ids) == beams(model, b, limit, width)[0]
+
+
+def test_a_row_that_held_a_tree_is_as_good_as_new_for_a_shared_beginning() -> None:
+    model = made_up()
+    tree, prefix = model.new_cache(1, 12), model.new_cache(1, 4)
+    seen = torch.ones(1, 4, 6, dtype=torch.bool)
+    model.prefill(tree, torch.tensor([[5, 6]]), [2])
+    model.step(tree, torch.tensor([[7, 8, 9, 10]]), torch.tensor([[2, 2, 3, 3]]), seen)
+    tree.free([0])
+    model.prefill(prefix, torch.tensor([[8, IMAGE, 9, 10]]), [4], pictures(model)[None, :1])
+    tree.adopt([0], prefix, [0])
+    logits = model.step(tree, torch.tensor([[11, 12]]))
+    close(logits[0], plain(model, 1)[-2:])
+
+
 def test_an_answer_ends_at_the_token_that_the_layout_says() -> None:
     model = made_up()
     with torch.no_grad():
