@@ -39,8 +39,8 @@ def attend(
 ) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v.
 
-    G divides H; query head h reads key head h // n, n = H / G.  `bias` is what `bias_of` makes for
-    that n; `causal` is for T == S and no `bias`.  Returns (B, H, T, d).
+    G divides H; query head h reads key head h // n, n = H / G.  `bias` is what `visibility_bias`
+    or `position_bias` makes for that n; `causal` is for T == S and no `bias`.  Gives (B, H, T, d).
     """
     B, H, T, d = q_BHTd.shape
     G = k_BGSd.shape[1]
@@ -59,15 +59,29 @@ def attend(
     return out.reshape(B, H, T, d)
 
 
-def bias_of(visible_BTS: Tensor, dtype: torch.dtype, heads: int = 1) -> Tensor:
+def visibility_bias(visible_BTS: Tensor, dtype: torch.dtype, heads: int = 1) -> Tensor:
     """What `attend` adds to scores so that a query sees the keys that are True for it, at least
     one: (B, 1, n T, S), for groups of n = `heads` query heads."""
     B, T, S = visible_BTS.shape
-    # Kernels want lines that begin at multiples of 16 bytes, and would copy others for every layer.
-    room = (B, heads, T, -(-S // 8) * 8)
-    bias_BnTS = torch.full(room, -torch.inf, dtype=dtype, device=visible_BTS.device)
+    bias_BnTS = _room((B, heads, T, S), dtype, visible_BTS.device)
     bias_BnTS[..., :S].masked_fill_(visible_BTS[:, None], 0)
     return bias_BnTS.flatten(1, 2)[:, None, :, :S]
+
+
+def position_bias(bias_BHTS: Tensor, visible_BTS: Tensor, dtype: torch.dtype, heads: int) -> Tensor:
+    """The same where every query head adds numbers of its own to what is visible: (B, G, n T, S).
+    Both are for B rows or for one that stands for all."""
+    B = max(len(bias_BHTS), len(visible_BTS))
+    _, H, T, S = bias_BHTS.shape
+    room_BHTS = _room((B, H, T, S), dtype, bias_BHTS.device)
+    room_BHTS[..., :S] = bias_BHTS.masked_fill(~visible_BTS[:, None], -torch.inf)
+    return room_BHTS.view(B, H // heads, heads * T, -1)[..., :S]
+
+
+def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kernels want lines that begin at multiples of 16 bytes, and would copy others for every layer.
+    *rest, S = shape
+    return torch.full((*rest, -(-S // 8) * 8), -torch.inf, dtype=dtype, device=device)
 
 
 def _slow_backward(q: Tensor) -> bool:

@@ -1,13 +1,12 @@
-"""From a published checkpoint to a model, and back, in the original layout and names.
+"""From a published checkpoint to a model, and back, in its layout's files and names.
 
-Knows nothing of the computation: it matches names and shapes, all of them or none.
+Knows nothing of the computation or of families: it matches keys and shapes, all of them or none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.config import FlamingoConfig
 from infimm_eval.flamingo.fetching import fetch
 from infimm_eval.flamingo.files import read_json, write_json
+from infimm_eval.flamingo.key_map import KeyMap
+from infimm_eval.flamingo.layouts import Layout, layout_of
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.shards import shapes, tensors, weight_files
-from infimm_eval.flamingo.vision import rotary_tables
 
-# One parameter under several names: what the original registers twice, and what we call it.
-_ALIASES = (
-    (r"^model\.", ""),
-    (r"^lang_encoder\.old_decoder_blocks\.(\d+)\.", r"lang_encoder.model.layers.\1.decoder_layer."),
-    (
-        r"^lang_encoder\.gated_cross_attn_layers\.(\d+)\.",
-        r"lang_encoder.model.layers.\1.gated_cross_attn_layer.",
-    ),
-    (r"^vision_encoder\.blocks\.\d+\.attn\.rope\.", "vision_encoder.rope."),
-)
-_IGNORED = re.compile(r"\.rotary_emb\.inv_freq$")  # older saves hold it; it is recomputed
 _LISTED = 10  # keys of each kind named in one message
-_EMBEDDING, _HEAD = "lang_encoder.model.embed_tokens.weight", "lang_encoder.lm_head.weight"
-_ROPE = ("vision_encoder.rope.freqs_cos", "vision_encoder.rope.freqs_sin")
-_RESAMPLER_Q = "perceiver.layers.0.0.to_q.weight"
-_GATED_Q = "lang_encoder.model.layers.{}.gated_cross_attn_layer.attn.to_q.weight"
-# The original's default and the model card's figure; the head count itself is not in the weights.
-_HEADS_OF_INNER_WIDTH = {512: 8, 1536: 16}
+_Shapes = Mapping[str, tuple[int, ...]]
 
 
 def load(
@@ -51,11 +34,10 @@ def load(
     revision: str | None = None,
     resampler_heads: int | None = None,
 ) -> Flamingo:
-    """A checkpoint in the original layout: `config.json` beside safetensors or `.bin` files.
+    """A checkpoint of any of the `LAYOUTS`: `config.json` beside safetensors or `.bin` files.
 
-    Weights go one by one to `device` and `dtype`; stored rope tables are used as stored (a bf16
-    save rounded them, which shows in the features), absent ones are computed.  `resampler_heads`
-    is needed only where neither the config nor an inner width of 512 (8 heads) or 1536 (16) tells.
+    Weights go one by one to `device` and `dtype`.  `resampler_heads` is needed only where neither
+    the config nor an inner width of 512 (8 heads) or 1536 (16) tells.
 
     UsageError, naming the file, for a folder that is not such a checkpoint, files cut off or
     missing, keys missing, unexpected, misshaped or contradicting each other, and weights that are
@@ -64,27 +46,30 @@ def load(
     folder = _local(folder_or_hub_id, revision)
     files = weight_files(folder) if (folder / "config.json").is_file() else []
     try:
-        config = FlamingoConfig.from_dict(read_json(folder / "config.json"))
+        given = read_json(folder / "config.json")
+        layout = layout_of(given)
         found = {path: shapes(path) for path in files}
-        merged = {canonical(k): s for table in found.values() for k, s in table.items()}
-        config = _with_heads(config, merged, resampler_heads)
+        merged = {layout.keys.canonical(k): s for table in found.values() for k, s in table.items()}
+        config = layout.complete(layout.read(given), merged, resampler_heads)
         with torch.device("meta"), _Unfilled():
-            model = Flamingo(config)
-        _check_keys(model, found)
+            model = layout.build(config)
+        computed = layout.computed(config)
+        wanted = _wanted(model, layout)
+        _check_keys(wanted, {k for name in computed for k in layout.keys.keys(name)}, layout, found)
     except UsageError as error:
         message = str(error)
         raise UsageError(message if str(folder) in message else f"{folder}: {message}") from None
-    tied = config.language.tie_word_embeddings
-    state = _read(files, torch.device(device), dtype, tied=tied)
-    if config.visual.rope and _ROPE[0] not in state:
-        for key, table in zip(_ROPE, rotary_tables(config.visual), strict=True):
-            state[key] = table.to(device, dtype)
+    stored = _read(files, layout.keys, wanted, torch.device(device), dtype)
+    state = {name: table.to(device, dtype) for name, table in computed.items()}
+    for name in model.state_dict():
+        if parts := [stored.pop(k) for k in layout.keys.keys(name) if k in stored]:
+            state[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
     model.load_state_dict(state, assign=True)
     return model.eval()
 
 
 def save_pretrained(model: Flamingo, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors` under the original names and layout.
+    """Writes `config.json` and `model.safetensors` in the layout that the config is of.
 
     A dtype that the config states is the model's own now, whatever it was loaded from.
     """
@@ -93,10 +78,15 @@ def save_pretrained(model: Flamingo, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict()
+    layout = layout_of(config)
     for key in {"dtype", "torch_dtype"} & config.keys():
         config[key] = str(model.dtype).removeprefix("torch.")
     write_json(folder / "config.json", config)
-    state = {f"model.{key}": t.detach().contiguous() for key, t in model.state_dict().items()}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        keys = layout.keys.keys(name)
+        for key, part in zip(keys, tensor.detach().chunk(len(keys)), strict=True):
+            state[key] = part.contiguous() if len(keys) == 1 else part.clone()
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -113,16 +103,6 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def canonical(key: str, *, tied: bool = False) -> str:
-    """Our name of a parameter that a checkpoint holds under any of the original's names.
-
-    `tied`: the output table is the embedding table.
-    """
-    for pattern, name in _ALIASES:
-        key = re.sub(pattern, name, key)
-    return _EMBEDDING if tied and key == _HEAD else key
-
-
 def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     folder = Path(folder_or_hub_id)
     if folder.is_dir():
@@ -133,50 +113,33 @@ def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     return fetch(name, ["*.json", "tokenizer*", "*.model"], revision=revision)
 
 
-def _with_heads(
-    config: FlamingoConfig, found: Mapping[str, tuple[int, ...]], resampler_heads: int | None
-) -> FlamingoConfig:
-    """Attention widths, which the original's config does not state, from the weights' shapes."""
-    inner = found.get(_RESAMPLER_Q, (0,))[0]
-    given = config.resampler
-    if inner and (resampler_heads or "resampler" not in config.extra):
-        heads = resampler_heads or _HEADS_OF_INNER_WIDTH.get(inner)
-        if heads is None or inner % heads:
-            raise UsageError(
-                f"the resampler's inner width is {inner}, which {heads or 'no known number of'} "
-                "heads share; pass resampler_heads"
-            )
-        config = replace(config, resampler=replace(given, heads=heads, dim_head=inner // heads))
-    inner = found.get(_GATED_Q.format(config.gated_layers[0]), (0,))[0]
-    if (
-        inner
-        and "gated" not in config.extra
-        and inner != config.gated.heads * config.gated.dim_head
-    ):
-        raise UsageError(
-            f"the gated blocks' inner width is {inner}, not 8 heads of 64; say so in config.json: "
-            '"gated": {"heads": ..., "dim_head": ...}'
-        )
-    return config
+def _wanted(model: Flamingo, layout: Layout[Any]) -> dict[str, tuple[int, ...]]:
+    """The keys that hold the model's parameters, and their shapes."""
+    wanted = {}
+    for name, tensor in model.state_dict().items():
+        keys = layout.keys.keys(name)
+        for key, part in zip(keys, tensor.chunk(len(keys)), strict=True):
+            wanted[key] = tuple(part.shape)
+    return wanted
 
 
-def _check_keys(model: Flamingo, found: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> None:
+def _check_keys(
+    wanted: _Shapes, computed: Collection[str], layout: Layout[Any], found: Mapping[Path, _Shapes]
+) -> None:
     """One UsageError that counts the places without a key, the keys without a place and the keys
     of another shape, and names the first of each."""
-    wanted = {key: tuple(t.shape) for key, t in model.state_dict().items()}
-    tied = model.config.language.tie_word_embeddings
     stored = {
-        f"{key} in {path.name}": (canonical(key, tied=tied), shape)
+        f"{key} in {path.name}": (layout.keys.canonical(key, wanted), shape)
         for path, table in found.items()
         for key, shape in table.items()
-        if not _IGNORED.search(key)
+        if not layout.keys.ignores(key)
     }
     names = {name for name, _ in stored.values()}
     absent = set(wanted) - names
-    if names.isdisjoint(_ROPE):  # both tables can be computed; one alone was torn from the other
-        absent -= set(_ROPE)
+    if names.isdisjoint(computed):  # one alone was torn from the others
+        absent -= set(computed)
     problems = {
-        "missing": [f"model.{key}" for key in sorted(absent)],
+        "missing": sorted(absent),
         "unexpected": [where for where, (name, _) in stored.items() if name not in wanted],
         "of another shape": [
             f"{where} is {shape}, not {wanted[name]}"
@@ -196,14 +159,15 @@ def _counted(kind: str, keys: list[str]) -> str:
 
 
 def _read(
-    files: list[Path], device: torch.device, dtype: torch.dtype, *, tied: bool
+    files: list[Path], keys: KeyMap, wanted: _Shapes, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Tensor]:
+    """Every wanted key's tensor."""
     state: dict[str, Tensor] = {}
     source: dict[str, str] = {}
     for path in files:
-        for keys, stored in tensors(path):
+        for twins, stored in tensors(path):
             # Twins of one piece of memory are one parameter: it is looked at once.
-            named = {canonical(k, tied=tied): k for k in keys if not _IGNORED.search(k)}
+            named = {keys.canonical(k, wanted): k for k in twins if not keys.ignores(k)}
             for name, key in named.items():
                 tensor = _converted(stored, device, dtype, f"{path}: {key}")
                 if name not in state:

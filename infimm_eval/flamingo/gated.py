@@ -14,14 +14,29 @@ place says that, because keys and values are linear in latents.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from infimm_eval.flamingo.attention import attend, bias_of, join_heads, split_heads
-from infimm_eval.flamingo.config import GatedConfig
+from infimm_eval.flamingo.attention import attend, join_heads, split_heads, visibility_bias
+from infimm_eval.flamingo.kv_cache import MediaShape
 from infimm_eval.flamingo.resampler import feed_forward
+from infimm_eval.flamingo.section import Section, Size
+
+
+@dataclass(frozen=True)
+class GatedConfig(Section):
+    """Sizes that the original codes fix and their files do not state."""
+
+    heads: Size = 8
+    dim_head: Size = 64
+    ff_mult: Size = 4
+
+    _PLACE = "'gated'"
+    _IGNORED = frozenset()
 
 
 class Media(NamedTuple):
@@ -60,15 +75,51 @@ def slots_of(tags_BT: Tensor, n_images_B: Tensor, images: int) -> Tensor:
 def slot_bias(slot_BT: Tensor, slots: int, latents: int, dtype: torch.dtype) -> Tensor:
     """(B, 1, T, S V) for `attend`: every position sees the V latents of its slot alone."""
     open_BTS = slot_BT[..., None] == torch.arange(slots, device=slot_BT.device)
-    return bias_of(open_BTS.repeat_interleave(latents, dim=-1), dtype)
+    return visibility_bias(open_BTS.repeat_interleave(latents, dim=-1), dtype)
+
+
+Acting: TypeAlias = Callable[[Tensor], Tensor]
+"""Which rows have a picture tag anywhere in them (1 or 0) -> f of `GatedBlock`, 1 where it acts."""
+
+
+def on_tagged_rows(tagged_B: Tensor) -> Tensor:
+    """InfiMM's rule: a row without a tag is the plain language model.  As the feed-forward also
+    acts on text before the first tag, the logits there depend on a tag further on."""
+    return tagged_B
+
+
+def on_every_row(tagged_B: Tensor) -> Tensor:
+    """Flamingo's and OpenFlamingo's rule: the feed-forward acts whether there are pictures or not,
+    and text never depends on what comes after it."""
+    return torch.ones_like(tagged_B)
+
+
+class GatedBlocks(nn.ModuleDict):
+    """A decoder's gated blocks, under the index of the layer that each stands before."""
+
+    def __init__(
+        self,
+        layers: Iterable[int],
+        text_width: int,
+        media_width: int,
+        config: GatedConfig,
+        acting: Acting,
+    ) -> None:
+        super().__init__(
+            {str(i): GatedBlock(text_width, media_width, config) for i in sorted(layers)}
+        )
+        self.config = config
+        self.acting = acting
+
+    def remembered(self, latents: int) -> MediaShape:
+        """What a KV cache must hold of a picture of so many latents."""
+        return MediaShape(len(self), latents, self.config.heads, self.config.dim_head)
 
 
 class GatedBlock(nn.Module):
     """x += f tanh(attn_gate) attn(x, media);  x += f tanh(ff_gate) ff(x).
 
-    f is 1 for a row with a picture tag anywhere in it and 0 for a row without, which then is the
-    plain language model.  With f = 1 the feed-forward also acts on text before the first tag, as
-    the released weights were trained: the logits there depend on a tag further on.
+    f is 1 for a row that the blocks act on and 0 for another; see `Acting`.
     """
 
     def __init__(self, text_width: int, media_width: int, config: GatedConfig) -> None:

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from infimm_eval.errors import MachineryError, UsageError, unknown
-from infimm_eval.flamingo.cache import Cache
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
-from infimm_eval.flamingo.reading import check_batch, pack, read_after
-from infimm_eval.flamingo.recording import Recorder, Steps
+from infimm_eval.flamingo.prefill import check_batch, pack, read_after
 
 Stop = Callable[[int, Sequence[int]], bool]
 """(prompt's index in the batch, its new ids so far) -> whether the answer is complete."""
@@ -56,7 +56,7 @@ class Prompts:
     ends: Tensor
     banned: Tensor
     stop: Stop | None
-    prefixes: Sequence[Cache | None] = ()
+    prefixes: Sequence[KVCache | None] = ()
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -106,8 +106,8 @@ def generate(
     eos_ids: Iterable[int] | None = None,
     banned_ids: Iterable[int] | None = None,
     stop: Stop | None = None,
-    prefixes: Sequence[Cache | None] = (),
-    recorder: Recorder | None = None,
+    prefixes: Sequence[KVCache | None] = (),
+    graphs: CudaGraphs | None = None,
     stage: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> list[Generated]:
     """Continues every prompt, greedily or with `num_beams` > 1 by beam search; deterministic.
@@ -125,13 +125,13 @@ def generate(
     new tokens, the end not counted; there alone the padding of `ids_BT` changes answers.
 
     `prefixes` names, for each prompt, a one-row cache that already holds its beginning, or None;
-    see `read_after`.  `recorder` lends memory and keeps count over several calls; see `Recorder`.
+    see `read_after`.  `graphs` lends memory and keeps count over several calls; see `CudaGraphs`.
     `stage` is entered around the two stages, "prefill" and "decode".
 
     UsageError if prompt and answer exceed the model's positions, the parts of the batch do not
     belong together or an option is unknown; MachineryError where the model's scores are no numbers.
     """
-    from infimm_eval.flamingo.beams import LENGTH_RULES, beam_search
+    from infimm_eval.flamingo.beam_search import LENGTH_RULES, beam_search
 
     if beam_length_rule not in LENGTH_RULES:
         raise unknown("beam_length_rule", beam_length_rule, LENGTH_RULES)
@@ -139,10 +139,10 @@ def generate(
         raise UsageError(f"num_beams is {num_beams}; it counts from 1")
     if early_stopping not in (True, False, "never"):
         raise unknown("early_stopping", str(early_stopping), ["True", "False", "never"])
-    config = model.config
-    eos = frozenset(config.language.eos_ids if eos_ids is None else eos_ids)
+    tokens = model.tokens
+    eos = frozenset(tokens.eos if eos_ids is None else eos_ids)
     if banned_ids is None:
-        banned_ids = {config.image_token_id, config.eoc_token_id} - eos
+        banned_ids = {tokens.image, tokens.end_of_chunk} - eos
     B, T = ids_BT.shape
     packed_BT, lengths = pack(ids_BT, mask_BT)
     check_batch(lengths, latents_BIVD, n_images_B, prefixes)
@@ -170,7 +170,7 @@ def generate(
     model.check_positions(max(n + m for n, m in zip(lengths, prompts.limits, strict=True)))
     # The last token of an answer is never fed back; all beams write into one row.
     room = [n + num_beams * (m - 1) for n, m in zip(lengths, prompts.limits, strict=True)]
-    with (recorder or Recorder()).lend(model, B, max(room)) as step:
+    with (graphs or CudaGraphs()).lend(model, B, max(room)) as step:
         with stage("prefill"):
             logits_RY = prompts.read(step)
         with stage("decode"):

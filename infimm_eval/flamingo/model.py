@@ -9,55 +9,80 @@ R cache rows, S keys, Y vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.attention import any_shape
-from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.config import EvaConfig, FlamingoConfig
-from infimm_eval.flamingo.gated import Media, slot_bias, slots, slots_of
-from infimm_eval.flamingo.language import Chunk, Decoder
+from infimm_eval.flamingo.chunk import Chunk, SelfAttention
+from infimm_eval.flamingo.fused_linear import FusedLinear
+from infimm_eval.flamingo.gated import GatedBlocks, Media, slot_bias, slots, slots_of
+from infimm_eval.flamingo.kv_cache import KVCache
+from infimm_eval.flamingo.protocols import Decoder, Tower
 from infimm_eval.flamingo.resampler import PerceiverResampler
-from infimm_eval.flamingo.vision import EvaTower
 
-# What stands for each kind of configuration; another family's tower or decoder is one line here.
-TOWERS: dict[type, type[EvaTower]] = {EvaConfig: EvaTower}
-DECODERS: dict[str, type[Decoder]] = {"llama": Decoder, "mistral": Decoder}
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids with a meaning.  Every `image` in a text stands for the next picture of the row;
+    `end_of_chunk` has no meaning for the computation; an answer ends with any of `eos`."""
+
+    image: int
+    end_of_chunk: int
+    eos: tuple[int, ...]
+    pad: int | None = None
 
 
 class Flamingo(nn.Module):
-    """InfiMM: EVA-CLIP tower, perceiver resampler, language model with gated cross-attention.
+    """A decoder that sees pictures (Alayrac et al. 2022, arXiv:2204.14198): a tower and a resampler
+    make latents of them, gated blocks between the decoder's layers let text attend to those.
 
-    Parameter names are the original's without their leading "model.".
+    The parts come finished, from a builder of `layouts`; this class connects them.  `config` is
+    what they were built from, for whoever saves the model.
 
     Three things belong to a row alone, whatever stands beside it in the batch: which pictures it
-    has (`n_images_B`), whether its gated blocks act (it has a tag), and its positions, which count
-    real tokens, so that left and right padding give the same numbers.
+    has (`n_images_B`), whether its gated blocks act (their own rule, told which rows have a tag),
+    and its positions, which count real tokens, so that left and right padding give the same
+    numbers.
     """
 
-    def __init__(self, config: FlamingoConfig) -> None:
+    def __init__(
+        self,
+        tower: Tower,
+        resampler: PerceiverResampler,
+        gates: GatedBlocks,
+        decoder: Decoder,
+        *,
+        tokens: SpecialTokens,
+        config: Any = None,
+    ) -> None:
         super().__init__()
+        self.tower = tower
+        self.resampler = resampler
+        self.gates = gates
+        self.decoder = decoder
+        self.tokens = tokens
         self.config = config
-        self.vision_encoder = TOWERS[type(config.visual)](config.visual)
-        self.perceiver = PerceiverResampler(config.visual.width, config.resampler)
-        self.lang_encoder = DECODERS[config.language.model_type](config)
 
     @property
     def device(self) -> torch.device:
-        return self.perceiver.latents.device
+        """Where the weights are: all on one device."""
+        return self.resampler.latents.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.perceiver.latents.dtype
+        """The weights' number type."""
+        return self.resampler.latents.dtype
 
     @any_shape()
     def encode_images(self, pixels_I3HW: Tensor) -> Tensor:
         """(I, 3, H, W) -> latents (I, V, D): once for each distinct picture."""
         if not len(pixels_I3HW):
-            return self.perceiver.latents.new_zeros(0, *self.perceiver.latents.shape)
-        latents: Tensor = self.perceiver(self.vision_encoder(pixels_I3HW))
+            return self.resampler.latents.new_zeros(0, *self.resampler.latents.shape)
+        latents: Tensor = self.resampler(self.tower(pixels_I3HW))
         return latents
 
     def forward(
@@ -94,16 +119,24 @@ class Flamingo(nn.Module):
 
     def logits(self, x_BTM: Tensor) -> Tensor:
         """Hidden states (..., M) -> (..., Y), float32."""
-        return self.lang_encoder.logits(x_BTM)
+        return self.decoder.logits(x_BTM)
 
-    def new_cache(self, rows: int, capacity: int) -> Cache:
+    def new_cache(self, rows: int, capacity: int) -> KVCache:
         """Room for `rows` sequences of `capacity` tokens, prompt and answer together."""
-        return Cache(self.config, rows, capacity, device=self.device, dtype=self.dtype)
+        media = self.gates.remembered(len(self.resampler.latents))
+        return KVCache(self.decoder.kv, media, rows, capacity, device=self.device, dtype=self.dtype)
+
+    def fuse(self) -> Flamingo:
+        """Brings weights that are read together into one memory; for inference, where they stay."""
+        for module in self.modules():
+            if isinstance(module, FusedLinear):
+                module.fuse()
+        return self
 
     @torch.inference_mode()
     def prefill(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_BT: Tensor,
         lengths: Sequence[int],
         latents_BIVD: Tensor | None = None,
@@ -132,7 +165,7 @@ class Flamingo(nn.Module):
     @torch.inference_mode()
     def step(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_RT: Tensor,
         positions_RT: Tensor | None = None,
         visible_RTS: Tensor | None = None,
@@ -143,7 +176,7 @@ class Flamingo(nn.Module):
     @torch.inference_mode()
     def extend(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_RT: Tensor,
         positions_RT: Tensor | None = None,
         visible_RTS: Tensor | None = None,
@@ -168,7 +201,7 @@ class Flamingo(nn.Module):
 
     def extend_at(
         self,
-        cache: Cache,
+        cache: KVCache,
         ids_RT: Tensor,
         at_RT: Tensor,
         positions_RT: Tensor | None,
@@ -178,16 +211,49 @@ class Flamingo(nn.Module):
     ) -> Tensor:
         """What `extend` computes, and nothing that it decides: tensors alone go in, tokens are
         written `at_RT` and see at most the first S = `keys` places.  For calls of one shape."""
+        positions_RT = at_RT if positions_RT is None else positions_RT
+        cache.set_positions(None, at_RT, positions_RT)
+        if visible_RTS is None:
+            visible_RTS = self._earlier(at_RT, keys)
+        else:
+            visible_RTS = self._within_window(cache, at_RT, positions_RT, visible_RTS)
         chunk = Chunk(
-            positions_BT=at_RT if positions_RT is None else positions_RT,
-            flag_B11=cache.flags_R[:, None, None],
-            visible_BTS=self._earlier(at_RT, keys) if visible_RTS is None else visible_RTS,
+            positions_BT=positions_RT,
+            flag_B11=self._flag(cache.flags_R),
+            visible_BTS=visible_RTS,
             cache=cache,
             at_BT=at_RT,
             keys=keys,
         )
-        x_RTM: Tensor = self.lang_encoder(ids_RT, chunk)
-        return x_RTM
+        return self._through(ids_RT, chunk)
+
+    def _through(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
+        """The decoder's layers with the gated blocks between them: (B, T) -> (B, T, M)."""
+        decoder = self.decoder
+        x_BTM = decoder.embed(ids_BT)
+        rotation = decoder.rotation(chunk.positions_BT, x_BTM.dtype)
+        attention = SelfAttention(decoder, chunk, x_BTM.dtype)
+        gates = 0
+        for i, layer in enumerate(decoder.layers):
+            if str(i) in self.gates:
+                x_BTM = self._look(gates, self.gates[str(i)], x_BTM, chunk)
+                gates += 1
+            x_BTM = layer(x_BTM, rotation, attention.of(i))
+        return decoder.norm(x_BTM)
+
+    def _look(self, gate: int, block: nn.Module, x_BTM: Tensor, chunk: Chunk) -> Tensor:
+        """Through a gated block, which is told what the rows saw and says what they see now."""
+        cache, media = chunk.cache, chunk.media
+        fresh = media is not None and media.fresh
+        seen = None if cache is None or fresh else cache.seen(gate, chunk.rows)
+        x_BTM, seen = block(x_BTM, chunk.flag_B11, seen, media)
+        if cache is not None and media is not None:
+            cache.see(gate, chunk.rows, seen)
+        return x_BTM
+
+    def _flag(self, tagged_B: Tensor) -> Tensor:
+        """1 where the gated blocks act, (B, 1, 1)."""
+        return self.gates.acting(tagged_B)[:, None, None]
 
     @any_shape()
     def _run(
@@ -196,43 +262,44 @@ class Flamingo(nn.Module):
         lengths_B: Tensor,
         latents_BIVD: Tensor | None,
         n_images_B: Tensor | None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         rows: Sequence[int] | None = None,
     ) -> Tensor:
         """Right-padded text with its pictures -> hidden states (B, T, M)."""
         B, T = ids_BT.shape
         place_BT = torch.arange(T, device=ids_BT.device).expand(B, T)
-        tags_BT = (ids_BT == self.config.image_token_id) & (place_BT < lengths_B[:, None])
-        flag_B = tags_BT.any(dim=1).to(self.dtype)
+        tags_BT = (ids_BT == self.tokens.image) & (place_BT < lengths_B[:, None])
+        tagged_B = tags_BT.any(dim=1).to(self.dtype)
         before = [cache.lengths[r] for r in rows or ()] if cache else []
         media = self._media(tags_BT, lengths_B, latents_BIVD, n_images_B, fresh=not any(before))
         if cache is None or rows is None:
             self.check_positions(T)
-            chunk = Chunk(place_BT, flag_B[:, None, None], self._window(place_BT), media)
+            chunk = Chunk(place_BT, self._flag(tagged_B), self._window(place_BT), media)
         else:
-            chunk = self._cached_chunk(cache, rows, before, place_BT, flag_B, media)
-        x_BTM: Tensor = self.lang_encoder(ids_BT, chunk)
-        return x_BTM
+            chunk = self._cached_chunk(cache, rows, before, place_BT, tagged_B, media)
+        return self._through(ids_BT, chunk)
 
     def _cached_chunk(
         self,
-        cache: Cache,
+        cache: KVCache,
         rows: Sequence[int],
         before: Sequence[int],
         place_BT: Tensor,
-        flag_B: Tensor,
+        tagged_B: Tensor,
         media: Media,
     ) -> Chunk:
         end = max(before) + place_BT.shape[1]
         if end > cache.capacity:
             raise ValueError(f"{end} tokens do not fit into a cache of {cache.capacity}")
         index = torch.tensor(rows, device=place_BT.device)
-        flag_B = torch.maximum(flag_B, cache.flags_R[index])
-        cache.flags_R[index] = flag_B
+        tagged_B = torch.maximum(tagged_B, cache.flags_R[index])
+        cache.flags_R[index] = tagged_B
         place_BT = place_BT + torch.tensor(before, device=place_BT.device)[:, None]
+        cache.set_positions(index, place_BT, place_BT)
         keys = end if any(before) else 0
         visible = self._earlier(place_BT, keys) if keys else self._window(place_BT)
-        return Chunk(place_BT, flag_B[:, None, None], visible, media, cache, index, place_BT, keys)
+        flag_B11 = self._flag(tagged_B)
+        return Chunk(place_BT, flag_B11, visible, media, cache, index, place_BT, keys)
 
     def _media(
         self,
@@ -245,7 +312,7 @@ class Flamingo(nn.Module):
     ) -> Media:
         B = len(tags_BT)
         if latents_BIVD is None:
-            latents_BIVD = self.perceiver.latents.expand(B, 0, -1, -1)
+            latents_BIVD = self.resampler.latents.expand(B, 0, -1, -1)
         I = latents_BIVD.shape[1]  # noqa: E741
         if n_images_B is None:
             n_images_B = torch.full((B,), I, device=tags_BT.device)
@@ -258,18 +325,30 @@ class Flamingo(nn.Module):
     def _earlier(self, place_BT: Tensor, keys: int) -> Tensor:
         """(B, T, S): a token sees itself and what stands before it, within the window."""
         back_BTS = place_BT[..., None] - torch.arange(keys, device=place_BT.device)
-        window = self.config.language.sliding_window
+        window = self.decoder.sliding_window
         visible_BTS = back_BTS >= 0
         return visible_BTS if window is None else visible_BTS & (back_BTS < window)
 
     def _window(self, place_BT: Tensor) -> Tensor | None:
         """None, plain causal attention, unless the text is longer than the sliding window."""
-        T, window = place_BT.shape[1], self.config.language.sliding_window
+        T, window = place_BT.shape[1], self.decoder.sliding_window
         return None if window is None or window >= T else self._earlier(place_BT[:1], T)
+
+    def _within_window(
+        self, cache: KVCache, at_RT: Tensor, positions_RT: Tensor, visible_RTS: Tensor
+    ) -> Tensor:
+        """What of it the sliding window leaves, by positions in the text; itself always, so that
+        rows that mean nothing stay numbers."""
+        S, window = visible_RTS.shape[-1], self.decoder.sliding_window
+        if window is None or window >= S:
+            return visible_RTS
+        back_RTS = positions_RT[..., None] - cache.positions(None, S)[:, None]
+        itself_RTS = at_RT[..., None] == torch.arange(S, device=at_RT.device)
+        return visible_RTS & (back_RTS < window) | itself_RTS
 
     def check_positions(self, tokens: int) -> None:
         """UsageError if the model has fewer positions than a text of so many tokens needs."""
-        limit = self.config.language.max_position_embeddings
+        limit = self.decoder.context_length
         if tokens > limit:
             raise UsageError(
                 f"{tokens} tokens, prompt and answer together, exceed the model's {limit} "

@@ -14,15 +14,15 @@ import torch
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.files import read_json_if_there
+from infimm_eval.flamingo.jinja_template import template_in
+from infimm_eval.flamingo.layouts import find_layout
 from infimm_eval.flamingo.pictures import Pictures
-from infimm_eval.flamingo.shipped import template_in
 from infimm_eval.flamingo.templates import (
     TEMPLATES,
+    ChatFormats,
     Template,
     Turn,
     doubled,
-    family,
-    template,
     with_media,
 )
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer
@@ -206,22 +206,24 @@ def _room(folder: Path, settings: Mapping[str, Any]) -> int:
 
 
 def _chat_format(folder: Path, settings: Mapping[str, Any], tokenizer: Tokenizer) -> Template:
-    """The format that ``preprocessor_config.json`` names as ``chat_format``, a built-in one or
-    ``shipped``; else InfiMM-Zephyr's for a model of that name; else the template that the
-    checkpoint ships; else the standard one of its family."""
+    """The format that ``preprocessor_config.json`` names as ``chat_format``, one of the layout's
+    or ``shipped``; else what the layout says of the ``model_type``, see ``ChatFormats``."""
     asked = read_json_if_there(folder / "preprocessor_config.json").get("chat_format")
-    kind = family(str(read_json_if_there(folder / "config.json").get("model_type", "")))
-    chosen = asked or ("zephyr" if kind == "zephyr" else "shipped")
+    config = read_json_if_there(folder / "config.json")
+    layout = find_layout(config)
+    chat = ChatFormats(TEMPLATES) if layout is None else layout.chat
+    standard = chat.standard(str(config.get("model_type", "")))
+    chosen = asked or (standard if standard in chat.fixed else "shipped")
     if not isinstance(chosen, str):
         raise UsageError(
             f"chat_format in {folder / 'preprocessor_config.json'} should be a name, not {chosen!r}"
         )
     if chosen != "shipped":
-        return template(chosen)
+        return chat.template(chosen)
     own = template_in(folder, settings, tokenizer)
     if own is None and asked:
         raise UsageError(f"{folder} asks for its shipped chat template and ships none")
-    return own or template(kind)
+    return own or chat.template(standard)
 
 
 def _exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:

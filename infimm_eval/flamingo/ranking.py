@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.cache import Cache
 from infimm_eval.flamingo.generation import check_score
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
-from infimm_eval.flamingo.reading import check_batch, pack, read_after
+from infimm_eval.flamingo.prefill import check_batch, pack, read_after
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def rank(
     n_images_B: Tensor | None = None,
     *,
     continuations: Sequence[Sequence[Sequence[int]]],
-    prefixes: Sequence[Cache | None] = (),
+    prefixes: Sequence[KVCache | None] = (),
 ) -> list[list[Ranked]]:
     """Scores `continuations[b]`, lists of ids, after prompt b; see `generate` for the rest,
     `prefixes` included.
@@ -76,20 +76,20 @@ def rank(
 
 
 def _check(model: Flamingo, continuations: Sequence[Sequence[Sequence[int]]]) -> None:
-    words = model.config.language.vocab_size
+    words = model.decoder.vocab_size
     for b, row in enumerate(continuations):
         for c in row:
             if not c:
                 raise UsageError(f"prompt {b} has an empty continuation; it has no likelihood")
-            if model.config.image_token_id in c:
+            if model.tokens.image in c:
                 raise UsageError(f"prompt {b} has a continuation with a picture tag; drop the tag")
             if min(c) < 0 or max(c) >= words:
                 raise UsageError(f"prompt {b} has a continuation with an id beyond 0..{words - 1}")
 
 
-def _read(model: Flamingo, branches: list[list[list[int]]], cache: Cache, width: int) -> Tensor:
+def _read(model: Flamingo, branches: list[list[list[int]]], cache: KVCache, width: int) -> Tensor:
     """Hidden states (B, width, M) of every row's branches, laid end to end."""
-    device, window = model.device, model.config.language.sliding_window
+    device = model.device
 
     def table(rows: list[list[int]]) -> Tensor:
         return torch.tensor([r + [0] * (width - len(r)) for r in rows], device=device)
@@ -109,11 +109,7 @@ def _read(model: Flamingo, branches: list[list[list[int]]], cache: Cache, width:
         depth_BS[:, None] <= depth_BW[..., None]
     )
     visible_BWS = in_prompt_BS[:, None] | own_BWS
-    position_BW = length_B1 + depth_BW
-    if window is not None:
-        position_BS = torch.where(in_prompt_BS, place_S, length_B1 + depth_BS)
-        visible_BWS &= position_BW[..., None] - position_BS[:, None] < window
-    return model.extend(cache, ids_BW, position_BW, visible_BWS)
+    return model.extend(cache, ids_BW, length_B1 + depth_BW, visible_BWS)
 
 
 def _score(

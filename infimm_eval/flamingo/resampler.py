@@ -8,13 +8,29 @@ Shapes: I pictures, N visual tokens, V latents, D width, H heads, d head width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
-from infimm_eval.flamingo.config import ResamplerConfig
+from infimm_eval.flamingo.section import Section, Size
+
+
+@dataclass(frozen=True)
+class ResamplerConfig(Section):
+    """Sizes that the original codes fix and their files do not state; `latents` is V, tokens per
+    picture."""
+
+    heads: Size = 8
+    dim_head: Size = 64
+    depth: Size = 6
+    latents: Size = 64
+    ff_mult: Size = 4
+
+    _PLACE = "'resampler'"
+    _IGNORED = frozenset()
 
 
 class PerceiverResampler(nn.Module):
@@ -22,6 +38,7 @@ class PerceiverResampler(nn.Module):
 
     def __init__(self, width: int, config: ResamplerConfig) -> None:
         super().__init__()
+        self.config = config
         self.latents = nn.Parameter(torch.empty(config.latents, width))
         nn.init.normal_(self.latents)
         self.layers = nn.ModuleList(

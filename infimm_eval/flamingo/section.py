@@ -63,9 +63,10 @@ class Section:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """Reads the part as it stands in a parsed file."""
         known = [f for f in fields(cls) if f.name != "extra"]
         if absent := [f.name for f in known if f.name not in given and _required(f)]:
-            raise UsageError(f"config.json: {cls._PLACE} lacks {', '.join(absent)}")
+            raise cls.error(f"lacks {', '.join(absent)}")
         return cls(**{f.name: given[f.name] for f in known if f.name in given}, extra=dict(given))
 
     def __post_init__(self) -> None:
@@ -80,9 +81,15 @@ class Section:
             if not rule.holds(getattr(self, name))
         ]
         if wrong:
-            raise UsageError(f"config.json: {self._PLACE} has {'; '.join(wrong)}")
+            raise self.error(f"has {'; '.join(wrong)}")
+
+    @classmethod
+    def error(cls, what: str) -> UsageError:
+        """An error of this part of the file: `what` completes a sentence on it."""
+        return UsageError(f"config.json: {cls._PLACE} {what}")
 
     def to_dict(self) -> dict[str, Any]:
+        """The part as it is to be written."""
         out = dict(self.extra)
         for f in fields(self):
             value = getattr(self, f.name)

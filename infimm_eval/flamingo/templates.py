@@ -5,7 +5,7 @@ It knows formats, not tokens: nothing here has an id, and no model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -40,15 +40,30 @@ class Template:
     media: tuple[Mark, ...] = (END_OF_CHUNK, IMAGE)
 
 
-def template(name: str) -> Template:
-    if name not in TEMPLATES:
-        raise unknown("chat template", name, TEMPLATES)
-    return TEMPLATES[name]
+@dataclass(frozen=True)
+class ChatFormats:
+    """How the models of a layout are spoken to.
 
+    `named` are the formats that a checkpoint may ask for.  `of_model_type` says which is the
+    standard one for models whose `model_type` contains a word, `otherwise` which for all others.
+    A template that the checkpoint ships comes before the standard one, but not before the `fixed`.
+    """
 
-def family(model_type: str) -> str:
-    """The template's name for a ``model_type`` of config.json (``infimm-zephyr``)."""
-    return next((name for part, name in _FAMILIES if part in model_type.lower()), "plain")
+    named: Mapping[str, Template]
+    of_model_type: tuple[tuple[str, str], ...] = ()
+    otherwise: str = "plain"
+    fixed: tuple[str, ...] = ()
+
+    def standard(self, model_type: str) -> str:
+        """The name of the standard format (``infimm-zephyr`` -> ``zephyr``)."""
+        kind = model_type.lower()
+        return next((name for word, name in self.of_model_type if word in kind), self.otherwise)
+
+    def template(self, name: str) -> Template:
+        """The format of that name.  UsageError where there is none."""
+        if name not in self.named:
+            raise unknown("chat template", name, self.named)
+        return self.named[name]
 
 
 def with_media(pieces: Iterable[Piece], media: tuple[Mark, ...]) -> Iterator[Piece]:
@@ -161,5 +176,3 @@ their checkpoints ship none, ``llama2`` and ``vicuna`` are the standard ones of 
 models, with InfiMM's marks for a picture.  ``plain`` writes an answer as Flamingo's completions do,
 ``<|endofchunk|>`` after it.
 """
-
-_FAMILIES = (("zephyr", "zephyr"), ("vicuna", "vicuna"), ("llama", "llama2"))

@@ -40,10 +40,10 @@ from PIL import Image as Pillow
 from tokenizers import decoders, models, pre_tokenizers
 
 from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import Processor
-from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.flamingo.templates import TEMPLATES
 from infimm_eval.flamingo.tokenizer import Tokenizer
 from infimm_eval.models.infimm import Infimm
@@ -126,8 +126,7 @@ def requests(args: argparse.Namespace, beams: int, *, support: str = "random") -
 def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[Request]) -> Any:
     """Every picture of every question encoded, batches in order, media projected at each step."""
     flamingo, processor = answerer.engine.model, answerer.processor
-    blocks = [b.gated_cross_attn_layer for b in flamingo.lang_encoder.model.layers]
-    gated = [block for block in blocks if block is not None]
+    gated = list(flamingo.gates.values())
     step, said = flamingo.step, {}
     for start in range(0, len(asked), args.batch):
         batch = asked[start : start + args.batch]
@@ -153,7 +152,7 @@ def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[
             num_beams=decoding.num_beams,
             length_penalty=decoding.length_penalty,
             eos_ids={2, 3},
-            recorder=Recorder(after=None),
+            graphs=CudaGraphs(after=None),
         )
         flamingo.step = step  # type: ignore[method-assign]
         for request, answer in zip(batch, answers, strict=True):

@@ -26,15 +26,11 @@ from datetime import date
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import (
-    DecoderConfig,
-    EvaConfig,
-    Flamingo,
-    FlamingoConfig,
-    generate,
-    load,
-)
-from infimm_eval.flamingo.recording import Recorder, Steps
+from infimm_eval.flamingo import Flamingo, generate, load
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
+from infimm_eval.flamingo.decoders.llama import LlamaConfig
+from infimm_eval.flamingo.layouts import infimm
+from infimm_eval.flamingo.towers.eva import EvaConfig
 
 IMAGE, EOC = 32001, 32000
 SHAPES = {
@@ -77,8 +73,8 @@ def take_shape(args: argparse.Namespace) -> None:
             setattr(args, name.replace("-", "_"), size)
 
 
-def config(args: argparse.Namespace) -> FlamingoConfig:
-    return FlamingoConfig(
+def config(args: argparse.Namespace) -> infimm.Config:
+    return infimm.Config(
         visual=EvaConfig(
             image_size=args.pixels,
             layers=args.vision_layers,
@@ -90,7 +86,7 @@ def config(args: argparse.Namespace) -> FlamingoConfig:
             naiveswiglu=True,
             subln=True,
         ),
-        language=DecoderConfig(
+        language=LlamaConfig(
             model_type="mistral",
             vocab_size=32002,
             hidden_size=args.hidden,
@@ -144,8 +140,8 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
     pixels = torch.randn(B * args.images, 3, args.pixels, args.pixels, device=device).to(
         model.dtype
     )
-    features = model.vision_encoder(pixels)
-    latents_BIVD = model.perceiver(features).unflatten(0, (B, args.images))
+    features = model.tower(pixels)
+    latents_BIVD = model.resampler(features).unflatten(0, (B, args.images))
     lengths = [ids_BT.shape[1]] * B
 
     def prefill() -> Tensor:
@@ -154,7 +150,7 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
 
     cache = model.new_cache(B, lengths[0] + new)
     model.prefill(cache, ids_BT, lengths, latents_BIVD)
-    step = Steps(model, cache, Recorder())
+    step = Steps(model, cache, CudaGraphs())
 
     def decode() -> Tensor:
         cache.lengths = list(lengths)
@@ -179,8 +175,8 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
         return torch.tensor(len(answers))
 
     stages: dict[str, Callable[[], Tensor]] = {
-        "vision": lambda: model.vision_encoder(pixels),
-        "resampler": lambda: model.perceiver(features),
+        "vision": lambda: model.tower(pixels),
+        "resampler": lambda: model.resampler(features),
         "prefill": prefill,
         "decode": decode,
         "greedy_call": lambda: call(1),
@@ -193,9 +189,8 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
 
 def project(model: Flamingo, latents_BIVD: Tensor) -> None:
     """All pictures through every gated block's keys and values, as the released code at a step."""
-    for layer in model.lang_encoder.model.layers:
-        if layer.gated_cross_attn_layer is not None:
-            layer.gated_cross_attn_layer.attn.project(latents_BIVD)
+    for block in model.gates.values():
+        block.attn.project(latents_BIVD)
 
 
 @torch.inference_mode()
@@ -206,20 +201,20 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
     clock, sync = clocks(args)
     all_images = f"{args.images} images"
     variants = {
-        "1 image": (1, Recorder(), False),
-        all_images: (args.images, Recorder(), False),
-        f"{all_images}, projected again": (args.images, Recorder(after=None), True),
+        "1 image": (1, CudaGraphs(), False),
+        all_images: (args.images, CudaGraphs(), False),
+        f"{all_images}, projected again": (args.images, CudaGraphs(after=None), True),
     }
     if on_gpu(args):
-        variants[f"{all_images}, computed"] = (args.images, Recorder(after=None), False)
+        variants[f"{all_images}, computed"] = (args.images, CudaGraphs(after=None), False)
     ready = {}
     for name, (images, recorder, again) in variants.items():
         ids_BT = prompt(args, images).to(model.device)
         latents_BIVD = torch.randn(
             args.batch,
             images,
-            model.config.resampler.latents,
-            model.config.visual.width,
+            len(model.resampler.latents),
+            model.tower.width,
             device=model.device,
             dtype=model.dtype,
         )
@@ -240,14 +235,14 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
     return {name: round(1000 * statistics.median(t), 2) for name, t in taken.items()}
 
 
-def made(config: FlamingoConfig, device: str, dtype: torch.dtype) -> Flamingo:
+def made(config: infimm.Config, device: str, dtype: torch.dtype) -> Flamingo:
     """Random weights, made where and as they are used: 7B in float32 would not fit twice."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            model = Flamingo(config).eval()
-        model.lang_encoder.join()  # as the engine does
+            model = infimm.build(config).eval()
+        model.fuse()  # as the engine does
         return model
     finally:
         torch.set_default_dtype(before)
@@ -284,8 +279,9 @@ def derived(
 def weights(model: Flamingo) -> tuple[int, int]:
     """How many weights a decode step reads, and how many work on every token of a prefill: not
     the table of words, nor, as the last token alone is scored, the scores."""
-    table = model.lang_encoder.model.embed_tokens.weight.numel()
-    read = sum(p.numel() for p in model.lang_encoder.parameters()) - table
+    table = model.decoder.embed_tokens.weight.numel()
+    parts = (*model.decoder.parameters(), *model.gates.parameters())
+    read = sum(p.numel() for p in parts) - table
     return read, read - table
 
 

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from infimm_eval.flamingo import Flamingo, FlamingoConfig
-from infimm_eval.flamingo.checkpoint import save_pretrained
+from infimm_eval.flamingo import build, save_pretrained
 from infimm_eval.flamingo.tokenizer import Tokenizer
 
 VISUAL = {"image_size": 28, "layers": 1, "width": 32, "head_width": 16, "patch_size": 14}
@@ -50,12 +49,12 @@ def write_checkpoint(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """A folder of random weights, and a picture beside it."""
     torch.manual_seed(0)
     folder = tmp_path / "infimm-small"
-    model = Flamingo(FlamingoConfig.from_dict(CONFIG))
+    model = build(CONFIG)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("_gate"):
                 parameter.fill_(2)
-            elif (parameter.ndim == 2 and name.startswith("perceiver")) or "gated" in name:
+            elif (parameter.ndim == 2 and name.startswith("resampler")) or "gates" in name:
                 parameter.mul_(8)
     save_pretrained(model.to(torch.bfloat16), folder)
     tokenizer.raw.save(str(folder / "tokenizer.json"))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, FlamingoConfig
+from infimm_eval.flamingo import Flamingo, build
 
 IMAGE, EOC = 79, 78
 
@@ -56,7 +56,7 @@ def layout(
 def small(*args: Any, seed: int = 0, **top: Any) -> Flamingo:
     """Random weights; gates are open, so that a picture changes every later logit."""
     torch.manual_seed(seed)
-    model = Flamingo(FlamingoConfig.from_dict(layout(*args, **top))).eval()
+    model = build(layout(*args, **top)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
@@ -71,7 +71,7 @@ def small(*args: Any, seed: int = 0, **top: Any) -> Flamingo:
 @torch.no_grad()
 def pictures(model: Flamingo, count: int, seed: int = 1) -> Tensor:
     """Latents (count, V, D) of random pictures."""
-    size = model.config.visual.image_size
+    size = model.tower.image_size
     generator = torch.Generator().manual_seed(seed)
     return model.encode_images(torch.randn(count, 3, size, size, generator=generator))
 

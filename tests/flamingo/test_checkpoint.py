@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Flamingo, FlamingoConfig, load, save_pretrained
+from infimm_eval.flamingo import Flamingo, build, load, save_pretrained
+from infimm_eval.flamingo.layouts import infimm
 from tests.flamingo.small import layout, small
 
 LAYER = "model.lang_encoder.model.layers"
@@ -63,13 +64,13 @@ def test_saving_and_loading_changes_no_bit(
 
 def test_the_configuration_keeps_its_order_and_what_this_code_does_not_read() -> None:
     given = layout() | {"freeze_llm": True, "auto_map": {"AutoConfig": "x.Y"}}
-    written = FlamingoConfig.from_dict(given).to_dict()
+    written = infimm.Config.from_dict(given).to_dict()
     assert json.dumps(written) == json.dumps(given)
 
 
 def test_what_the_original_fixes_is_written_only_where_it_differs() -> None:
     given = {k: v for k, v in layout().items() if k not in ("resampler", "gated")}
-    config = FlamingoConfig.from_dict(given)
+    config = infimm.Config.from_dict(given)
     assert (config.resampler.heads, config.resampler.latents, config.gated.dim_head) == (8, 64, 64)
     assert config.to_dict() == given
 
@@ -179,9 +180,9 @@ def test_recomputed_tables_of_older_saves_are_passed_over(folder: Path) -> None:
 def test_rope_tables_are_used_as_stored_and_computed_where_absent(folder: Path) -> None:
     key = "model.vision_encoder.rope.freqs_cos"
     rewrite(folder, lambda state: state.update({key: state[key].bfloat16()}))
-    rounded = load(folder).vision_encoder.rope
+    rounded = load(folder).tower.rope
     assert rounded is not None
-    exact = small().vision_encoder.rope
+    exact = small().tower.rope
     assert exact is not None
     assert torch.equal(rounded.freqs_cos, exact.freqs_cos.bfloat16().float())
     rewrite(folder, lambda state: [state.pop(k) for k in list(state) if ".rope." in k])
@@ -204,7 +205,7 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path, number: float) -
 
 def test_weights_too_large_for_the_dtype_asked_for_are_refused(folder: Path) -> None:
     rewrite(folder, lambda state: state["model.perceiver.latents"].view(-1)[3:4].fill_(1e5))
-    assert load(folder, dtype=torch.bfloat16).perceiver.latents.isfinite().all()
+    assert load(folder, dtype=torch.bfloat16).resampler.latents.isfinite().all()
     with pytest.raises(UsageError, match=r"latents holds numbers too large for torch.float16; loa"):
         load(folder, dtype=torch.float16)
 
@@ -295,7 +296,7 @@ def test_a_hub_that_gives_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -
 
 def heads_folder(folder: Path, heads: int, dim_head: int) -> Path:
     given = layout() | {"resampler": {"heads": heads, "dim_head": dim_head, "depth": 6}}
-    save_pretrained(Flamingo(FlamingoConfig.from_dict(given)), folder)
+    save_pretrained(build(given), folder)
     del given["resampler"]
     (folder / "config.json").write_text(json.dumps(given))
     return folder
@@ -344,7 +345,7 @@ def test_loading_takes_little_more_memory_than_the_weights(tmp_path: Path, suffi
         "num_attention_heads": 8,
     }
     with torch.device("meta"):
-        shell = Flamingo(FlamingoConfig.from_dict(layout(language=language))).bfloat16()
+        shell = build(layout(language=language)).bfloat16()
     model = shell.to_empty(device="cpu")
     for weight in model.state_dict().values():
         weight.zero_()

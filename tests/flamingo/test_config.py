@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import DecoderConfig, FlamingoConfig
+from infimm_eval.flamingo.layouts.infimm import Config
 from tests.flamingo.small import layout
 
 
@@ -58,14 +58,14 @@ def test_a_value_that_a_key_cannot_have_is_named(
     place: str, key: str, value: Any, wanted: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        FlamingoConfig.from_dict(changed(place, {key: value}))
+        Config.from_dict(changed(place, {key: value}))
     where = "the top level" if place == "top" else repr(place)
     assert str(caught.value) == f"config.json: {where} has {key} {value!r}, not {wanted}"
 
 
 def test_all_wrong_values_of_a_section_are_named_at_once() -> None:
     with pytest.raises(UsageError, match=r"has layers '2', not .*; width None, not "):
-        FlamingoConfig.from_dict(changed("visual", {"layers": "2", "width": None}))
+        Config.from_dict(changed("visual", {"layers": "2", "width": None}))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_model_that_cannot_be_is_refused(
     place: str, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        FlamingoConfig.from_dict(changed(place, change))
+        Config.from_dict(changed(place, change))
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_a_model_that_cannot_be_is_refused(
 )
 def test_what_published_files_hold_is_read_and_written_again(change: dict[str, Any]) -> None:
     given = changed("language", change)
-    assert json.dumps(FlamingoConfig.from_dict(given).to_dict()) == json.dumps(given)
+    assert json.dumps(Config.from_dict(given).to_dict()) == json.dumps(given)
 
 
 def test_a_language_model_without_a_type_is_known_by_its_architecture() -> None:
     named = {"model_type": None, "architectures": ["MistralForCausalLM"]}
-    assert DecoderConfig.from_dict(layout()["language"] | named).model_type == "mistral"
+    assert Config.from_dict(changed("language", named)).language.model_type == "mistral"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_rope_is_read_as_either_transformers_writes_it(
     change: dict[str, Any], theta: float
 ) -> None:
     given = layout()["language"] | change
-    read = DecoderConfig.from_dict(given)
+    read = Config.from_dict(layout(language=given)).language
     assert read.rope_theta == theta
     assert json.dumps(read.to_dict()) == json.dumps(given)
 
@@ -146,4 +146,4 @@ def test_rope_is_read_as_either_transformers_writes_it(
 )
 def test_rope_that_is_not_built_here_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        DecoderConfig.from_dict(layout()["language"] | change)
+        Config.from_dict(changed("language", change))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo, gather_pictures
-from infimm_eval.flamingo.reading import pack
+from infimm_eval.flamingo.prefill import pack
 from tests.flamingo.small import EOC, IMAGE, batch, pictures, small
 
 KINDS = [("L", "mistral", 2), ("g", "llama", 4), ("E", "mistral", 1), ("g", "llama", 2)]
@@ -147,10 +147,9 @@ def test_a_row_without_a_tag_is_the_plain_language_model() -> None:
     ids = torch.tensor([[1, 5, 6, 7]])
     with torch.no_grad():
         with_pictures = model(ids, None, pictures(model, 2)[None])
-        for layer in model.lang_encoder.model.layers:
-            if layer.gated_cross_attn_layer is not None:
-                layer.gated_cross_attn_layer.attn_gate.zero_()
-                layer.gated_cross_attn_layer.ff_gate.zero_()
+        for block in model.gates.values():
+            block.attn_gate.zero_()
+            block.ff_gate.zero_()
         assert torch.equal(with_pictures, model(ids))
 
 
@@ -166,7 +165,7 @@ def test_surplus_tags_see_the_mean_of_the_rows_own_pictures_whatever_the_batch_p
     model = small()
     ids = torch.tensor([[1, IMAGE, 5, IMAGE, 6, IMAGE, 7], [1, IMAGE, IMAGE, IMAGE, IMAGE, 8, 9]])
     latents = pictures(model, 5)
-    block = model.lang_encoder.model.layers[1].gated_cross_attn_layer
+    block = model.gates["1"]
     attended: list[Tensor] = []
     handle = block.attn.register_forward_hook(lambda _, args, out: attended.append(out))
     with torch.no_grad():
@@ -231,7 +230,5 @@ def test_every_used_parameter_learns(autocast: bool) -> None:
     assert logits.dtype == torch.float32
     torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
     idle = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    clip = {
-        f"vision_encoder.{part}.{kind}" for part in ("norm", "head") for kind in ("weight", "bias")
-    }
+    clip = {f"tower.{part}.{kind}" for part in ("norm", "head") for kind in ("weight", "bias")}
     assert idle == clip

@@ -106,7 +106,7 @@ def test_an_end_is_kept_out_of_the_ids_and_counted_in_the_score(beams: int) -> N
 def test_tags_are_never_produced_unless_allowed(beams: int) -> None:
     model = small()
     with torch.no_grad():
-        model.lang_encoder.lm_head.weight[[IMAGE, EOC]] *= 30
+        model.decoder.lm_head.weight[[IMAGE, EOC]] *= 30
     options = {"max_new_tokens": 4, "min_new_tokens": 4, "num_beams": beams}
     for answer in generate(model, *prompts(model), **options):
         assert not {IMAGE, EOC} & set(answer.ids)

@@ -79,7 +79,7 @@ def test_a_prefix_goes_with_as_many_pictures_as_tags() -> None:
 
 @torch.no_grad()
 def spoilt(model: Flamingo) -> Flamingo:
-    model.lang_encoder.model.norm.weight.fill_(torch.nan)
+    model.decoder.norm.weight.fill_(torch.nan)
     return model
 
 

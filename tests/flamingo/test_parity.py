@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from infimm_eval.flamingo import EvaConfig, Flamingo, Generated, generate, load, rank
-from infimm_eval.flamingo.config import ResamplerConfig
+from infimm_eval.flamingo import Flamingo, Generated, generate, load, rank
 from infimm_eval.flamingo.files import read_json
-from infimm_eval.flamingo.reading import pack
-from infimm_eval.flamingo.resampler import PerceiverResampler
-from infimm_eval.flamingo.vision import EvaTower
+from infimm_eval.flamingo.layouts import infimm
+from infimm_eval.flamingo.prefill import pack
+from infimm_eval.flamingo.resampler import PerceiverResampler, ResamplerConfig
+from infimm_eval.flamingo.towers.eva import EvaConfig, EvaTower
 from tests.golden.recorded import recorded
 
 NAMES = ("zephyr_tiny", "resampler_16x")
@@ -68,8 +68,8 @@ def test_vision_features_and_latents_are_the_recorded_ones(name: str) -> None:
     g = golden(name)
     pixels = g["mixed.pixel_values"].flatten(0, 2)
     with torch.no_grad():
-        features = g.model.vision_encoder(pixels)
-        latents = g.model.perceiver(features)
+        features = g.model.tower(pixels)
+        latents = g.model.resampler(features)
     expected = g["mixed.vision_features"].flatten(0, 2)
     torch.testing.assert_close(features, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(latents, g["mixed.perceiver"].flatten(0, 1), atol=1e-4, rtol=0)
@@ -92,9 +92,10 @@ def test_every_layer_and_gated_block_is_the_recorded_one(name: str) -> None:
     ids, mask, latents, counts = g.prompt("mixed")
     seen: dict[str, Tensor] = {}
     handles = []
-    for i, layer in enumerate(g.model.lang_encoder.model.layers):
-        block = layer.gated_cross_attn_layer
-        entrance = layer.decoder_layer if block is None else block
+    layers = g.model.decoder.layers
+    for i, layer in enumerate(layers):
+        block = dict(g.model.gates).get(str(i))
+        entrance = layer if block is None else block
         handles.append(
             entrance.register_forward_pre_hook(
                 lambda _, args, i=i: seen.update({f"hidden_states.{i}": args[0]})
@@ -114,7 +115,7 @@ def test_every_layer_and_gated_block_is_the_recorded_one(name: str) -> None:
         last = g.model.hidden(right, _right_mask(lengths), latents, counts)
     for handle in handles:
         handle.remove()
-    seen[f"hidden_states.{len(g.model.lang_encoder.model.layers)}"] = last
+    seen[f"hidden_states.{len(layers)}"] = last
     recorded = [k for k in g.arrays if ".hidden_states." in k or ".xattn_" in k]
     assert len(recorded) >= 7
     for key in recorded:
@@ -188,7 +189,7 @@ def test_forced_decode_steps_give_the_recorded_logits(name: str) -> None:
 def test_a_sliding_window_of_eight_gives_the_recorded_numbers(name: str) -> None:
     g = golden(name)
     config = g.model.config
-    windowed = Flamingo(replace(config, language=replace(config.language, sliding_window=8)))
+    windowed = infimm.build(replace(config, language=replace(config.language, sliding_window=8)))
     windowed.load_state_dict(g.model.state_dict())
     ids, mask, latents, counts = g.prompt("mixed")
     with torch.no_grad():
@@ -201,10 +202,9 @@ def test_a_sliding_window_of_eight_gives_the_recorded_numbers(name: str) -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_original_key_is_known_and_every_parameter_has_an_original_key(name: str) -> None:
-    from infimm_eval.flamingo.checkpoint import canonical
-
     keys = read_json(recorded(name) / "keys.json")["state_dict_keys"]
-    assert {canonical(key) for key in keys} == set(golden(name).model.state_dict())
+    ours = {k for n in golden(name).model.state_dict() for k in infimm.KEYS.keys(n)}
+    assert {infimm.KEYS.canonical(key, ours) for key in keys} == ours
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.jinja_template import shipped
+from infimm_eval.flamingo.layouts.infimm import LAYOUT
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import CONTEXT, Encoded, Processor, PromptTooLong
-from infimm_eval.flamingo.shipped import shipped
-from infimm_eval.flamingo.templates import TEMPLATES, Template, Turn, family, template
+from infimm_eval.flamingo.templates import TEMPLATES, Template, Turn
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Piece, Tokenizer
 from tests.golden.recorded import PARITY
 
@@ -31,7 +32,7 @@ def infimm(zephyr: Tokenizer) -> Processor:
 
 @pytest.fixture
 def plain(wordwise: Tokenizer) -> Processor:
-    return Processor(wordwise, Pictures(16), template("plain"), context=14)
+    return Processor(wordwise, Pictures(16), TEMPLATES["plain"], context=14)
 
 
 def turns(case: dict[str, Any]) -> list[Turn]:
@@ -215,7 +216,7 @@ CONVERSATION = [user(IMAGE, " What is it? "), assistant(" A cat. "), user("Sure?
 def rendered(name: str, *said: Turn) -> str:
     system = said[0].pieces if said[0].role == "system" else None
     names = {"IMAGE": "<image>", "END_OF_CHUNK": "<|endofchunk|>", "BOS": "<s>", "EOS": "</s>"}
-    pieces = template(name).render(system, said if system is None else said[1:])
+    pieces = TEMPLATES[name].render(system, said if system is None else said[1:])
     return "".join(piece if isinstance(piece, str) else names[piece.name] for piece in pieces)
 
 
@@ -287,12 +288,13 @@ def test_a_role_that_a_format_does_not_know_is_refused(name: str) -> None:
 
 def test_an_unknown_format_is_refused_with_a_hint() -> None:
     with pytest.raises(UsageError, match="did you mean 'zephyr'"):
-        template("zefyr")
+        LAYOUT.chat.template("zefyr")
 
 
 def test_formats_go_by_the_models_family() -> None:
     kinds = ("infimm-zephyr", "infimm-vicuna", "infimm-llama", "infimm-demo", "")
-    assert [family(kind) for kind in kinds] == ["zephyr", "vicuna", "llama2", "plain", "plain"]
+    formats = [LAYOUT.chat.standard(kind) for kind in kinds]
+    assert formats == ["zephyr", "vicuna", "llama2", "plain", "plain"]
 
 
 def test_a_folder_says_all_that_a_processor_needs(tmp_path: Path, wordwise: Tokenizer) -> None:

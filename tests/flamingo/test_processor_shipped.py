@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.jinja_template import shipped
 from infimm_eval.flamingo.processor import Processor
-from infimm_eval.flamingo.shipped import shipped
-from infimm_eval.flamingo.templates import Turn, template
+from infimm_eval.flamingo.templates import TEMPLATES, Turn
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK, IMAGE, Mark, Tokenizer
 
 SPELT_OUT = """<s>
@@ -28,7 +28,7 @@ SAID = [
 def test_a_template_may_spell_its_marks(zephyr: Tokenizer) -> None:
     own = Processor(zephyr, template=shipped(SPELT_OUT, "here"))
     encoded = own.encode_chat(SAID)
-    assert encoded == Processor(zephyr, template=template("zephyr")).encode_chat(SAID)
+    assert encoded == Processor(zephyr, template=TEMPLATES["zephyr"]).encode_chat(SAID)
     assert encoded.ids.count(2) == 1 + len(SAID)
     assert (encoded.ids.count(1), encoded.ids.count(32000), encoded.ids.count(32001)) == (1, 1, 1)
 

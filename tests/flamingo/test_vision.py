@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import EvaConfig
-from infimm_eval.flamingo.vision import EvaTower
+from infimm_eval.flamingo.towers.eva import EvaConfig, EvaTower
 from tests.flamingo.small import TOWERS, layout, small
 
 timm_eva = pytest.importorskip("timm.models.eva", reason="the package timm is not installed")
@@ -115,7 +114,7 @@ def test_an_absent_size_is_named() -> None:
 
 def test_hidden_zeros_change_nothing() -> None:
     model = small("L")
-    mlp: Any = model.vision_encoder.blocks[0].mlp
-    x_INW = torch.randn(2, 5, model.config.visual.width)
+    mlp: Any = model.tower.blocks[0].mlp
+    x_INW = torch.randn(2, 5, model.tower.width)
     with torch.no_grad():
         torch.testing.assert_close(mlp.padded(x_INW, 3), mlp.plain(x_INW), atol=1e-6, rtol=0)

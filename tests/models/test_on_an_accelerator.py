@@ -9,11 +9,11 @@ import torch
 
 from infimm_eval import models
 from infimm_eval.flamingo import generate
-from infimm_eval.flamingo.recording import Recorder
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.models.infimm import Infimm
 from infimm_eval.types import Request
 from tests.flamingo.small import small
-from tests.flamingo.test_recording import prompts
+from tests.flamingo.test_cuda_graphs import prompts
 from tests.models.families import FAMILIES, saved
 from tests.models.tiny import checkpoint, few_shot
 
@@ -39,10 +39,10 @@ def test_a_recording_says_what_computing_says(beams):
     ids, mask, latents, n_images = (t.cuda() for t in prompts(small()))
     options = {"max_new_tokens": 20, "num_beams": beams, "eos_ids": [2, 30]}
     expected = generate(
-        model, ids, mask, latents, n_images, recorder=Recorder(after=None), **options
+        model, ids, mask, latents, n_images, graphs=CudaGraphs(after=None), **options
     )
-    recorder = Recorder(after=2)
-    found = generate(model, ids, mask, latents, n_images, recorder=recorder, **options)
+    recorder = CudaGraphs(after=2)
+    found = generate(model, ids, mask, latents, n_images, graphs=recorder, **options)
     assert recorder.count >= 1
     assert [a.ids for a in found] == [a.ids for a in expected]
 

@@ -54,8 +54,7 @@ CONFIG: dict[str, Any] = {
 def checkpoint(folder: Path, *, seed: int = 0, chat_format: str = "plain", **top: Any) -> Path:
     """A checkpoint in InfiMM's layout, as different from other seeds as can be."""
     torch.manual_seed(seed)
-    config = flamingo.FlamingoConfig.from_dict(CONFIG | top)
-    model = flamingo.Flamingo(config)
+    model = flamingo.build(CONFIG | top)
     for name, parameter in model.named_parameters():
         if "gate" in name and parameter.numel() == 1:
             torch.nn.init.constant_(parameter, 0.7)

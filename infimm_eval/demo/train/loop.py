@@ -27,6 +27,7 @@ from infimm_eval.demo.train.documents import Asker, Document, shown, told
 from infimm_eval.demo.train.labels import Facts, Labels
 from infimm_eval.demo.train.reading import Reader
 from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo.layouts import infimm
 from infimm_eval.flamingo.pictures import Pictures
 
 PICTURES = 8000
@@ -126,8 +127,8 @@ def train(seed: int) -> tuple[Flamingo, Tokenizer]:
     torch.manual_seed(seed)
     scenes, pixels_I3HW = gallery(PICTURES)
     tokenizer = vocabulary.build(corpus(scenes))
-    model = Flamingo(tiny.config(tokenizer))
-    labels = Labels(model.config.visual.width)
+    model = infimm.build(tiny.config(tokenizer))
+    labels = Labels(model.tower.width)
     open_gates(model)
     classroom = Classroom(model, labels, Reader(tokenizer), scenes, pixels_I3HW)
     with repeatable():
@@ -176,8 +177,8 @@ class Classroom:
     def losses(self, course: Course, stage: Stage, rng: random.Random) -> dict[str, Tensor]:
         """Of one step: a lot of pictures, each encoded once, and documents about them."""
         chosen = rng.sample(range(len(self.scenes)), course.pictures)
-        tokens_IND = self.model.vision_encoder(self.pixels_I3HW[chosen])
-        latents_IVD = self.model.perceiver(tokens_IND)
+        tokens_IND = self.model.tower(self.pixels_I3HW[chosen])
+        latents_IVD = self.model.resampler(tokens_IND)
         losses = {}
         if course.labels:
             losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])

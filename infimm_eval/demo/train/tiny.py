@@ -12,10 +12,13 @@ import torch
 from tokenizers import Tokenizer
 
 from infimm_eval.demo import vocabulary
-from infimm_eval.flamingo import DecoderConfig, EvaConfig, Flamingo, FlamingoConfig
-from infimm_eval.flamingo.checkpoint import save_pretrained
-from infimm_eval.flamingo.config import GatedConfig, ResamplerConfig
+from infimm_eval.flamingo import Flamingo, save_pretrained
+from infimm_eval.flamingo.decoders.llama import LlamaConfig
+from infimm_eval.flamingo.gated import GatedConfig
+from infimm_eval.flamingo.layouts import infimm
 from infimm_eval.flamingo.pictures import Pictures
+from infimm_eval.flamingo.resampler import ResamplerConfig
+from infimm_eval.flamingo.towers.eva import EvaConfig
 
 SIZE = 64
 """Pixels along a side of what the tower sees."""
@@ -24,9 +27,9 @@ GRID = 8
 CONTEXT = 1024
 
 
-def config(tokenizer: Tokenizer) -> FlamingoConfig:
+def config(tokenizer: Tokenizer) -> infimm.Config:
     """The shape of InfiMM-Zephyr in miniature: EVA-02 tower, resampler, gated Mistral."""
-    return FlamingoConfig(
+    return infimm.Config(
         visual=EvaConfig(
             image_size=SIZE,
             patch_size=SIZE // GRID,
@@ -41,7 +44,7 @@ def config(tokenizer: Tokenizer) -> FlamingoConfig:
             subln=True,
             embed_dim=0,
         ),
-        language=DecoderConfig.from_dict(
+        language=LlamaConfig.from_dict(
             {
                 "model_type": "mistral",
                 "vocab_size": tokenizer.get_vocab_size(),

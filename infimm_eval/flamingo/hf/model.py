@@ -71,7 +71,7 @@ class InfiMM(nn.Module):
         """What ``AutoModelForCausalLM.from_config`` asks for."""
         raise UsageError(
             "InfiMM is opened with from_pretrained; a model of random weights is "
-            "flamingo.Flamingo(flamingo.FlamingoConfig.from_dict(config.to_dict()))"
+            "flamingo.build(config.to_dict())"
         )
 
     def save_pretrained(
@@ -146,8 +146,7 @@ class InfiMM(nn.Module):
         ids, mask = input_ids.to(self.device), attention_mask.to(self.device)
         with torch.inference_mode():
             latents, counts = self._latents(ids, batch_images)
-        config = self.model.config
-        eos = config.language.eos_ids
+        tokens = self.model.tokens
         answers = generate(
             self.model,
             ids,
@@ -160,11 +159,10 @@ class InfiMM(nn.Module):
             length_penalty=length_penalty,
             early_stopping=early_stopping,
             beam_length_rule=beam_length_rule,
-            banned_ids={config.image_token_id},
+            banned_ids={tokens.image},
         )
-        rows = [[*answer.ids, *eos[: answer.finish == "eos"]] for answer in answers]
-        pad = config.language.pad_token_id
-        filler = next(iter(eos), 0) if pad is None else pad
+        rows = [[*answer.ids, *tokens.eos[: answer.finish == "eos"]] for answer in answers]
+        filler = next(iter(tokens.eos), 0) if tokens.pad is None else tokens.pad
         longest = max(map(len, rows))
         padded = [row + [filler] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, device=self.device)
@@ -176,7 +174,7 @@ class InfiMM(nn.Module):
             raise UsageError(
                 f"batch_images should be (B, I, 1, 3, H, W) with B {len(ids)}, not {shape}"
             )
-        tagged = (ids == self.model.config.image_token_id).any(dim=1).tolist()
+        tagged = (ids == self.model.tokens.image).any(dim=1).tolist()
         shown = batch_images.to(self.device, self.dtype).squeeze(2)
         distinct: dict[bytes, Tensor] = {}
         rows: list[list[bytes]] = []

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Cache, Flamingo
+from infimm_eval.flamingo import Flamingo, KVCache
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
 from infimm_eval.flamingo.ranking import rank
-from infimm_eval.flamingo.recording import Recorder
 from infimm_eval.models.engine.ahead import ahead
 from infimm_eval.models.engine.estimate import bytes_of
 from infimm_eval.models.engine.fit import Fit
@@ -81,10 +81,10 @@ class Engine:
         self.workers = workers or max(1, min(8, (os.cpu_count() or 2) - 1))
         self.window = window
         self.sharing, self.streaming = sharing, streaming
-        self.recorder = Recorder() if recording else Recorder(after=None)
+        self.recorder = CudaGraphs() if recording else CudaGraphs(after=None)
         self.kept = Kept(model, 8, self.statistics)
         self._encode = encode
-        model.lang_encoder.join()
+        model.fuse()
         pictures = processor.pictures
         latents = Latents(
             # Not all of the resampler is in the weights: its heads may be the user's word.
@@ -250,7 +250,7 @@ class Engine:
             eos_ids=jobs[0].eos,
             stop=self._stop(decoding.stop),
             prefixes=prefixes,
-            recorder=self.recorder,
+            graphs=self.recorder,
             stage=self.statistics.stage,
         )
         return [
@@ -318,7 +318,7 @@ class Engine:
             notes={**job.notes, "tokens_out": len(ids)},
         )
 
-    def _prefixes(self, jobs: Sequence[Job]) -> list[Cache | None]:
+    def _prefixes(self, jobs: Sequence[Job]) -> list[KVCache | None]:
         with self.statistics.stage("prefill"):
             return [
                 self.kept.get(job.shared, job.ids, job.latents) if job.shared else None

@@ -11,16 +11,15 @@ from infimm_eval.models.engine.jobs import Job
 
 def bytes_of(model: Flamingo, job: Job) -> int:
     """An estimate for one row: cache, activations of one layer, pictures, final scores."""
-    c = model.config
-    language = c.language
+    decoder, media = model.decoder, model.gates.remembered(len(model.resampler.latents))
     size = model.dtype.itemsize
     prompt, beams = len(job.ids), job.request.decoding.num_beams
     options = sum(map(len, job.options))
     places = prompt + (options or job.request.decoding.max_new_tokens * beams)
-    kept = 2 * language.num_hidden_layers * language.kv_heads * language.head_width * places
-    passing = (prompt + options) * (4 * language.hidden_size + 3 * language.intermediate_size)
-    inner = c.gated.heads * c.gated.dim_head
-    latents = len(job.latents) * c.resampler.latents * (c.visual.width + 2 * inner)
-    seen = 2 * len(c.gated_layers) * c.resampler.latents * inner
-    scores = 3 * 4 * language.vocab_size * max(beams, options)
+    kept = 2 * decoder.kv.layers * decoder.kv.heads * decoder.kv.head_width * places
+    passing = (prompt + options) * (4 * decoder.width + 3 * decoder.ff_width)
+    inner = media.heads * media.head_width
+    latents = len(job.latents) * media.latents * (model.tower.width + 2 * inner)
+    seen = 2 * media.blocks * media.latents * inner
+    scores = 3 * 4 * decoder.vocab_size * max(beams, options)
     return (kept + passing + latents + seen) * size + scores

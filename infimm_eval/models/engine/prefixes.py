@@ -13,7 +13,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Cache, Flamingo
+from infimm_eval.flamingo import Flamingo, KVCache
 from infimm_eval.models.engine.statistics import Statistics
 
 BLOCK = 16
@@ -68,12 +68,12 @@ class Kept:
         self.model = model
         self.most = most
         self.statistics = statistics
-        self._held: OrderedDict[bytes, Cache] = OrderedDict()
+        self._held: OrderedDict[bytes, KVCache] = OrderedDict()
 
     def __contains__(self, name: object) -> bool:
         return name in self._held
 
-    def get(self, prefix: Prefix, ids: Sequence[int], latents: Sequence[Tensor]) -> Cache:
+    def get(self, prefix: Prefix, ids: Sequence[int], latents: Sequence[Tensor]) -> KVCache:
         """The cache of a prompt's beginning, read from its ``ids`` and ``latents`` if need be."""
         if prefix.name not in self._held:
             self._held[prefix.name] = self._read(ids[: prefix.length], latents)
@@ -84,7 +84,7 @@ class Kept:
         self._held.move_to_end(prefix.name)
         return self._held[prefix.name]
 
-    def _read(self, ids: Sequence[int], latents: Sequence[Tensor]) -> Cache:
+    def _read(self, ids: Sequence[int], latents: Sequence[Tensor]) -> KVCache:
         self.statistics.count("prefixes_read")
         cache = self.model.new_cache(1, len(ids))
         shown = ids.count(self.model.config.image_token_id)

@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Cache
+from infimm_eval.flamingo import KVCache
+from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.generation import check_score
-from infimm_eval.flamingo.reading import read_after
-from infimm_eval.flamingo.recording import Steps
+from infimm_eval.flamingo.prefill import read_after
 from infimm_eval.models.engine.jobs import Job
 
 Finish = Literal["eos", "stop", "length"]
@@ -75,7 +75,7 @@ class Stream:
         ids_BT: Tensor,
         latents_BIVD: Tensor | None,
         n_images_B: Tensor | None,
-        prefixes: Sequence[Cache | None],
+        prefixes: Sequence[KVCache | None],
     ) -> None:
         """Reads the prompts (right-padded) into free rows."""
         rows = [r for r, row in enumerate(self._rows) if row is None][: len(jobs)]

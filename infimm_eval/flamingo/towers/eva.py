@@ -7,15 +7,85 @@ Shapes: I pictures, N tokens (CLS first, then patches row by row), W width, H he
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
-from infimm_eval.flamingo.config import EvaConfig
+from infimm_eval.flamingo.section import FromZero, Number, Section, Size, Switch
 
 EPS = 1e-6
 ALIGNED = 8  # numbers of two bytes
+
+
+@dataclass(frozen=True)
+class EvaConfig(Section):
+    """An EVA-CLIP vision tower, under the names of the original `visual` section.
+
+    The three published towers: EVA02-L (`rope`, `naiveswiglu`, `subln`), EVA01-g (none of them)
+    and EVA02-E (`postnorm`).  `patch_dropout`, `drop_path_rate`, `xattn`, `fusedLN` and
+    `eva_model_name` are kept but change no number at inference.
+    """
+
+    image_size: Size
+    layers: Size
+    width: Size
+    patch_size: Size
+    head_width: Size = 64
+    mlp_ratio: Number = 4.0
+    rope: Switch = False
+    pt_hw_seq_len: Size = 16
+    intp_freq: Switch = False
+    naiveswiglu: Switch = False
+    subln: Switch = False
+    postnorm: Switch = False
+    qkv_bias: Switch = True
+    ls_init_value: float | None = None
+    global_average_pool: Switch = False
+    embed_dim: FromZero = 1024
+
+    _PLACE = "'visual'"
+    _IGNORED = frozenset({"patch_dropout", "drop_path_rate", "xattn", "fusedLN", "eva_model_name"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.head_width or self.image_size % self.patch_size:
+            raise self.error(
+                f"needs width divisible by head_width and image_size by "
+                f"patch_size, not {self.width}/{self.head_width}, "
+                f"{self.image_size}/{self.patch_size}"
+            )
+        if self.rope and not self.intp_freq and self.grid != self.pt_hw_seq_len:
+            raise self.error(
+                f"has rope for a grid of {self.pt_hw_seq_len} and pictures "
+                f"of {self.grid} patches a side; set intp_freq"
+            )
+        if self.rope and self.head_width % 4:
+            raise self.error(
+                f"has rope and head_width {self.head_width}, not a multiple "
+                "of 4: pairs that turn with the row and as many that turn with the column"
+            )
+        if self.ls_init_value or self.global_average_pool or not self.qkv_bias:
+            raise self.error(
+                "asks for layer scale, average pooling or attention without "
+                "biases; no published tower has them and this code does not either"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the picture."""
+        return self.image_size // self.patch_size
+
+    @property
+    def heads(self) -> int:
+        return self.width // self.head_width
+
+    @property
+    def hidden(self) -> int:
+        """Inner width of the MLP."""
+        return int(self.width * self.mlp_ratio)
 
 
 class EvaTower(nn.Module):
@@ -36,6 +106,16 @@ class EvaTower(nn.Module):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(W, eps=EPS)
         self.head = nn.Linear(W, config.embed_dim) if config.embed_dim else nn.Identity()
+
+    @property
+    def width(self) -> int:
+        """W, of every token."""
+        return self.config.width
+
+    @property
+    def image_size(self) -> int:
+        """Pixels along a side."""
+        return self.config.image_size
 
     def forward(self, pixels_I3HW: Tensor) -> Tensor:
         """(I, 3, image_size, image_size) -> (I, N, W).  ValueError for pictures of another size."""

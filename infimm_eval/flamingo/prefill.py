@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.cache import Cache
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo, packing
 
 
@@ -21,7 +21,7 @@ def check_batch(
     lengths: Sequence[int],
     latents_BIVD: Tensor | None,
     n_images_B: Tensor | None,
-    prefixes: Sequence[Cache | None],
+    prefixes: Sequence[KVCache | None],
 ) -> None:
     """UsageError where a batch's parts do not belong together, or a prompt is empty."""
     B = len(lengths)
@@ -46,9 +46,9 @@ def pack(ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, list[int]]:
 
 
 def read_after(
-    prefixes: Sequence[Cache | None],
+    prefixes: Sequence[KVCache | None],
     model: Flamingo,
-    cache: Cache,
+    cache: KVCache,
     ids_BT: Tensor,
     lengths: Sequence[int],
     latents_BIVD: Tensor | None,
@@ -88,7 +88,7 @@ def read_after(
         return torch.stack([logits[i] for i in range(len(held))])
     held_B1 = torch.tensor(held, device=ids_BT.device)[:, None]
     place_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand_as(ids_BT)
-    tags_BT = ids_BT == model.config.image_token_id
+    tags_BT = ids_BT == model.tokens.image
     shown_B = (tags_BT & (place_BT < held_B1)).sum(dim=1)
     if n_images_B is None:
         n_images_B = torch.full_like(shown_B, 0 if latents_BIVD is None else latents_BIVD.shape[1])

@@ -19,14 +19,14 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo.cache import Cache
+from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
 
 Capture: TypeAlias = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 """Work on tensors -> what does it again at the same addresses, and where its result then is."""
 
 
-class Recorder:
+class CudaGraphs:
     """Lends memory for decoding, with steps that are recorded where that pays.
 
     A step is recorded once it was computed `after` times on one cache; `None`: never.  The first
@@ -76,14 +76,14 @@ class Steps:
     one T, with or without positions and what is visible; another kind begins anew.
 
     Logits are good until the next call.  A recording knows addresses, not contents: in between,
-    rows may be freed, filled and adopted.  `Cache.select` moves the memory, which is for caches
+    rows may be freed, filled and adopted.  `KVCache.select` moves the memory, which is for caches
     that are not `recordable`: where steps are recorded they cost much the same for many rows and
     few.
     """
 
-    def __init__(self, model: Flamingo, cache: Cache, recorder: Recorder) -> None:
-        self.model, self.cache, self.recorder = model, cache, recorder
-        self.capture = recorder.capture_on(model.device)
+    def __init__(self, model: Flamingo, cache: KVCache, graphs: CudaGraphs) -> None:
+        self.model, self.cache, self.graphs = model, cache, graphs
+        self.capture = graphs.capture_on(model.device)
         self._fixed: _Fixed | None = None
 
     @property
@@ -102,7 +102,7 @@ class Steps:
         visible_RTS: Tensor | None = None,
     ) -> Tensor:
         """As `Flamingo.step`."""
-        self.recorder.steps += 1
+        self.graphs.steps += 1
         if self.capture is None:
             return self.model.step(self.cache, ids_RT, positions_RT, visible_RTS)
         T = ids_RT.shape[1]
@@ -112,7 +112,7 @@ class Steps:
         if self._fixed is None or self._fixed.kind != inputs.kind:
             self._fixed = None  # its recording goes before there is another
             self._fixed = _Fixed(self.model, self.cache, inputs)
-        logits_RTY = self._fixed(inputs, self.recorder, self.capture)
+        logits_RTY = self._fixed(inputs, self.graphs, self.capture)
         self.cache.grow(T)
         return logits_RTY
 
@@ -132,7 +132,7 @@ class _Fixed:
     """One kind of step with its inputs at fixed addresses.  It looks at all places of the cache, so
     that it is right for sequences of any length, and always of one shape."""
 
-    def __init__(self, model: Flamingo, cache: Cache, like: _Inputs) -> None:
+    def __init__(self, model: Flamingo, cache: KVCache, like: _Inputs) -> None:
         self.model, self.cache, self.kind = model, cache, like.kind
         visible = like.visible_RTS
         if visible is not None:
@@ -148,16 +148,16 @@ class _Fixed:
         self._replay: Callable[[], None] | None = None
         self._logits_RTY: Tensor | None = None
 
-    def __call__(self, inputs: _Inputs, recorder: Recorder, capture: Capture) -> Tensor:
+    def __call__(self, inputs: _Inputs, graphs: CudaGraphs, capture: Capture) -> Tensor:
         self._take(inputs)
-        if recorder.after is None or self._computed < recorder.after:
+        if graphs.after is None or self._computed < graphs.after:
             self._computed += 1
             return self._work()
         if self._replay is None or self._logits_RTY is None:
             began = perf_counter()
             self._replay, self._logits_RTY = capture(self._work)
-            recorder.count += 1
-            recorder.seconds += perf_counter() - began
+            graphs.count += 1
+            graphs.seconds += perf_counter() - began
         self._replay()
         return self._logits_RTY
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo.cache import Cache
-from infimm_eval.flamingo.recording import Steps
+from infimm_eval.flamingo.cuda_graphs import Steps
+from infimm_eval.flamingo.kv_cache import KVCache
 
 if TYPE_CHECKING:
     from infimm_eval.flamingo.generation import Generated, Prompts
@@ -78,37 +78,29 @@ class _Search:
 class _Tree:
     """Which places of its cache row each beam sees: the prompt and its own ancestors."""
 
-    def __init__(self, cache: Cache, beams: int, window: int | None, device: torch.device) -> None:
+    def __init__(self, cache: KVCache, beams: int, device: torch.device) -> None:
         R, S = len(cache), cache.capacity
         self.length_R1 = torch.tensor(cache.lengths, device=device)[:, None]
-        place_S = torch.arange(S, device=device)
-        self.visible_RKS = (place_S < self.length_R1)[:, None].expand(R, beams, S).clone()
-        self.position_RS = place_S.expand(R, S).clone()
+        visible_RS = torch.arange(S, device=device) < self.length_R1
+        self.visible_RKS = visible_RS[:, None].expand(R, beams, S).clone()
         self.beam_K = torch.arange(beams, device=device)
-        self.window = window
         self.depth = 0
 
     def grow(self, parent_RK: Tensor) -> tuple[Tensor, Tensor]:
         """One more token on each beam; returns its position (R, K) and what it sees (R, K, S)."""
-        K, S = len(self.beam_K), self.position_RS.shape[1]
+        K, S = len(self.beam_K), self.visible_RKS.shape[-1]
         at_RK = self.length_R1 + self.depth * K + self.beam_K
         at_RK = at_RK.clamp(max=S - 1)  # only rows that have ended run past their room
         self.visible_RKS = self.visible_RKS.gather(1, parent_RK[..., None].expand(-1, -1, S))
         self.visible_RKS.scatter_(2, at_RK[..., None], True)
-        here_RK = (self.length_R1 + self.depth).expand_as(at_RK)
-        self.position_RS.scatter_(1, at_RK, here_RK)
+        position_RK = (self.length_R1 + self.depth).expand_as(at_RK)
         self.depth += 1
-        visible_RKS = self.visible_RKS
-        if self.window is not None:
-            back_RKS = here_RK[..., None] - self.position_RS[:, None]
-            visible_RKS = visible_RKS & (back_RKS < self.window)
-        return here_RK, visible_RKS
+        return position_RK, self.visible_RKS
 
     def select(self, rows: Sequence[int]) -> None:
-        kept = list(rows)
-        self.length_R1 = self.length_R1[kept]
-        self.visible_RKS = self.visible_RKS[kept]
-        self.position_RS = self.position_RS[kept]
+        """Keeps these rows in this order."""
+        self.length_R1 = self.length_R1[list(rows)]
+        self.visible_RKS = self.visible_RKS[list(rows)]
 
 
 def beam_search(
@@ -124,7 +116,7 @@ def beam_search(
     from infimm_eval.flamingo.generation import Generated, check_score
 
     K, device, cache = beams, prompts.ids_BT.device, step.cache
-    tree = _Tree(cache, K, step.model.config.language.sliding_window, device)
+    tree = _Tree(cache, K, device)
     logits_RKY = logits_RY[:, None].expand(-1, K, -1)
     searches = [
         _Search(K, penalty, early, limit, lambda new: rule.running(prompts.padded, new))

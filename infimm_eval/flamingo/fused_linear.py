@@ -10,21 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Joined:
-    """Linear layers without biases, whose outputs stand side by side.
+class FusedLinear(nn.Module):
+    """Linear layers without biases, whose outputs stand side by side.  They are another module's;
+    this one has no parameters of its own.
 
-    After `join` their weights lie in one memory and are read by one product, which small ones gain
+    After `fuse` their weights lie in one memory and are read by one product, which small ones gain
     most from; the layers keep their parameters, which are views of it.  Where a parameter was
     moved or replaced since, or wants a gradient, each layer computes for itself again.
     """
 
     def __init__(self, *layers: nn.Linear) -> None:
-        self.layers = layers
+        super().__init__()
+        self.layers = layers  # in a tuple, where torch does not take them for parts of this module
         self._weight: Tensor | None = None
         self._places: list[int] = []
 
     @torch.no_grad()
-    def join(self) -> None:
+    def fuse(self) -> None:
+        """Brings the weights into one memory; for inference, where they stay."""
         weights = [layer.weight for layer in self.layers]
         self._weight = torch.cat([weight.data for weight in weights])
         parts = torch.split(self._weight, [len(weight) for weight in weights])
@@ -32,7 +35,8 @@ class Joined:
             weight.data = part
         self._places = [part.data_ptr() for part in parts]
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., M) -> the layers' outputs in their order, (..., sum of their widths)."""
         if self._weight is not None and self._whole():
             return F.linear(x, self._weight)
         return torch.cat([layer(x) for layer in self.layers], dim=-1)

@@ -12,17 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import (
-    Flamingo,
-    gated,
-    gather_pictures,
-    generate,
-    language,
-    resampler,
-    vision,
-)
+from infimm_eval.flamingo import Flamingo, chunk, gated, gather_pictures, generate, resampler
 from infimm_eval.flamingo.attention import attend
-from infimm_eval.flamingo.recording import Recorder, Steps
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
+from infimm_eval.flamingo.towers import eva
 from tests.flamingo.small import batch, pictures, small
 
 
@@ -41,13 +34,13 @@ def prompts(model: Flamingo) -> tuple[Any, ...]:
 def test_recorded_steps_give_the_answers_of_computed_ones(beams: int, windowed: bool) -> None:
     model = small()
     if windowed:
-        object.__setattr__(model.config.language, "sliding_window", 6)
+        object.__setattr__(model.decoder.config, "sliding_window", 6)
     options: dict[str, Any] = {"max_new_tokens": 12, "num_beams": beams, "eos_ids": [2, 30, 41]}
-    expected = generate(model, *prompts(model), recorder=Recorder(after=None), **options)
-    recorder = Recorder(after=1, capture=again)
-    found = generate(model, *prompts(model), recorder=recorder, **options)
-    assert recorder.count >= 1
-    assert recorder.seconds > 0
+    expected = generate(model, *prompts(model), graphs=CudaGraphs(after=None), **options)
+    graphs = CudaGraphs(after=1, capture=again)
+    found = generate(model, *prompts(model), graphs=graphs, **options)
+    assert graphs.count >= 1
+    assert graphs.seconds > 0
     for one, other in zip(found, expected, strict=True):
         assert (one.ids, one.finish) == (other.ids, other.finish)
         assert one.score == pytest.approx(other.score, abs=1e-4)
@@ -64,7 +57,7 @@ def test_rows_may_leave_and_join_between_replays() -> None:
         return model.prefill(cache, texts[text][None], [lengths[text]], *part, rows=[row])
 
     cache = model.new_cache(2, 24)
-    step = Steps(model, cache, Recorder(after=1, capture=again))
+    step = Steps(model, cache, CudaGraphs(after=1, capture=again))
     read(cache, 0, 1), read(cache, 1, 0)
     for token in (5, 6, 7):
         step(torch.tensor([[token], [token]]))
@@ -83,32 +76,32 @@ def test_rows_may_leave_and_join_between_replays() -> None:
 
 
 def test_memory_and_its_recording_serve_the_next_batch_that_fits() -> None:
-    model, recorder = small(), Recorder(after=1, capture=again)
-    plain = Recorder(after=None)
+    model, graphs = small(), CudaGraphs(after=1, capture=again)
+    plain = CudaGraphs(after=None)
     ids, mask, latents, n_images = prompts(model)
     for kinds, beams in enumerate((3, 1), 1):
         options: dict[str, Any] = {"max_new_tokens": 6, "num_beams": beams, "eos_ids": [2, 30]}
         for rows in (slice(0, 4), slice(1, 3), slice(2, 4)):
             batch = ids[rows], mask[rows], latents[rows], n_images[rows]
-            found = generate(model, *batch, recorder=recorder, **options)
-            expected = generate(model, *batch, recorder=plain, **options)
+            found = generate(model, *batch, graphs=graphs, **options)
+            expected = generate(model, *batch, graphs=plain, **options)
             assert [(a.ids, a.finish) for a in found] == [(a.ids, a.finish) for a in expected]
-        assert recorder.count == kinds
+        assert graphs.count == kinds
 
 
 def test_memory_that_is_too_small_or_far_too_long_makes_way() -> None:
-    model, recorder = small(), Recorder(capture=again)
+    model, graphs = small(), CudaGraphs(capture=again)
     sizes = []
     for rows, capacity in ((4, 20), (3, 12), (4, 21), (5, 21), (1, 10)):
-        with recorder.lend(model, rows, capacity) as step:
+        with graphs.lend(model, rows, capacity) as step:
             sizes.append((len(step.cache), step.cache.capacity))
             step.cache.lengths = [1] * len(step.cache)
     assert sizes == [(4, 20), (4, 20), (4, 21), (5, 21), (1, 10)]
-    with pytest.raises(RuntimeError), recorder.lend(model, 1, 10) as step:
+    with pytest.raises(RuntimeError), graphs.lend(model, 1, 10) as step:
         assert step.cache.lengths == [0]
         failed = step
         raise RuntimeError
-    with recorder.lend(model, 1, 10) as step:
+    with graphs.lend(model, 1, 10) as step:
         assert step is not failed
 
 
@@ -119,14 +112,14 @@ def test_what_comes_in_any_shape_is_planned_for_nowhere(monkeypatch: pytest.Monk
         plans.append(torch.backends.cuda.cudnn_sdp_enabled())
         return attend(*args, **kwargs)
 
-    for module in (vision, resampler, gated, language):
+    for module in (eva, resampler, gated, chunk):
         monkeypatch.setattr(module, "attend", attending)
     usual = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(True)
     try:
         model = small()
         read = prompts(model)
-        with Recorder(after=0, capture=again).lend(model, 4, 20) as step:
+        with CudaGraphs(after=0, capture=again).lend(model, 4, 20) as step:
             model.prefill(step.cache, read[0][:, -3:], [3] * 4, *read[2:])
             model.step(step.cache, read[0][:, -1:])
             assert plans and not any(plans)
@@ -138,6 +131,6 @@ def test_what_comes_in_any_shape_is_planned_for_nowhere(monkeypatch: pytest.Monk
 
 
 def test_a_processor_has_nothing_to_record() -> None:
-    model, recorder = small(), Recorder()
-    generate(model, *prompts(model), max_new_tokens=9, min_new_tokens=9, recorder=recorder)
-    assert recorder.count == 0
+    model, graphs = small(), CudaGraphs()
+    generate(model, *prompts(model), max_new_tokens=9, min_new_tokens=9, graphs=graphs)
+    assert graphs.count == 0

@@ -1,0 +1,81 @@
+"""One call's worth of text, and the attention among its tokens and those before them.
+
+Knows nothing of a decoder's mathematics: layers hand in queries, keys and values.
+
+Shapes: B rows, T tokens, S keys, H query heads, G key heads, d head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from infimm_eval.flamingo.attention import attend, position_bias, visibility_bias
+from infimm_eval.flamingo.gated import Media
+from infimm_eval.flamingo.kv_cache import KVCache
+from infimm_eval.flamingo.protocols import Attend, Decoder
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where each token stands and what it sees.
+
+    `positions_BT` count real tokens from 0.  `visible_BTS` is over keys, at least one for every
+    token; None is plain causal attention among the chunk's own tokens.  `flag_B11` and `media` are
+    for the gated blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and
+    read back from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read,
+    and every row begins with it.
+    """
+
+    positions_BT: Tensor
+    flag_B11: Tensor
+    visible_BTS: Tensor | None = None
+    media: Media | None = None
+    cache: KVCache | None = None
+    rows: Tensor | None = None
+    at_BT: Tensor | None = None
+    keys: int = 0
+
+    def remember(self, layer: int, k_BGTd: Tensor, v_BGTd: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores the layer's new keys and values; returns those to attend to."""
+        if self.cache is None or self.at_BT is None:
+            return k_BGTd, v_BGTd
+        self.cache.write(layer, self.rows, self.at_BT, k_BGTd, v_BGTd)
+        return self.cache.read(layer, self.rows, self.keys) if self.keys else (k_BGTd, v_BGTd)
+
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Text positions of the queries, (B, T), and of the keys, (B, S); where all rows have the
+        same, of one row."""
+        if self.cache is None or not self.keys:
+            return self.positions_BT[:1], self.positions_BT[:1]
+        return self.positions_BT, self.cache.positions(self.rows, self.keys)
+
+
+class SelfAttention:
+    """A chunk's attention in every layer of a decoder; what is added to scores is made once."""
+
+    def __init__(self, decoder: Decoder, chunk: Chunk, dtype: torch.dtype) -> None:
+        self.chunk = chunk
+        self.bias = _bias(decoder, chunk, dtype)
+
+    def of(self, layer: int) -> Attend:
+        """What that layer is to call."""
+        return partial(self._attend, layer)
+
+    def _attend(self, layer: int, q_BHTd: Tensor, k_BGTd: Tensor, v_BGTd: Tensor) -> Tensor:
+        k_BGSd, v_BGSd = self.chunk.remember(layer, k_BGTd, v_BGTd)
+        return attend(q_BHTd, k_BGSd, v_BGSd, bias=self.bias, causal=self.bias is None)
+
+
+def _bias(decoder: Decoder, chunk: Chunk, dtype: torch.dtype) -> Tensor | None:
+    """What `attend` adds to scores; None is plain causal attention, which has faster kernels."""
+    visible_BTS, heads = chunk.visible_BTS, decoder.heads // decoder.kv.heads
+    if decoder.position_bias is None:
+        return None if visible_BTS is None else visibility_bias(visible_BTS, dtype, heads)
+    query_BT, key_BS = chunk.positions()
+    if visible_BTS is None:
+        visible_BTS = key_BS[:, None] <= query_BT[..., None]
+    return position_bias(decoder.position_bias(query_BT, key_BS), visible_BTS, dtype, heads)
