@@ -28,10 +28,19 @@ def names() -> list[str]:
     return sorted(path.stem for path in (*inside.glob("[!_]*.py"), *folders))
 
 
-def select(chosen: Iterable[str]) -> list[Task]:
-    """Load tasks in the order given, each once; ``all`` stands for every built-in one."""
-    listed = [name for word in chosen for name in (names() if word == "all" else [word])]
-    tasks = [load(name) for name in dict.fromkeys(listed)]
+def select(chosen: Iterable[str | Task]) -> list[Task]:
+    """Load tasks in the order given, each name once; ``all`` stands for every built-in one."""
+    tasks: list[Task] = []
+    seen: set[str] = set()
+    for one in chosen:
+        if isinstance(one, Task):
+            check_task(one, f"the task {one.name}")
+            tasks.append(one)
+            continue
+        for name in names() if one == "all" else [one]:
+            if name not in seen:
+                tasks.append(load(name))
+            seen.add(name)
     for task in tasks:
         if sum(other.name == task.name for other in tasks) > 1:
             raise UsageError(f"two tasks are called {task.name}; run them into different folders")
@@ -84,9 +93,9 @@ def _task(name: str) -> Task:
         offered = plugins.installed(ENTRY_POINTS)
         if name not in offered:
             raise unknown("task", name, {*names(), *offered})
-        found, where = plugins.from_entry_point(offered[name]), offered[name].value
+        found, where = plugins.from_entry_point(offered[name]), f"the plugin {name}"
     if not isinstance(found, Task):
-        raise UsageError(f"{where} does not define TASK = Task(...)")
+        raise UsageError(f"{where}: TASK is no Task(...)")
     check_task(found, where)
     return found
 

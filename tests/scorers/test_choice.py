@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infimm_eval.log import Named
 from infimm_eval.scorers import choice
+from infimm_eval.scorers.fixed import Unseen
 from infimm_eval.types import Answer, Record, Sample
 from tasks.mmbench import scorers as mmbench
 from tasks.mmmu import scorers as mmmu
@@ -85,11 +85,11 @@ def test_a_question_whose_answer_is_withheld_stays_unscored():
 def test_a_picture_among_the_options_reads_as_its_number():
     sample = Sample(
         id="1",
-        question=("Which is like ", Named("asked", "asked"), "?"),
+        question=("Which is like ", Unseen("asked"), "?"),
         options=(
-            (Named("left", "left"),),
-            ("the ", Named("right", "right"), " one"),
-            (Named("asked", "asked"),),
+            (Unseen("left"),),
+            ("the ", Unseen("right"), " one"),
+            (Unseen("asked"),),
         ),
         references=("B",),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from infimm_eval.errors import UsageError
-from infimm_eval.log import Named
 from infimm_eval.scorers import judge
+from infimm_eval.scorers.fixed import Unseen
 from infimm_eval.types import Answer, Record, Sample
 from tasks.core_mm.scorers import self_graded
 from tasks.mmvet.metrics import total as mmvet_total
@@ -15,9 +15,7 @@ from tests.scorers.cases import outcomes, read_json, real, record
 
 
 def _asked(scorer, said, attempt=0, references=("3<AND>4",)):
-    sample = Sample(
-        id="v1_0", question=(Named("x.png", "x.png"), "What is x?"), references=references
-    )
+    sample = Sample(id="v1_0", question=(Unseen("x.png"), "What is x?"), references=references)
     (turn,) = scorer.function.ask(Record(sample, Answer("v1_0", said), said), attempt).turns
     return turn.content[0]
 

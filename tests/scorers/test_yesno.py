@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infimm_eval.scorers import yesno
 from tasks.mme import scorers as mme
 from tests.scorers.cases import golden, record, scores
 
@@ -34,3 +35,12 @@ def test_what_is_neither_counts_as_wrong_and_as_unread(said, value, parsed):
 
 def test_a_question_without_an_answer_is_left_unscored():
     assert scores(mme.lmms, [record("yes")])[0].value is None
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [("Yes.", "yes"), ("It is NO", "no"), ("yes, yes", "yes"), ("yes or no", ""), ("nothing", "")],
+)
+def test_the_plain_reading_hears_either_word_but_not_both(said, heard):
+    (score,) = scores(yesno.plain, [record(said, ["Yes"])])
+    assert (score.read_as, score.parsed, score.value) == (heard, heard != "", heard == "yes")
