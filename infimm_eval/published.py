@@ -1,4 +1,4 @@
-"""Published results: the papers' own numbers, each with where it was printed and what is known of how it came about.
+"""Published results: the papers' own numbers, where each was printed and how it came about.
 
 Reads ``results/published.csv``.  It refuses to know our runs: joining the two is the report's work.
 """

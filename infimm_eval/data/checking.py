@@ -143,7 +143,7 @@ def check_task(task: Task, where: str) -> None:
 
 def _mistakes(task: Task) -> Iterator[tuple[bool, str]]:
     yield not _is_text(task.name), f"name is {task.name!r}; a text is wanted"
-    yield ":" in task.name or "/" in task.name, f"the name {task.name!r} holds ':' or '/'"
+    yield "/" in task.name, f"the name {task.name!r} holds a '/'"
     yield not _is_text(task.title), f"title is {task.title!r}; a text is wanted"
     yield type(task.version) is not int, f"version is {task.version!r}; a whole number is wanted"
     yield not isinstance(task.source, Source), "source is no Source(...)"

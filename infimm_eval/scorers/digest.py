@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from infimm_eval.errors import UsageError
@@ -195,4 +195,13 @@ def _code(function: FunctionType) -> str:
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):  # it was typed in, or made by a program
-        return function.__code__.co_code.hex() + repr(function.__code__.co_names)
+        return _bytecode(function.__code__)
+
+
+def _bytecode(code: CodeType) -> str:
+    held = (_bytecode(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts)
+    return " ".join([code.co_code.hex(), *code.co_names, *held])
+
+
+def _constant(value: object) -> str:
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)

@@ -92,7 +92,7 @@ def test_a_task_that_is_well_formed_is_let_by() -> None:
     ("fields", "message"),
     [
         ({"name": ""}, "name is ''; a text is wanted"),
-        ({"name": "a:b"}, "the name 'a:b' holds ':' or '/'"),
+        ({"name": "a/b"}, "the name 'a/b' holds a '/'"),
         ({"title": None}, "title is None"),
         ({"version": "1"}, "version is '1'; a whole number is wanted"),
         ({"source": "test.jsonl"}, "source is no Source"),
