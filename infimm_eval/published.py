@@ -1,4 +1,4 @@
-"""The papers' own numbers, each with where it was printed and what is known of how it came about.
+"""Published results: the papers' own numbers, where each was printed and how it came about.
 
 Reads ``results/published.csv``.  It refuses to know our runs: joining the two is the report's work.
 """
@@ -13,25 +13,14 @@ from pathlib import Path
 
 from infimm_eval.errors import UsageError
 
-PRETRAINING = ("COCO CIDEr", "Flickr30k CIDEr", "VQAv2 acc", "TextVQA acc", "OK-VQA acc")
-INSTRUCTION = (
-    "ScienceQA-Img",
-    "MME perception",
-    "MME cognition",
-    "MM-Vet",
-    "InfiMM-Eval",
-    "MMBench",
-    "MMMU val",
-    "MMMU test",
-)
-DISCIPLINES = (
-    "Art & Design",
-    "Business",
-    "Science",
-    "Health & Medicine",
-    "Humanities & Social Science",
-    "Tech & Engineering",
-)
+STAGES = ("pretraining", "instruction")
+"""The stages that papers print a table of."""
+
+_BROKEN_DOWN = "leaderboard"
+"""The stage whose rows are columns by group (a discipline, say): ``metric`` names the group."""
+
+_WHOLE = "overall"
+"""What such a row's metric is where it is not of one group."""
 
 _FIELDS = ("model", "stage", "task", "split", "shots", "metric", "value", "source", "note")
 
@@ -51,7 +40,7 @@ class Number:
 
     model: str
     stage: str
-    """``pretraining``, ``multi-task``, ``instruction``, or ``leaderboard`` (MMMU by discipline)."""
+    """``pretraining``, ``multi-task``, ``instruction``, or ``leaderboard`` (by group)."""
     task: str
     """The column of the published tables."""
     split: str
@@ -69,7 +58,30 @@ def numbers() -> tuple[Number, ...]:
     return read(_file())
 
 
+def columns(stage: str) -> tuple[str, ...]:
+    """The columns of a stage's table in the papers' order: that of the model with the most of
+    them, then whatever only others have."""
+    rows: dict[str, dict[str, None]] = {}
+    for number in numbers():
+        if number.stage == stage:
+            rows.setdefault(number.model, {})[number.task] = None
+    by_length = sorted(rows.values(), key=len, reverse=True)
+    return tuple(dict.fromkeys(task for row in by_length for task in row))
+
+
+def breakdown_columns() -> tuple[str, ...]:
+    """The columns that are also printed by group, in the order of the file."""
+    return columns(_BROKEN_DOWN)
+
+
+def breakdown_groups(column: str) -> tuple[str, ...]:
+    """The groups of such a column (``Art & Design``, ...), in the order of the file."""
+    found = (n for n in numbers() if (n.stage, n.task) == (_BROKEN_DOWN, column))
+    return tuple(dict.fromkeys(n.metric for n in found if n.metric != _WHOLE))
+
+
 def read(path: Path) -> tuple[Number, ...]:
+    """The numbers of a file; ``UsageError`` names a line that is none."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.DictReader(file)
         if tuple(lines.fieldnames or ()) != _FIELDS:
@@ -82,7 +94,7 @@ def find(model: str, task: str, shots: int) -> tuple[Number, ...]:
     return tuple(
         number
         for number in numbers()
-        if number.stage != "leaderboard"
+        if number.stage != _BROKEN_DOWN
         and (number.task, number.shots) == (task, shots)
         and same_model(number.model, model)
     )

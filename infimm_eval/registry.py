@@ -1,32 +1,46 @@
-"""Find and load benchmark plugins.  Knows where they lie; knows none by name.
+"""Find and load benchmarks: the built-in ones, installed plugins, and files of one's own.
 
-A plugin is a Python file that defines ``TASK``.  The built-in ones live in the top-level
-``tasks/`` folder; a wheel carries that folder inside the package.  Loading by file makes a
-checkout, an editable install and a wheel behave alike, and lets ``--tasks ./mine.py`` work.
+A benchmark is a file, or a folder with an ``__init__.py``, that defines ``TASK``.  The built-in
+ones lie in the top-level ``tasks/`` folder, which a wheel carries inside the package; plugins are
+found by the entry point group ``infimm_eval.tasks``.  Knows where they lie; knows none by name.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
+from infimm_eval import plugins
+from infimm_eval.data.checking import check_task
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.types import Task
+
+ENTRY_POINTS = "infimm_eval.tasks"
+"""Where an installed package offers benchmarks: ``mine = "package.module:TASK"``."""
 
 
 def names() -> list[str]:
     """The built-in benchmarks, by name."""
-    return sorted(path.stem for path in _folder().glob("[!_]*.py"))
+    inside = Path(_tasks().__path__[0])
+    folders = (path.parent for path in inside.glob("[!_]*/__init__.py"))
+    return sorted(path.stem for path in (*inside.glob("[!_]*.py"), *folders))
 
 
 def select(chosen: Iterable[str | Task]) -> list[Task]:
-    """Load tasks in the order given, each once; ``all`` stands for every built-in one."""
-    listed = [name for word in chosen for name in (names() if word == "all" else [word])]
-    words = [word for at, word in enumerate(listed) if word not in listed[:at]]
-    tasks = [word if isinstance(word, Task) else load(word) for word in words]
+    """Load tasks in the order given, each name once; ``all`` stands for every built-in one."""
+    tasks: list[Task] = []
+    seen: set[str] = set()
+    for one in chosen:
+        if isinstance(one, Task):
+            check_task(one, f"the task {one.name}")
+            tasks.append(one)
+            continue
+        for name in names() if one == "all" else [one]:
+            if name not in seen:
+                tasks.append(load(name))
+            seen.add(name)
     for task in tasks:
         if sum(other.name == task.name for other in tasks) > 1:
             raise UsageError(f"two tasks are called {task.name}; run them into different folders")
@@ -34,8 +48,8 @@ def select(chosen: Iterable[str | Task]) -> list[Task]:
 
 
 def load(name: str) -> Task:
-    """Load a built-in task by name, one of your own by the path of its file, or, as
-    ``name:split``, a further split of it."""
+    """Load a task by name (built-in, or of an installed plugin) or by the path of its file or
+    folder (``./mine.py``, ``./mine``); ``task:split`` is a further split of one."""
     name, colon, split = name.partition(":")
     task = _task(name)
     return split_of(task, split) if colon else task
@@ -62,44 +76,33 @@ def split_of(task: Task, name: str) -> Task:
 
 def scored_by(task: Task, name: str) -> Task:
     """The same benchmark with another of its scorers as the one that makes the headline."""
-    known = {scorer.name: scorer for scorer in task.scorers}
-    if name not in known:
-        raise unknown(f"scorer of {task.name}", name, known)
-    others = [scorer for scorer in task.scorers if scorer.name != name]
-    return replace(task, scorers=(known[name], *others))
+    chosen = [scorer for scorer in task.scorers if scorer.name == name]
+    if not chosen:
+        raise unknown(f"scorer of {task.name}", name, [scorer.name for scorer in task.scorers])
+    return replace(task, scorers=(*chosen, *(s for s in task.scorers if s.name != name)))
 
 
 def _task(name: str) -> Task:
-    path = Path(name) if name.endswith(".py") else _folder() / f"{name}.py"
-    if not path.is_file():
-        if name.endswith(".py"):
-            raise UsageError(f"no task file {name}; give the path of a file that defines TASK")
-        raise unknown("task", name, names())
-    task = getattr(_module(path), "TASK", None)
-    if not isinstance(task, Task):
-        raise UsageError(f"{path} does not define TASK = Task(...)")
-    return task
+    if name.endswith(".py") or "/" in name:
+        module = plugins.from_file(Path(name), "infimm_eval.own_tasks")
+        found, where = plugins.attribute(module, "TASK"), name
+    elif name in names():
+        module = plugins.from_module(f"{_tasks().__name__}.{name}")
+        found, where = plugins.attribute(module, "TASK"), f"the task {name}"
+    else:
+        offered = plugins.installed(ENTRY_POINTS)
+        if name not in offered:
+            raise unknown("task", name, {*names(), *offered})
+        found, where = plugins.from_entry_point(offered[name]), f"the plugin {name}"
+    if not isinstance(found, Task):
+        raise UsageError(f"{where}: TASK is no Task(...)")
+    check_task(found, where)
+    return found
 
 
-def _module(path: Path) -> object:
-    name = f"infimm_eval.tasks.{path.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-        return loaded
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} cannot be loaded as a Python file")
-    module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _folder() -> Path:
+def _tasks() -> ModuleType:
+    """The package of built-in tasks: a part of this one in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
     shipped = package / "tasks"
-    return shipped if (shipped / "__init__.py").is_file() else package.parent / "tasks"
+    folder = shipped if (shipped / "__init__.py").is_file() else package.parent / "tasks"
+    return plugins.from_file(folder, "infimm_eval")

@@ -6,15 +6,15 @@ set: their figures are not comparable.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from infimm_eval import metrics, prompts
-from infimm_eval.data import hubs
 from infimm_eval.data.captions import Karpathy
 from infimm_eval.demo import open_rows
-from infimm_eval.formats import lists
 from infimm_eval.scorers import caption
-from infimm_eval.types import Row, Sample, Source, Task
+from infimm_eval.submissions import lists
+from infimm_eval.types import Hub, Row, Sample, Source, Task
 
 _FILE, _IMAGES = "dataset_flickr30k.json", "flickr30k-images"
 
@@ -30,6 +30,18 @@ def sample(row: Row) -> Sample:
     )
 
 
+def _published(row: Row) -> Row:
+    return {
+        "image": row["image"],
+        "image_id": row["filename"].rpartition(".")[0],
+        "filename": row["filename"],
+        "captions": list(row["caption"]),
+    }
+
+
+_TEST = Hub(repos=("umaru97/flickr30k_train_val_test",), split="test", convert=_published)
+"""Karpathy's 1,000; the better known ``lmms-lab/flickr30k`` is all 31,783 in one split."""
+
 TASK = Task(
     name="flickr30k",
     title="Flickr30k",
@@ -37,12 +49,13 @@ TASK = Task(
     source=Source(
         demo=partial(open_rows.flickr30k_rows, "test"),
         files=(Karpathy(file=_FILE, split="test", images=_IMAGES),),
-        hub=hubs.FLICKR30K_TEST,
+        hub=_TEST,
+        size=1_000,
     ),
     shots=Source(
         demo=partial(open_rows.flickr30k_rows, "train"),
         files=(Karpathy(file=_FILE, split="train", images=_IMAGES),),
-        hub=hubs.FLICKR30K_TRAIN,
+        hub=replace(_TEST, split="train"),
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_caption(), prompts.describe()),

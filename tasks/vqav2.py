@@ -5,14 +5,15 @@ Goyal et al., "Making the V in VQA Matter", CVPR 2017.  https://visualqa.org
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from infimm_eval import metrics, prompts
-from infimm_eval.data import hubs
+from infimm_eval.data.hub_datasets import lmms_lab, vqa_row
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import rows
-from infimm_eval.formats import lists
 from infimm_eval.scorers import vqa
+from infimm_eval.submissions import lists
 from infimm_eval.types import Hub, Row, Sample, Source, Split, Task
 
 
@@ -29,7 +30,7 @@ def sample(row: Row) -> Sample:
     )
 
 
-def _test(split: str, hub: Hub) -> Split:
+def _test(split: str, hub: Hub, size: int) -> Split:
     questions = f"v2_OpenEnded_mscoco_{split}_questions.json"
     pictures = "test2015/COCO_test2015_{:012d}.jpg"
     return Split(
@@ -37,6 +38,7 @@ def _test(split: str, hub: Hub) -> Split:
             demo=_DEMO,
             files=(VqaFiles(questions=questions, annotations=None, images=pictures),),
             hub=hub,
+            size=size,
         ),
         title=f"VQAv2 {split}",
         withheld=True,
@@ -45,6 +47,8 @@ def _test(split: str, hub: Hub) -> Split:
 
 
 _DEMO = partial(rows.vqa_rows, "test")
+_VAL = Hub(repos=lmms_lab("VQAv2"), split="validation", convert=vqa_row)
+_TRAIN = Hub(repos=("Multimodal-Fatima/VQAv2_train",), split="train", convert=vqa_row)
 
 TASK = Task(
     name="vqav2",
@@ -59,7 +63,8 @@ TASK = Task(
                 images="val2014/COCO_val2014_{:012d}.jpg",
             ),
         ),
-        hub=hubs.VQAV2_VAL,
+        hub=_VAL,
+        size=214_354,
     ),
     shots=Source(
         demo=partial(rows.vqa_rows, "train"),
@@ -70,7 +75,7 @@ TASK = Task(
                 images="train2014/COCO_train2014_{:012d}.jpg",
             ),
         ),
-        hub=hubs.VQAV2_TRAIN,
+        hub=_TRAIN,
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(), prompts.short_answer()),
@@ -80,7 +85,7 @@ TASK = Task(
     columns={"VQAv2 acc": "accuracy"},
     submission=lists.vqa("v2_OpenEnded_mscoco_val2014_infimm_results.json", spoken=vqa.normalise),
     splits={
-        "test2015": _test("test2015", hubs.VQAV2_TEST),
-        "test-dev2015": _test("test-dev2015", hubs.VQAV2_TESTDEV),
+        "test2015": _test("test2015", replace(_VAL, split="test"), 447_793),
+        "test-dev2015": _test("test-dev2015", replace(_VAL, split="testdev"), 107_394),
     },
 )

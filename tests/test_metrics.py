@@ -8,8 +8,12 @@ import pytest
 
 from infimm_eval import metrics
 from infimm_eval.errors import UsageError
-from infimm_eval.scorers import yesno
 from infimm_eval.types import Outcome, Score
+from tasks.core_mm.metrics import overall
+from tasks.mmbench.metrics import circular
+from tasks.mme import scorers as mme
+from tasks.mme.metrics import sums
+from tasks.mmvet.metrics import total
 from tests.scorers.cases import golden, outcomes, real, record, scores
 
 
@@ -57,12 +61,11 @@ CORE_MM = [
         (metrics.mean("accuracy", by=["kind"]), "accuracy", QUESTIONS),
         (metrics.mean("points", scale=7), "points", QUESTIONS),
         (metrics.captions(), "CIDEr", QUESTIONS),
-        (metrics.scienceqa(), "accuracy", QUESTIONS),
-        (metrics.mmmu(), "accuracy", QUESTIONS),
-        (metrics.mme(), "perception", MME),
-        (metrics.circular(), "circular", MMBENCH),
-        (metrics.mmvet(), "total", MMVET),
-        (metrics.core_mm(), "overall", CORE_MM),
+        (metrics.choices(), "accuracy", QUESTIONS),
+        (sums, "perception", MME),
+        (circular, "circular", MMBENCH),
+        (total, "total", MMVET),
+        (overall, "overall", CORE_MM),
     ],
 )
 def test_the_units_of_every_summary_add_up_to_its_headline(builder, headline, asked):
@@ -97,7 +100,7 @@ def test_parse_failures_are_shown_and_count_as_wrong():
         Outcome("1", "", {}, Score(1.0, parts={"expected": 1.0})),
         Outcome("2", "", {}, Score(0.0, parsed=False, parts={"expected": 0.25})),
     ]
-    assert metrics.mmmu()(asked, {}).metrics == {
+    assert metrics.choices()(asked, {}).metrics == {
         "accuracy": 50.0,
         "parse_failures": 50.0,
         "expected": 62.5,
@@ -105,7 +108,7 @@ def test_parse_failures_are_shown_and_count_as_wrong():
 
 
 def test_mme_adds_the_accuracy_over_questions_and_over_pictures_of_every_sub_task():
-    summary = metrics.mme()(MME, {})
+    summary = sums(MME, {})
     assert summary.breakdown == {
         "score": {"OCR": 50.0, "code_reasoning": 200.0, "existence": 125.0},
         "accuracy": {"OCR": 50.0, "code_reasoning": 100.0, "existence": 75.0},
@@ -116,12 +119,12 @@ def test_mme_adds_the_accuracy_over_questions_and_over_pictures_of_every_sub_tas
 
 
 def test_half_a_pair_is_no_pair():
-    assert metrics.mme()(MME[:3], {}).breakdown["score"] == {"existence": 200.0}
+    assert sums(MME[:3], {}).breakdown["score"] == {"existence": 200.0}
 
 
 def test_a_sub_task_that_mme_does_not_have_is_a_mistake():
     with pytest.raises(UsageError, match="did you mean 'existence'"):
-        metrics.mme()([_outcome("1", 1.0, category="existance")], {})
+        sums([_outcome("1", 1.0, category="existance")], {})
 
 
 def test_lavins_answers_give_its_published_mme_figures():
@@ -133,7 +136,7 @@ def test_lavins_answers_give_its_published_mme_figures():
                 tags = {"category": file.stem}
                 name = f"{file.stem}/{number}"
                 asked.append(record(said, [right], id=name, group=picture, tags=tags))
-    summary = metrics.mme()(outcomes(asked, scores(yesno.official, asked)), {})
+    summary = sums(outcomes(asked, scores(mme.official, asked)), {})
     assert len(asked) == 2374
     assert round(summary.metrics["perception"], 3) == 963.611
     assert round(summary.metrics["cognition"], 3) == 249.643
@@ -156,7 +159,7 @@ def test_lavins_answers_give_its_published_mme_figures():
 
 
 def test_a_question_counts_only_if_it_is_right_in_every_rotation():
-    summary = metrics.circular()(MMBENCH, {})
+    summary = circular(MMBENCH, {})
     assert summary.metrics == {"circular": pytest.approx(200 / 3), "vanilla": 100.0}
     assert summary.breakdown == {
         "l2-category": {"perception": 50.0, "reasoning": 100.0},
@@ -167,11 +170,11 @@ def test_a_question_counts_only_if_it_is_right_in_every_rotation():
 
 def test_a_question_with_an_unscored_rotation_is_left_out():
     withheld = _outcome("1000009", None, question="9", category="logic")
-    assert metrics.circular()([*MMBENCH, withheld], {}).metrics["circular"] == 50.0
+    assert circular([*MMBENCH, withheld], {}).metrics["circular"] == 50.0
 
 
 def test_mm_vet_is_shown_by_capability_by_their_combination_and_with_the_spread_of_its_runs():
-    summary = metrics.mmvet()(MMVET, {})
+    summary = total(MMVET, {})
     assert summary.metrics == {"total": 75.0, "std": pytest.approx(5.0)}
     assert summary.breakdown == {
         "capability": {"ocr": 50.0, "rec": 75.0},
@@ -181,11 +184,11 @@ def test_mm_vet_is_shown_by_capability_by_their_combination_and_with_the_spread_
 
 def test_a_capability_that_mm_vet_does_not_have_is_a_mistake():
     with pytest.raises(UsageError, match="did you mean 'spat'"):
-        metrics.mmvet()([_outcome("1", 1.0, capability="rec,spatial")], {})
+        total([_outcome("1", 1.0, capability="rec,spatial")], {})
 
 
 def test_high_complexity_weighs_twice_in_the_total_and_in_every_category():
-    summary = metrics.core_mm()(CORE_MM, {})
+    summary = overall(CORE_MM, {})
     assert summary.metrics["overall"] == pytest.approx(100 * (0.9 + 2 * 0.3) / 5)
     assert summary.breakdown["category"] == {"Abductive": 0.0, "Deductive": pytest.approx(50.0)}
     assert summary.breakdown["complexity"] == {"High": pytest.approx(15.0), "Moderate": 90.0}
@@ -200,5 +203,5 @@ def test_the_rows_of_the_infimm_eval_leaderboard_add_up():
             for name, size in sizes.items()
             for number in range(size)
         ]
-        overall = metrics.core_mm()(asked, {}).metrics["overall"]
-        assert overall == pytest.approx(row["overall_from_complexity_formula"], abs=1e-3)
+        figure = overall(asked, {}).metrics["overall"]
+        assert figure == pytest.approx(row["overall_from_complexity_formula"], abs=1e-3)

@@ -62,7 +62,7 @@ def test_the_scorer_of_ones_own_scores_that_benchmark(
         "from infimm_eval.scorers import yesno\n",
         "import sys\nsys.path.insert(0, __file__.rpartition('/')[0])\nfrom exact import SCORER\n",
     )
-    (signs / "signs.py").write_text(task.replace("yesno.official", "SCORER"))
+    (signs / "signs.py").write_text(task.replace("yesno.plain", "SCORER"))
     words = ["--tasks", str(signs / "signs.py"), "--data", str(signs), "--model", "fake:yes"]
     assert main([*words, "--output", str(signs / "run"), "-q"]) == 0
     assert "100.0" in capsys.readouterr().out

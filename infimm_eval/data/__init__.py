@@ -24,7 +24,7 @@ __all__ = ["Dataset", "open_source", "require_pictures"]
 _HASHED = 1 << 30
 """Files up to this many bytes are known by their content, larger ones by name and size."""
 _LISTED = 40
-"""So many files are listed; of more (MME has one a picture) only the sum is kept."""
+"""So many files are listed; of more (one a picture, say) only the sum is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Dataset:
             for row in islice(self.rows(), limit):
                 count += 1
                 for cell in row.values():
-                    for item in cell if isinstance(cell, list) else (cell,):
+                    for item in cell if isinstance(cell, list | tuple) else (cell,):
                         if isinstance(item, Image):
                             yield item
 
@@ -94,11 +94,11 @@ def _demo_identity() -> Mapping[str, Any]:
 
 
 def _open_hub(source: Source, revision: str | None, title: str) -> Dataset:
-    from infimm_eval.data import hub
+    from infimm_eval.data import hub_download
 
     if source.hub is None:
         raise UsageError(f"{title} is not on the hub as Parquet; {_wanted(source)}")
-    split = hub.fetch(source.hub, revision, title)
+    split = hub_download.fetch(source.hub, revision, title)
     return Dataset(title=title, read=partial(parquet.rows, split, title), describe=split.describe)
 
 

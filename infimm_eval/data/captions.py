@@ -1,4 +1,4 @@
-"""Caption sets as their authors publish them: Karpathy's split files and COCO's caption files.
+"""Caption sets as Karpathy split them: COCO and Flickr30k.
 
 Columns: ``image``, ``image_id``, ``filename``, ``captions`` (every reference, as written).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infimm_eval.data.pictures import Folder, folder
-from infimm_eval.data.reading import OneFileAndPictures, Unique, column, require, stream
+from infimm_eval.data.reading import Unique, column, require, stream
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -64,53 +64,3 @@ class Karpathy:
             }
         if not places:
             raise UsageError(f"{path} has no picture in the split {self.split!r}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CocoCaptions(OneFileAndPictures):
-    """All of ``captions_train2014.json`` or ``captions_val2014.json``, in the order of its images.
-
-    Chen et al., "Microsoft COCO Captions", arXiv:1504.00325.  Not the Karpathy split.
-    """
-
-    def rows(self, root: Path) -> Iterator[Row]:
-        (path,) = self.files(root)
-        pictures = folder(root, self.images, near=path)
-        names: dict[int, str] = {}
-        unique = Unique(path, "image id")
-        for number, entry in enumerate(stream(path, "images")):
-            unique(column(entry, "id", path, number))
-            names[entry["id"]] = column(entry, "file_name", path, number)
-        captions: dict[int, list[str]] = {}
-        for number, entry in enumerate(stream(path, "annotations")):
-            image_id = column(entry, "image_id", path, number)
-            captions.setdefault(image_id, []).append(column(entry, "caption", path, number))
-        for image_id, filename in names.items():
-            if image_id not in captions:
-                raise UsageError(f"{path}: image {image_id} has no caption")
-            yield {
-                "image": pictures.image(filename),
-                "image_id": image_id,
-                "filename": filename,
-                "captions": captions[image_id],
-            }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CocoImages(OneFileAndPictures):
-    """The pictures of ``image_info_test2014.json``, whose captions are withheld."""
-
-    def rows(self, root: Path) -> Iterator[Row]:
-        (path,) = self.files(root)
-        pictures = folder(root, self.images, near=path)
-        unique = Unique(path, "image id")
-        for number, entry in enumerate(stream(path, "images")):
-            image_id = column(entry, "id", path, number)
-            unique(image_id)
-            filename = column(entry, "file_name", path, number)
-            yield {
-                "image": pictures.image(filename),
-                "image_id": image_id,
-                "filename": filename,
-                "captions": None,
-            }

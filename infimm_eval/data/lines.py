@@ -1,22 +1,83 @@
-"""A benchmark of one's own: a JSON-lines file and a folder of pictures."""
+"""Benchmarks of one's own: JSON lines and a folder of pictures.
+
+Knows how a row names its pictures and its options; what is asked about them is the task's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
 
-from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import OneFileAndPictures, column, json_lines
-from infimm_eval.types import Row
+from infimm_eval.data.pictures import Folder, folder
+from infimm_eval.data.reading import OneFileAndPictures, numbered_json_lines
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Image, Row
+
+
+class Line(dict[str, Any]):
+    """A row that knows where it stands: a column that it lacks is a ``UsageError`` saying so."""
+
+    def __init__(self, cells: Mapping[str, Any], place: str) -> None:
+        super().__init__(cells)
+        self.place = place
+
+    def __missing__(self, column: str) -> Any:
+        raise UsageError(f"{self.place} has no {column!r}; it has {', '.join(self)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonLines(OneFileAndPictures):
-    """One row a line, as it stands; the cell ``image`` names a file in ``images``."""
+    """One row a line, as it stands, with its pictures found.
+
+    ``image`` (or ``images``) names a file in the folder, or a list of them: ``row["image"]`` is
+    the first picture and ``row["images"]`` a tuple of all; ``[]`` for a row without.  Where
+    ``options`` is there it is a list of texts, and an ``answer`` that is a text has to be the
+    letter of one of them.
+    """
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """``UsageError`` names the file and the line that is not so."""
         (path,) = self.files(root)
         pictures = folder(root, self.images, near=path)
-        for number, row in enumerate(json_lines(path)):
-            yield {**row, "image": pictures.image(column(row, "image", path, number))}
+        for number, cells in numbered_json_lines(path):
+            row = Line(_object(cells, f"{path} line {number}"), f"{path} line {number}")
+            row["images"] = images = tuple(_pictures(row, pictures))
+            row.pop("image", None)
+            if images:
+                row["image"] = images[0]
+            _check_choice(row)
+            yield row
+
+
+def _object(cells: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(cells, dict):
+        raise UsageError(f"{place} is {str(cells)[:60]!r}; an object is wanted, {{...}}")
+    return cells
+
+
+def _pictures(row: Line, pictures: Folder) -> Iterator[Image]:
+    named = row["images"] if "images" in row else row["image"]
+    for name in named if isinstance(named, list) else [named]:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"{row.place}: {name!r} is no name of a picture")
+        image = pictures.image(name)
+        try:
+            image.key  # noqa: B018 - looks the picture up without reading it
+        except OSError:
+            raise UsageError(f"{row.place}: there is no picture {image.name}") from None
+        yield image
+
+
+def _check_choice(row: Line) -> None:
+    if (options := row.get("options")) is None:
+        return
+    if not isinstance(options, list) or not all(isinstance(text, str) for text in options):
+        raise UsageError(f"{row.place}: options is {str(options)[:60]}; a list of texts is wanted")
+    letters, answer = ascii_uppercase[: len(options)], row.get("answer")
+    if isinstance(answer, str) and answer not in [*letters]:
+        raise UsageError(
+            f"{row.place}: the answer {answer!r} is no letter of its options ({', '.join(letters)})"
+        )

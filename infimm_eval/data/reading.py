@@ -80,12 +80,17 @@ def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
 
 def json_lines(path: Path) -> Iterator[Any]:
     """One JSON value a line.  Only LF ends a line: U+2028 may stand inside a string."""
+    return (value for _, value in numbered_json_lines(path))
+
+
+def numbered_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The same, each value with the number of its line, the first being 1."""
     with open_data(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if text:
-                    yield json.loads(text)
+                    yield number, json.loads(text)
             except (JSONDecodeError, UnicodeDecodeError) as broken:
                 raise UsageError(f"{path} line {number} is not JSON ({broken})") from broken
 

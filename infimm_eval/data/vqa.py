@@ -1,8 +1,9 @@
-"""Visual question answering as its authors publish it: VQAv2, OK-VQA, TextVQA, VizWiz.
+"""Visual question answering in the layout of visualqa.org: VQAv2 and OK-VQA.
 
-Columns: ``image``, ``image_id``, ``question_id``, ``question``, ``answers`` (ten strings, one an
-annotator, in their order; ``None`` where the split's answers are withheld), ``question_type``,
-``answer_type``; OK-VQA adds ``raw_answers``, TextVQA ``ocr_tokens``, VizWiz ``answerable``.
+Columns of the whole family: ``image``, ``image_id``, ``question_id``, ``question``, ``answers``
+(ten strings, one an annotator, in their order; ``None`` where the split's answers are withheld),
+``question_type``, ``answer_type``; OK-VQA adds ``raw_answers``, TextVQA ``ocr_tokens``, VizWiz
+``answerable``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import OneFileAndPictures, Unique, column, require, stream
+from infimm_eval.data.reading import Unique, column, require, stream
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -61,77 +62,6 @@ class VqaFiles:
             yield {**row, **(answered.take(question_id) if answered else _WITHHELD)}
         if answered:
             answered.finish(path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextVqa:
-    """``TextVQA_0.5.1_{train,val,test}.json``; val's pictures lie in ``train_images``.
-
-    Singh et al., "Towards VQA Models That Can Read", CVPR 2019.
-    """
-
-    file: str
-    images: str = "train_images"
-
-    @property
-    def expects(self) -> tuple[str, ...]:
-        return (self.file, f"the pictures in {self.images} (folder or {self._archive})")
-
-    def files(self, root: Path) -> tuple[Path, ...]:
-        return (require(root, self.file),)
-
-    def rows(self, root: Path) -> Iterator[Row]:
-        (path,) = self.files(root)
-        pictures = folder(root, self.images, near=path, archive=self._archive)
-        unique = Unique(path, "question")
-        for number, entry in enumerate(stream(path, "data")):
-            question_id = column(entry, "question_id", path, number)
-            unique(question_id)
-            image_id = column(entry, "image_id", path, number)
-            answers = entry.get("answers")
-            yield {
-                "image": pictures.image(f"{image_id}.jpg"),
-                "image_id": image_id,
-                "question_id": question_id,
-                "question": column(entry, "question", path, number),
-                "answers": None if answers is None else ten(answers, path, question_id),
-                "question_type": None,
-                "answer_type": None,
-                "ocr_tokens": entry.get("ocr_tokens", []),
-            }
-
-    @property
-    def _archive(self) -> str:
-        return "train_val_images.zip" if self.images == "train_images" else f"{self.images}.zip"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VizWiz(OneFileAndPictures):
-    """``{train,val,test}.json`` of VizWiz-VQA: a bare array; a question is known by its picture.
-
-    Gurari et al., "VizWiz Grand Challenge", CVPR 2018.  Its answers carry no ``answer_id``: an
-    annotator is a position.
-    """
-
-    def rows(self, root: Path) -> Iterator[Row]:
-        (path,) = self.files(root)
-        pictures = folder(root, self.images, near=path)
-        unique = Unique(path, "picture")
-        for number, entry in enumerate(stream(path)):
-            filename = column(entry, "image", path, number)
-            unique(filename)
-            people = entry.get("answers")
-            answers = None if people is None else [p["answer"] for p in people]
-            yield {
-                "image": pictures.image(filename),
-                "image_id": filename,
-                "question_id": filename,
-                "question": column(entry, "question", path, number),
-                "answers": None if answers is None else ten(answers, path, filename),
-                "question_type": None,
-                "answer_type": entry.get("answer_type"),
-                "answerable": entry.get("answerable"),
-            }
 
 
 _WITHHELD: Mapping[str, Any] = {"answers": None, "question_type": None, "answer_type": None}

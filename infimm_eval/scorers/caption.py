@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, isfinite, log, sqrt
 from statistics import fmean
 from typing import TypeAlias
 
-from infimm_eval.scorers import java
+from infimm_eval.scorers import fixed, java
 from infimm_eval.types import CorpusFunction, Record, Sample, Score, Scorer, Scoring
 
 Tokenised: TypeAlias = Mapping[str, Sequence[str]]
@@ -199,6 +199,7 @@ def _meteor(
     return {"METEOR": corpus}, [{"METEOR": value} for value in each]
 
 
-cider = Scorer(name="CIDEr-D", function=cider_d(_bleu, _rouge))
-cider_and_meteor = Scorer(name="CIDEr-D", function=cider_d(_bleu, _rouge, _meteor))
+_cases = fixed.shared("captions")
+cider = Scorer(name="CIDEr-D", function=cider_d(_bleu, _rouge), cases=_cases)
+cider_and_meteor = replace(cider, function=cider_d(_bleu, _rouge, _meteor))
 """The same with METEOR, which takes some ten seconds to start, once a process."""

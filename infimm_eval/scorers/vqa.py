@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from infimm_eval.scorers import fixed
 from infimm_eval.types import Record, Score, Scorer
 
 
@@ -87,11 +88,12 @@ def unanimous(people: Sequence[str]) -> bool:
 
 # Of two million answers most are a few thousand different ones, and two dialects normalise alike.
 _remembered = lru_cache(maxsize=2**13)
-_normalised = _remembered(normalise)
+normalised = _remembered(normalise)
 
-always = Scorer(name="always", function=accuracy(_normalised))
-official = Scorer(name="official", function=accuracy(_normalised, verbatim=unanimous))
-evalai = Scorer(name="evalai", function=accuracy(_remembered(normalise_evalai)))
+_cases = fixed.shared("vqa")
+always = Scorer(name="always", function=accuracy(normalised), cases=_cases)
+official = Scorer(name="official", function=accuracy(normalised, verbatim=unanimous), cases=_cases)
+evalai = Scorer(name="evalai", function=accuracy(_remembered(normalise_evalai)), cases=_cases)
 
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'

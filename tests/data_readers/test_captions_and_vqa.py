@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from infimm_eval.data import open_source, require_pictures
-from infimm_eval.data.captions import CocoCaptions, Karpathy
-from infimm_eval.data.vqa import TextVqa, VizWiz, VqaFiles
+from infimm_eval.data.captions import Karpathy
+from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Reader, Row, Source
+from tasks.coco.files import CocoCaptions
+from tasks.textvqa.files import TextVqa
+from tasks.vizwiz.files import VizWiz
 
 VQA = VqaFiles(
     questions="questions.json",

@@ -14,11 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from infimm_eval.data import open_source, require_pictures
-from infimm_eval.data.choices import SUBJECTS, MmBench, Mmmu, MmmuTsv, ScienceQa, ScienceQaTsv
-from infimm_eval.data.mme import CATEGORIES, Mme, MmeTsv
-from infimm_eval.data.openended import CoreMm, MmVet, MmVetTsv
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Reader, Row, Source
+from tasks.core_mm.files import CoreMm
+from tasks.mmbench.files import MmBench
+from tasks.mme.files import CATEGORIES, Mme, MmeTsv
+from tasks.mmmu.files import Mmmu, MmmuTsv
+from tasks.mmmu.subjects import SUBJECTS
+from tasks.mmvet.files import MmVet, MmVetTsv
+from tasks.scienceqa.files import ScienceQa, ScienceQaTsv
 
 PICTURE = base64.b64encode(b"pixels of a picture that is longer than a reference").decode()
 BENCH = MmBench(names=("MMBench_DEV_EN.tsv",), split="dev")

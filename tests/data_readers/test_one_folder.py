@@ -13,9 +13,9 @@ import pytest
 
 from infimm_eval import registry
 from infimm_eval.data import open_source
-from infimm_eval.data.choices import SUBJECTS
-from infimm_eval.data.mme import CATEGORIES
 from infimm_eval.types import Image, Sample
+from tasks.mme.files import CATEGORIES
+from tasks.mmmu.subjects import SUBJECTS
 
 PIXELS = b"pixels that nobody decodes, longer than any reference to another row"
 TEN = [{"answer": "race", "raw_answer": "racing", "answer_id": i} for i in range(1, 11)]
@@ -29,7 +29,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", registry.names())
+NAMES = (
+    *("coco", "flickr30k", "vqav2", "okvqa", "textvqa", "vizwiz"),
+    *("scienceqa", "mme", "mmbench", "mmmu", "mmvet", "core_mm"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_benchmark_is_read_from_one_folder(folder: Path, name: str) -> None:
     task = registry.load(name)
     sources = {"split": task.source, "shots": task.shots}

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infimm_eval.data import hubs, open_source, require_pictures
+from infimm_eval import registry
+from infimm_eval.data import open_source, require_pictures
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub, Row, Source
 
@@ -31,6 +32,20 @@ def write(path: Path, columns: dict[str, Any], group: int = 2) -> None:
         for name, cells in columns.items()
     }
     pq.write_table(pa.table(arrays), path, row_group_size=group)
+
+
+def hub(name: str) -> Hub:
+    """Where the hub has a benchmark, or a split of it."""
+    found = registry.load(name).source.hub
+    assert found is not None
+    return found
+
+
+def shots(name: str) -> Hub:
+    """Where it has the examples."""
+    source = registry.load(name).shots
+    assert source is not None and source.hub is not None
+    return source.hub
 
 
 def read(hub: Hub, root: Path) -> list[Row]:
@@ -55,7 +70,7 @@ def test_shards_are_read_in_order_from_any_of_the_usual_places(tmp_path: Path, p
     write(tmp_path / place / "validation-00001-of-00002.parquet", vqa_columns(103, 2))
     write(tmp_path / place / "validation-00000-of-00002.parquet", vqa_columns(100, 3))
     write(tmp_path / place / "testdev-00000-of-00001.parquet", vqa_columns(7, 1, None))
-    rows = read(hubs.VQAV2_VAL, tmp_path)
+    rows = read(hub("vqav2"), tmp_path)
     assert [row["question_id"] for row in rows] == [100, 101, 102, 103, 104]
     assert [row["image"].read() for row in rows] == [
         f"pixels {n}".encode() for n in range(100, 105)
@@ -66,7 +81,7 @@ def test_shards_are_read_in_order_from_any_of_the_usual_places(tmp_path: Path, p
 
 def test_a_picture_is_named_by_its_row_and_survives_pickling(tmp_path: Path) -> None:
     write(tmp_path / "data" / "validation-00000-of-00001.parquet", vqa_columns(100, 3))
-    image = read(hubs.VQAV2_VAL, tmp_path)[2]["image"]
+    image = read(hub("vqav2"), tmp_path)[2]["image"]
     assert image.name == "data/validation-00000-of-00001.parquet#2/image"
     again = pickle.loads(pickle.dumps(image))
     assert again == image
@@ -76,20 +91,20 @@ def test_a_picture_is_named_by_its_row_and_survives_pickling(tmp_path: Path) -> 
 
 def test_a_test_split_has_no_answers(tmp_path: Path) -> None:
     write(tmp_path / "data" / "test-00000-of-00001.parquet", vqa_columns(100, 2, None))
-    assert [row["answers"] for row in read(hubs.VQAV2_TEST, tmp_path)] == [None, None]
+    assert [row["answers"] for row in read(hub("vqav2:test2015"), tmp_path)] == [None, None]
 
 
 def test_missing_shards_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "data" / "validation-00001-of-00002.parquet", vqa_columns(100, 2))
     with pytest.raises(UsageError, match="1 of the 2 shards of validation"):
-        read(hubs.VQAV2_VAL, tmp_path)
+        read(hub("vqav2"), tmp_path)
 
 
 def test_another_dataset_in_the_place_of_the_wanted_one_is_refused(tmp_path: Path) -> None:
     columns = {"index": [1], "image": [picture(1)]}
     write(tmp_path / "data" / "validation-00000-of-00001.parquet", columns)
     with pytest.raises(UsageError, match=r"row 0 .*is it lmms-lab/VQAv2\?"):
-        read(hubs.VQAV2_VAL, tmp_path)
+        read(hub("vqav2"), tmp_path)
 
 
 def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
@@ -97,10 +112,10 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"<html>")
     with pytest.raises(UsageError, match="not a Parquet file"):
-        read(hubs.VQAV2_VAL, tmp_path)
+        read(hub("vqav2"), tmp_path)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
     with pytest.raises(UsageError, match="Git LFS pointer"):
-        read(hubs.VQAV2_VAL, tmp_path)
+        read(hub("vqav2"), tmp_path)
 
 
 def test_captions_of_one_dataset_meet_the_pictures_of_another(tmp_path: Path) -> None:
@@ -115,14 +130,14 @@ def test_captions_of_one_dataset_meet_the_pictures_of_another(tmp_path: Path) ->
     pictures = tmp_path / "COCO-Caption" / "data" / "val-00000-of-00001.parquet"
     names = ["a.jpg", "b.jpg", "c.jpg"]
     write(pictures, {"question_id": names, "image": [picture(n) for n in range(3)]})
-    rows = read(hubs.COCO_TEST, tmp_path)
+    rows = read(hub("coco"), tmp_path)
     assert [(row["image_id"], row["image"].read()) for row in rows] == [
         (2, b"pixels 1"),
         (1, b"pixels 0"),
     ]
     pictures.unlink()
     with pytest.raises(UsageError, match=r"lacks the pictures, COCO-Caption/data/val-"):
-        read(hubs.COCO_TEST, tmp_path)
+        read(hub("coco"), tmp_path)
 
 
 def test_an_ok_vqa_question_finds_its_picture_by_its_id(tmp_path: Path) -> None:
@@ -130,7 +145,7 @@ def test_an_ok_vqa_question_finds_its_picture_by_its_id(tmp_path: Path) -> None:
     columns["question_id"] = ["2971475"]
     del columns["image_id"]
     write(tmp_path / "data" / "val2014-00000-of-00001.parquet", columns)
-    (row,) = read(hubs.OKVQA_VAL, tmp_path)
+    (row,) = read(hub("okvqa"), tmp_path)
     assert (row["question_id"], row["image_id"]) == ("2971475", 297147)
     assert row["answers"] == ["race"] * 10
 
@@ -140,7 +155,7 @@ def test_annotators_records_give_raw_answers_too(tmp_path: Path) -> None:
     columns["answers_original"] = [[{"answer": "race", "raw_answer": "racing"}] * 10]
     columns["id_image"] = columns.pop("image_id")
     write(tmp_path / "data" / "train-00000-of-00001.parquet", columns)
-    (row,) = read(hubs.VQAV2_TRAIN, tmp_path)
+    (row,) = read(shots("vqav2"), tmp_path)
     assert (row["answers"][0], row["raw_answers"][9], row["image_id"]) == ("race", "racing", 50)
 
 
@@ -153,7 +168,7 @@ def test_a_scienceqa_row_is_known_by_its_number(tmp_path: Path) -> None:
         "hint": ["", None],
     }
     write(tmp_path / "ScienceQA-FULL" / "test-00000-of-00001.parquet", columns)
-    first, second = read(hubs.SCIENCEQA_FULL, tmp_path)
+    first, second = read(hub("scienceqa:full"), tmp_path)
     assert [first["id"], second["id"]] == ["0", "1"]
     assert second["image"] is None
     assert second["hint"] == ""
@@ -177,7 +192,7 @@ def test_text_cells_that_look_like_nothing_are_kept_as_answers(tmp_path: Path) -
             "split": ["dev"] * 2,
         },
     )
-    first, second = read(hubs.MMBENCH_DEV, tmp_path)
+    first, second = read(hub("mmbench"), tmp_path)
     assert first["index"] == 1_000_007
     assert (first["A"], first["B"], second["A"]) == ("None", "1", "nan")
     assert {"C", "D", "hint"}.isdisjoint(first)
@@ -200,7 +215,7 @@ def test_an_mmmu_row_has_its_options_its_pictures_and_its_subject(tmp_path: Path
             "subfield": ["Painting", "Sets"],
         },
     )
-    choice, open_question = read(hubs.MMMU_VAL, tmp_path)
+    choice, open_question = read(hub("mmmu"), tmp_path)
     assert choice["options"] == ["<image 1>", "it's <image 2>"]
     assert choice["image_2"].read() == b"pixels 2"
     assert choice["image_3"] is None
@@ -220,13 +235,13 @@ def test_capabilities_are_a_list(tmp_path: Path) -> None:
             "capability": ["ocr,math"],
         },
     )
-    assert read(hubs.MMVET, tmp_path)[0]["capability"] == ["ocr", "math"]
+    assert read(hub("mmvet"), tmp_path)[0]["capability"] == ["ocr", "math"]
 
 
 def test_the_identity_names_config_split_and_shards(tmp_path: Path) -> None:
     shard = tmp_path / "data" / "validation-00000-of-00001.parquet"
     write(shard, vqa_columns(1, 1))
-    source = Source(demo=tuple, hub=hubs.VQAV2_VAL)
+    source = Source(demo=tuple, hub=hub("vqav2"))
     assert open_source(source, tmp_path).identity == {
         "kind": "files",
         "config": None,
@@ -269,7 +284,7 @@ def test_the_first_dataset_that_exists_is_fetched_at_one_commit(
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
-    source = Source(demo=tuple, hub=hubs.VQAV2_VAL)
+    source = Source(demo=tuple, hub=hub("vqav2"))
     found = open_source(source, "hub", revision="v1", title="VQAv2 val")
     assert asked == [("lmms-lab-encoder/VQAv2", "v1"), ("lmms-lab/VQAv2", "v1")]
     assert [row["question_id"] for row in found.rows()] == [100, 101]
@@ -281,7 +296,7 @@ def test_the_first_dataset_that_exists_is_fetched_at_one_commit(
     ("answer", "message"),
     [
         (ValueError("no config 'en'"), r"cccccccc is not laid out as it was \(no config 'en'\)"),
-        ({"train": []}, r"no split 'dev' among \['train'\].*hubs\.py"),
+        ({"train": []}, r"no split 'dev' among \['train'\].*amend the benchmark's Hub"),
     ],
 )
 def test_a_dataset_that_was_rearranged_is_told(
@@ -294,10 +309,12 @@ def test_a_dataset_that_was_rearranged_is_told(
             raise answer
         return SimpleNamespace(config=SimpleNamespace(data_files=answer))
 
-    monkeypatch.setattr("infimm_eval.data.hub.resolve", lambda *_: ("lmms-lab/MMBench", "c" * 40))
+    monkeypatch.setattr(
+        "infimm_eval.data.hub_download.resolve", lambda *_: ("lmms-lab/MMBench", "c" * 40)
+    )
     monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     with pytest.raises(UsageError, match=message):
-        open_source(Source(demo=tuple, hub=hubs.MMBENCH_DEV), "hub", title="MMBench dev")
+        open_source(Source(demo=tuple, hub=hub("mmbench")), "hub", title="MMBench dev")
 
 
 def test_an_unreachable_hub_is_one_message_that_names_a_folder(
@@ -306,7 +323,7 @@ def test_an_unreachable_hub_is_one_message_that_names_a_folder(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match=r"cannot be reached .*--data DIR.*VQAv2/data/validation-"):
-        open_source(Source(demo=tuple, hub=hubs.VQAV2_VAL), "hub", title="VQAv2 val")
+        open_source(Source(demo=tuple, hub=hub("vqav2")), "hub", title="VQAv2 val")
 
 
 def test_a_benchmark_that_is_not_on_the_hub_says_so() -> None:
@@ -323,7 +340,7 @@ def test_no_connection_is_opened_unless_the_hub_is_asked_for(
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     write(tmp_path / "data" / "validation-00000-of-00001.parquet", vqa_columns(100, 2))
-    source = Source(demo=lambda: [{"question_id": 1}], hub=hubs.VQAV2_VAL)
+    source = Source(demo=lambda: [{"question_id": 1}], hub=hub("vqav2"))
     found = open_source(source, tmp_path)
     assert found.total() == 2
     assert found.identity["kind"] == "files"
@@ -335,5 +352,5 @@ def test_no_connection_is_opened_unless_the_hub_is_asked_for(
 
 def test_a_limited_total_reads_no_further(tmp_path: Path) -> None:
     write(tmp_path / "data" / "validation-00000-of-00001.parquet", vqa_columns(100, 5))
-    found = open_source(Source(demo=tuple, hub=hubs.VQAV2_VAL), tmp_path)
+    found = open_source(Source(demo=tuple, hub=hub("vqav2")), tmp_path)
     assert (found.total(3), found.total(9)) == (3, 5)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infimm_eval.data import open_source, reading, tsv
-from infimm_eval.data.captions import CocoCaptions
 from infimm_eval.errors import UsageError
-from infimm_eval.formats.files import load_list
+from infimm_eval.submissions.files import load_list
 from infimm_eval.types import Source
+from tasks.coco.files import CocoCaptions
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -3,8 +3,9 @@
 import pytest
 
 from infimm_eval.demo.judge import verdict
-from infimm_eval.scorers import judge
 from infimm_eval.types import Answer, Record, Rubric, Sample, Turn
+from tasks.core_mm.scorers import self_graded
+from tasks.mmvet.scorers import graded
 
 
 def grade(rubric: Rubric, truth: str, text: str) -> float | None:
@@ -17,7 +18,7 @@ def grade(rubric: Rubric, truth: str, text: str) -> float | None:
     return rubric.read(record, verdict(prompt)).value
 
 
-@pytest.mark.parametrize("rubric", [judge.mm_vet(), judge.core_mm()])
+@pytest.mark.parametrize("rubric", [graded().function, self_graded.function])
 @pytest.mark.parametrize(
     ("truth", "text", "score"),
     [

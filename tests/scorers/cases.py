@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from infimm_eval.types import Answer, Outcome, Record, Sample, Score, Scorer
+from infimm_eval.scorers import learn, score
+from infimm_eval.types import Answer, Outcome, Record, Sample, Score, Scorer, Scoring
 
 _TESTS = Path(__file__).parents[1]
 
@@ -49,8 +50,12 @@ def record(
     return Record(sample, Answer(id, said), said)
 
 
-def scores(ruler: Scorer, records: Sequence[Record]) -> list[Score]:
-    return list(ruler(records, lambda: [record.sample for record in records]).scores)
+def scores(scorer: Scorer, records: Sequence[Record]) -> list[Score]:
+    return list(scoring(scorer, records, [record.sample for record in records]).scores)
+
+
+def scoring(scorer: Scorer, records: Sequence[Record], split: Iterable[Sample]) -> Scoring:
+    return score(scorer, records, learn(scorer, split))
 
 
 def outcomes(records: Sequence[Record], scores: Sequence[Score]) -> list[Outcome]:

@@ -17,6 +17,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.scorers import caption, java
 from infimm_eval.types import Sample
 from tests.scorers.cases import golden, outcomes, percent, read_json, real, record, scores
+from tests.scorers.cases import scoring as scored
 
 CORPORA = golden("captions")["corpora"]
 
@@ -29,7 +30,7 @@ def _records(corpus):
 def test_every_figure_is_pycocoevalcaps_to_the_last_digit(name):
     corpus = CORPORA[name]
     asked = _records(corpus)
-    scoring = caption.cider(asked, lambda: [record.sample for record in asked])
+    scoring = scored(caption.cider, asked, [record.sample for record in asked])
     tokens = {id: hyp for id, (hyp,) in corpus["tokenised"]["hyp"].items()}
     assert {r.sample.id: s.read_as for r, s in zip(asked, scoring.scores, strict=True)} == tokens
     assert percent(scoring.scores) == pytest.approx(100 * corpus["corpus"]["CIDEr"], abs=1e-9)
@@ -43,7 +44,7 @@ def test_every_figure_is_pycocoevalcaps_to_the_last_digit(name):
 
 def test_every_figure_is_a_plain_number():
     asked = _records(CORPORA["I_empty_hyp_last"])
-    scoring = caption.cider(asked, lambda: [record.sample for record in asked])
+    scoring = scored(caption.cider, asked, [record.sample for record in asked])
     numbers = [*scoring.corpus.values(), *(score.value for score in scoring.scores)]
     numbers += [value for score in scoring.scores for value in score.parts.values()]
     assert len(numbers) == 5 + 2 + 2 * 5
@@ -54,7 +55,7 @@ def test_every_figure_is_a_plain_number():
 def test_meteor_is_pycocoevalcaps_to_the_last_digit():
     corpus = CORPORA["A_clean_5refs"]
     asked = _records(corpus)
-    scoring = caption.cider_and_meteor(asked, lambda: [record.sample for record in asked])
+    scoring = scored(caption.cider_and_meteor, asked, [record.sample for record in asked])
     assert scoring.corpus["METEOR"] == pytest.approx(100 * corpus["corpus"]["METEOR"], abs=1e-9)
     each = [score.parts["METEOR"] for score in scoring.scores]
     assert each == pytest.approx(corpus["per_image"]["METEOR"], abs=1e-12)
@@ -81,7 +82,7 @@ def test_cider_is_pycocoevalcaps_on_any_tokens(pictures):
 def test_rarity_is_that_of_the_whole_split_when_only_some_pictures_are_captioned():
     asked = _records(CORPORA["A_clean_5refs"])
     split = [record.sample for record in asked]
-    some = [score.value for score in caption.cider(asked[10:20], lambda: split).scores]
+    some = [score.value for score in scored(caption.cider, asked[10:20], split).scores]
     alone = [score.value for score in scores(caption.cider, asked[10:20])]
     everyone = CORPORA["A_clean_5refs"]["per_image"]["CIDEr"]
     assert some == pytest.approx(everyone[10:20], abs=1e-12)
@@ -96,7 +97,7 @@ def test_a_picture_without_references_is_unscored_and_does_not_count_for_rarity(
 
 
 def test_no_answers_at_all_score_nothing():
-    scoring = caption.cider([], lambda: [Sample(id="1", references=("a cat",))])
+    scoring = scored(caption.cider, [], [Sample(id="1", references=("a cat",))])
     assert (list(scoring.scores), scoring.corpus) == ([], {})
 
 
@@ -123,10 +124,11 @@ def test_tokens_are_those_of_the_treebank_without_punctuation():
 
 def test_scoring_captions_prints_nothing():
     program = """
-from infimm_eval.scorers import caption
+from infimm_eval.scorers import caption, learn, score
 from infimm_eval.types import Answer, Record, Sample
 sample = Sample(id="1", references=("a \\U0001f415 dog",))
-caption.cider([Record(sample, Answer("1", "a dog"), "a dog")], lambda: [sample])
+record = Record(sample, Answer("1", "a dog"), "a dog")
+score(caption.cider, [record], learn(caption.cider, [sample]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -163,7 +165,7 @@ def test_zerocap_on_flickr30k_scores_as_published():
         references[row["image_id"]].append(row["caption"])
     said = read_json(real("flickr30k", "flickr30k_zerocap_results.json"))
     asked = [record(r["caption"], references[r["image_id"]], id=str(r["image_id"])) for r in said]
-    scoring = caption.cider(asked, lambda: [record.sample for record in asked])
+    scoring = scored(caption.cider, asked, [record.sample for record in asked])
     summary = metrics.captions()(outcomes(asked, scoring.scores), scoring.corpus)
     assert len(asked) == 1000 and round(summary.metrics["CIDEr"], 3) == 16.804
     assert json.loads(json.dumps(summary.metrics)) == summary.metrics

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from infimm_eval import metrics
-from infimm_eval.scorers import mmmu
 from infimm_eval.types import Outcome, Score
+from tasks.mmmu import TASK
+from tasks.mmmu import scorers as mmmu
 from tests.scorers.cases import golden, outcomes, percent, read_json, real, record, scores
 
 GOLDEN = golden("mmmu_parsing")
@@ -80,7 +80,7 @@ def test_qwen_vl_scores_as_the_official_script_prints_with_its_own_dice():
 
 def test_qwen_vl_without_dice_shows_what_they_are_worth():
     asked = _qwen_vl()
-    summary = metrics.mmmu()(outcomes(asked, scores(mmmu.official, asked)), {})
+    summary = TASK.metrics(outcomes(asked, scores(mmmu.official, asked)), {})
     assert summary.metrics["parse_failures"] == pytest.approx(100 * 48 / 900)
     assert 35.22 <= summary.metrics["expected"] <= 36.78
     assert summary.metrics["accuracy"] < summary.metrics["expected"]
@@ -101,6 +101,6 @@ def test_leaderboard_rows_are_micro_averages(split, rows):
             for name, size in sizes.items()
             for number in range(size)
         ]
-        summary = metrics.mmmu()(answered, {})
+        summary = TASK.metrics(answered, {})
         assert summary.metrics["accuracy"] == pytest.approx(row["overall_published"], abs=0.11)
         assert list(summary.breakdown["discipline"]) == sorted(sizes)

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from infimm_eval.errors import UsageError
-from infimm_eval.scorers import okvqa
+from infimm_eval.types import Scorer
+from tasks.okvqa import scorers as okvqa
 from tests.scorers.cases import record, scores
 
 TAGS = {"dogs": "NNS", "alps": "NNPS", "glasses": "NNS"}
@@ -35,9 +36,9 @@ def test_words_are_stemmed_by_exception_then_lemma_then_singular(said, stemmed):
 
 
 def test_predictions_are_stemmed_and_references_taken_as_they_are():
-    ruler = okvqa.ruler(lambda: GRAMMAR)
+    scorer = Scorer(name="stemmed", function=okvqa.stemming(lambda: GRAMMAR))
     asked = [record("racing", ["race"] * 10), record("race", ["racing"] * 10)]
-    assert [score.value for score in scores(ruler, asked)] == [1.0, 0.0]
+    assert [score.value for score in scores(scorer, asked)] == [1.0, 0.0]
 
 
 def test_without_nltk_the_missing_package_is_named(monkeypatch):

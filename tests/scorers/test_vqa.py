@@ -13,18 +13,18 @@ CASES = golden("vqa_accuracy")["cases"]
 
 
 @pytest.mark.parametrize(
-    ("ruler", "official"),
+    ("scorer", "official"),
     [
         (vqa.always, "always_normalise"),
         (vqa.official, "official_gtvisionlab_head"),
         (vqa.evalai, "m4c_evalai"),
     ],
 )
-def test_every_dialect_gives_the_official_accuracy(ruler, official):
+def test_every_dialect_gives_the_official_accuracy(scorer, official):
     records = [record(case["prediction"], case["answers"]) for case in CASES]
     wrong = {
         case["id"]: (score.value, case["expected"][official])
-        for case, score in zip(CASES, scores(ruler, records), strict=True)
+        for case, score in zip(CASES, scores(scorer, records), strict=True)
         if score.value != pytest.approx(case["expected"][official], abs=1e-12)
     }
     assert len(CASES) > 200 and not wrong
@@ -54,7 +54,7 @@ def test_the_closed_form_is_the_mean_over_leaving_one_out(people, said):
 def test_unanimous_answers_are_compared_byte_for_byte_by_the_official_script_alone():
     records = [record("Yes", ["yes"] * 10)]
     assert [
-        scores(ruler, records)[0].value for ruler in (vqa.official, vqa.always, vqa.evalai)
+        scores(scorer, records)[0].value for scorer in (vqa.official, vqa.always, vqa.evalai)
     ] == [
         0.0,
         1.0,
@@ -72,9 +72,9 @@ def test_an_answer_without_references_is_left_unscored():
 
 
 @pytest.mark.parametrize(
-    ("ruler", "published"), [(vqa.evalai, 74.414), (vqa.always, 73.890), (vqa.official, 73.430)]
+    ("scorer", "published"), [(vqa.evalai, 74.414), (vqa.always, 73.890), (vqa.official, 73.430)]
 )
-def test_textvqa_predictions_score_as_published(ruler, published):
+def test_textvqa_predictions_score_as_published(scorer, published):
     people = read_json(real("textvqa", "textvqa_val_annotations_vqa_format.json"))["annotations"]
     (file,) = real("textvqa").glob("textvqa_submission*.json")
     said = {row["question_id"]: row["answer"] for row in read_json(file)}
@@ -83,4 +83,4 @@ def test_textvqa_predictions_score_as_published(ruler, published):
         for row in people
     ]
     assert len(records) == 5000
-    assert percent(scores(ruler, records)) == pytest.approx(published, abs=1e-9)
+    assert percent(scores(scorer, records)) == pytest.approx(published, abs=1e-9)

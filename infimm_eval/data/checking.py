@@ -1,0 +1,219 @@
+"""Validation of what plugin authors write: a task, its templates, the samples it makes of rows.
+
+A mistake is one line before anything is asked: what, where, and what would work.  Knows what the
+words of ``types`` have to hold; runs no model and judges no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, get_args
+
+from infimm_eval.data.lines import Line
+from infimm_eval.errors import UsageError, unknown
+from infimm_eval.types import (
+    CorpusFunction,
+    Image,
+    Outcome,
+    PromptTemplate,
+    Row,
+    Rubric,
+    Sample,
+    Score,
+    Scorer,
+    Source,
+    Style,
+    Task,
+)
+
+TEMPLATE_NAMES = frozenset({"images", "question", "options", "letters", "hint", "target", "tags"})
+"""What a prompt template may speak of."""
+
+_TRIED = 1000
+"""So many samples are enough to see which figures a task's metrics give."""
+
+
+# ---- samples
+
+
+def samples(task: Task, rows: Iterable[Row], where: str) -> Iterator[Sample]:
+    """Every row's sample.  ``UsageError`` names the row, counted from 1, that lacks a column or of
+    which ``task.sample`` makes none; ``where`` is what holds the rows."""
+    for number, row in enumerate(rows, 1):
+        try:
+            made = task.sample(row)
+        except KeyError as missing:
+            held = ", ".join(map(str, row))
+            raise UsageError(
+                f"{where}, row {number}, has no {missing} for {task.name}'s sample; it has {held}"
+            ) from missing
+        if not _as_usual(made):
+            check_sample(made, row.place if isinstance(row, Line) else f"{where}, row {number}")
+        yield made
+
+
+def check_sample(sample: Sample, where: str) -> None:
+    """``UsageError`` where a field holds what it should not; a microsecond where none does."""
+    if not _as_usual(sample) and (fault := _fault(sample)):
+        raise UsageError(f"{where}: {fault}")
+
+
+_TEXTS = {str}
+_pictures: set[type] = set()
+"""The kinds of picture met so far: asking an abstract class is slow."""
+
+
+def _as_usual(sample: Sample) -> bool:
+    """Whether a sample is well-formed, of those without options; of others it does not know."""
+    return (
+        type(sample) is Sample
+        and type(sample.id) is type(sample.target) is type(sample.group) is str
+        and type(sample.hint) is str
+        and sample.id != ""
+        and type(sample.references) is tuple
+        and type(sample.images) is tuple
+        and type(sample.question) is tuple
+        and {*map(type, sample.references)} <= _TEXTS
+        and {*map(type, sample.images)} <= _pictures
+        and {*map(type, sample.question)} <= _TEXTS
+        and {*map(type, sample.tags.values())} <= _TEXTS
+        and sample.options == ()
+    )
+
+
+def _fault(sample: object) -> str:
+    """What is wrong with a sample, or ""."""
+    if not isinstance(sample, Sample):
+        return f"sample made {_short(sample)} of it; a Sample is wanted"
+    texts = {name: getattr(sample, name) for name in ("id", "target", "hint", "group")}
+    faults = (
+        *(_text(name, value) for name, value in texts.items()),
+        "" if sample.id else "the id is empty; every sample wants one of its own",
+        _tuple("references", sample.references, str),
+        _tuple("images", sample.images, Image),
+        _tuple("question", sample.question, str | Image),
+        _tuple("options", sample.options, tuple),
+        *(_tuple("an option", option, str | Image) for option in sample.options),
+        *(_text(f"tags[{name!r}]", value) for name, value in sample.tags.items()),
+    )
+    found = next(filter(None, faults), "")
+    if not found:
+        _pictures.update(map(type, sample.images))
+    return found
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return ""
+    return f"{name} is {_short(value)}; a text is wanted, such as {_short(str(value))}"
+
+
+def _tuple(name: str, value: object, kind: Any) -> str:
+    if not isinstance(value, tuple):
+        wanted = f"({_short(value)},)" if isinstance(value, kind) else "tuple(...)"
+        return f"{name} is {_short(value)}; a tuple is wanted: {wanted}"
+    odd = [item for item in value if not isinstance(item, kind)]
+    if not odd:
+        return ""
+    wanted = "a tuple of texts and pictures" if kind is tuple else _named(kind)
+    return f"{name} holds {_short(odd[0])}; {wanted} is wanted"
+
+
+def _named(kind: Any) -> str:
+    return {str: "a text", Image: "a picture"}.get(kind, "a text or a picture")
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= 60 else f"{said[:57]}..."
+
+
+# ---- tasks
+
+
+def check_task(task: Task, where: str) -> None:
+    """``UsageError`` where a field of a task holds what it should not."""
+    for wrong, what in _mistakes(task):
+        if wrong:
+            raise UsageError(f"{where}: {what}")
+    for scorer in task.scorers:
+        _check_scorer(scorer, where)
+
+
+def _mistakes(task: Task) -> Iterator[tuple[bool, str]]:
+    yield not _is_text(task.name), f"name is {task.name!r}; a text is wanted"
+    yield "/" in task.name, f"the name {task.name!r} holds a '/'"
+    yield not _is_text(task.title), f"title is {task.title!r}; a text is wanted"
+    yield type(task.version) is not int, f"version is {task.version!r}; a whole number is wanted"
+    yield not isinstance(task.source, Source), "source is no Source(...)"
+    yield not callable(task.sample), "sample is no function from a row to a Sample"
+    yield not callable(task.metrics), "metrics is no function; such as metrics.mean('accuracy')"
+    yield not _is_text(task.headline), "headline names no metric"
+    yield (
+        not (isinstance(task.templates, Mapping) and task.templates),
+        "templates is no mapping of prompt templates; use prompts.templates(...)",
+    )
+    for style, template in task.templates.items():
+        styles = get_args(Style)
+        yield style not in styles, f"a template of style {style!r}; known: {', '.join(styles)}"
+        yield not isinstance(template, PromptTemplate), f"templates[{style!r}] is no PromptTemplate"
+    yield (
+        isinstance(task.scorers, Scorer | str | Mapping) or not list(task.scorers),
+        "scorers is no list of scorers; write scorers=(..., )",
+    )
+    for scorer in task.scorers:
+        yield not isinstance(scorer, Scorer), f"{_short(scorer)} among the scorers is no Scorer"
+    names = [scorer.name for scorer in task.scorers]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    yield bool(twice), f"two scorers are called {', '.join(twice)}"
+
+
+def _check_scorer(scorer: Scorer, where: str) -> None:
+    if not _is_text(scorer.name) or type(scorer.version) is not int:
+        raise UsageError(
+            f"{where}: the scorer {scorer.name!r} of version {scorer.version!r}; a text and a "
+            "whole number are wanted"
+        )
+    if not (callable(scorer.function) or isinstance(scorer.function, CorpusFunction | Rubric)):
+        raise UsageError(
+            f"{where}: the scorer {scorer.name} is {_short(scorer.function)}; a function from a "
+            "Record to a Score, a CorpusFunction or a Rubric is wanted"
+        )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def check_templates(task: Task, where: str) -> None:
+    """``UsageError`` where a prompt template cannot be read or speaks of what is not there."""
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    for style, template in task.templates.items():
+        for part in (template.ask, template.answer):
+            try:
+                spoken = meta.find_undeclared_variables(Environment().parse(part))
+            except TemplateSyntaxError as broken:
+                raise UsageError(
+                    f"{where}: the {style} template {_short(part)}: {broken}"
+                ) from broken
+            for name in sorted(spoken - TEMPLATE_NAMES):
+                told = unknown(f"name in the {style} template", name, TEMPLATE_NAMES)
+                raise UsageError(f"{where}: {told}")
+
+
+def check_headline(task: Task, of: Iterable[Sample], where: str) -> None:
+    """``UsageError`` where the metrics give figures for right answers to these samples, and the
+    headline is none of them.
+
+    Figures of a whole corpus are not known before it is scored: such a headline is believed.
+    """
+    right = [
+        Outcome(sample.id, sample.group, sample.tags, Score(1.0)) for sample in islice(of, _TRIED)
+    ]
+    summary = task.metrics(right, {})
+    whole = isinstance(task.scorers[0].function, CorpusFunction)
+    if len(summary.units) and not whole and task.headline not in summary.metrics:
+        given = ", ".join(summary.metrics)
+        raise UsageError(f"{where}: the headline {task.headline!r} is no metric; it gives {given}")

@@ -1,0 +1,53 @@
+"""InfiMM-Eval's files: the questions, and the private reference answers where a person has them.
+
+Columns: ``id``, ``images`` (a list), ``question``, ``category``, ``complexity`` (``Moderate`` or
+``High``), and ``answer`` where it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infimm_eval.data.pictures import folder
+from infimm_eval.data.reading import Unique, column, find, read_json, require, stream_object
+from infimm_eval.types import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreMm:
+    """``core-mm-wo-answer.json`` and the folder ``images``; reference answers, for those who have
+    them, in ``core-mm-answers.json`` (``{id: answer}``).
+
+    Han et al., "InfiMM-Eval", arXiv:2311.11567.
+    """
+
+    file: str = "core-mm-wo-answer.json"
+    answers: str = "core-mm-answers.json"
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (self.file, "the pictures in images (folder or .zip)")
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        private = find(root, self.answers)
+        return (require(root, self.file), *([private] if private else []))
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        path, *private = self.files(root)
+        known: Mapping[str, Any] = read_json(private[0]) if private else {}
+        pictures = folder(root, "images", near=path)
+        unique = Unique(path, "question")
+        for number, (id, entry) in enumerate(stream_object(path)):
+            unique(id)
+            names = column(entry, "Image path", path, number)
+            row = {
+                "id": id,
+                "images": [pictures.image(name) for name in names],
+                "question": column(entry, "Question", path, number),
+                "category": column(entry, "Category", path, number),
+                "complexity": column(entry, "Complexity", path, number),
+            }
+            yield row | ({"answer": str(known[id])} if id in known else {})

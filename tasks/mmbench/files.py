@@ -1,0 +1,90 @@
+"""MMBench's TSV and the hub's Parquet of it, with the rotations of each question among the rows.
+
+Columns: ``index``, ``image``, ``question``, ``hint``, ``A``, ``B``, ... and ``answer`` (an empty
+cell is left out), ``category``, ``l2-category``, ``split``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import ascii_uppercase
+
+from infimm_eval.data import tsv
+from infimm_eval.data.hub_datasets import lmms_lab
+from infimm_eval.data.reading import require
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Hub, Row
+
+ROTATION = 1_000_000
+"""MMBench: index = question + k x ROTATION for the k-th rotation of its options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmBench:
+    """A TSV of MMBench, with its pictures inside or by reference, the rotations among the rows.
+
+    Liu et al., "MMBench", ECCV 2024.
+    """
+
+    names: tuple[str, ...]
+    """What the file is called, the current release first."""
+    split: str
+    """Rows of another split in the same file are left out."""
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (" or ".join(self.names),)
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, *self.names),)
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        (path,) = self.files(root)
+        indices: set[int] = set()
+        for row in tsv.rows(path, root):
+            if row.setdefault("split", self.split) != self.split:
+                continue
+            images = row.pop("images")
+            if not images:
+                raise UsageError(f"{path}: row {row['index']} has no picture")
+            index = integer(row["index"], path)
+            indices.add(index)
+            yield {**row, "index": index, "image": images[0]}
+        if not indices:
+            raise UsageError(f"{path} has no row of the split {self.split!r}")
+        for index in sorted(indices):
+            if index % ROTATION not in indices:
+                raise UsageError(
+                    f"{path}: row {index} is a rotation of {index % ROTATION}, which is missing; "
+                    "is the file complete?"
+                )
+
+
+def base(index: str) -> str:
+    """The question that a rotated copy belongs to."""
+    return str(int(index) % ROTATION)
+
+
+def integer(text: str, path: Path | str) -> int:
+    """An index; spreadsheets make ``12.0`` of ``12``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0 or value != int(value):
+        raise UsageError(f"{path}: index {text!r} is not a whole number")
+    return int(value)
+
+
+def _published(row: Row) -> Row:
+    """Missing options and hints are the string ``nan`` there."""
+    renamed = {name.replace("L2-category", "l2-category"): cell for name, cell in row.items()}
+    optional = {"hint", "answer", *ascii_uppercase[2:]}
+    kept = {n: c for n, c in renamed.items() if n not in optional or c not in (None, "", "nan")}
+    return {**kept, "index": integer(str(row["index"]), "the hub's rows")}
+
+
+DEV = Hub(repos=lmms_lab("MMBench"), config="en", split="dev", convert=_published)
+TEST = replace(DEV, split="test")

@@ -1,0 +1,50 @@
+"""MM-Vet: 218 open questions that mix six capabilities, graded from 0 to 1 by a judge.  Zero-shot.
+
+Yu et al., ICML 2024.  https://github.com/yuweihao/MM-Vet
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from infimm_eval import prompts
+from infimm_eval.demo import judged_rows
+from infimm_eval.submissions import answers
+from infimm_eval.types import Row, Sample, Source, Task
+
+from . import files
+from .metrics import total
+from .scorers import graded
+from .submission import questions
+
+
+def sample(row: Row) -> Sample:
+    return Sample(
+        id=row["question_id"],
+        images=(row["image"],),
+        question=(row["question"],),
+        target=row["answer"],
+        references=(row["answer"],),
+        group=row["image"].name,
+        tags={"capability": ",".join(row["capability"])},
+    )
+
+
+TASK = Task(
+    name="mmvet",
+    title="MM-Vet",
+    version=1,
+    source=Source(
+        demo=partial(judged_rows.mmvet_rows, "test"),
+        files=(files.MmVet(), files.MmVetTsv()),
+        hub=files.TEST,
+        size=218,
+    ),
+    sample=sample,
+    templates=prompts.templates(prompts.flamingo_vqa(20), prompts.free_answer()),
+    scorers=(graded(),),
+    metrics=total,
+    headline="total",
+    columns={"MM-Vet": "total"},
+    submission=answers.dictionary("mmvet.json", references=questions, grades=answers.grades),
+)

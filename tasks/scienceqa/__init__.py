@@ -1,0 +1,75 @@
+"""ScienceQA: school exam questions with 2 to 5 choices; the IMG subset of test (2,017).
+
+Lu et al., "Learn to Explain", NeurIPS 2022.  Read by LLaVA's rule; ``scienceqa:full`` is all of
+test (4,241), with pictures or without.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from string import ascii_uppercase
+
+from infimm_eval import metrics, prompts
+from infimm_eval.demo import choice_rows
+from infimm_eval.scorers import choice
+from infimm_eval.types import Row, Sample, Source, Split, Task
+
+from . import files, scorers, submission
+
+
+def sample(row: Row) -> Sample:
+    letter = ascii_uppercase[row["answer"]]
+    image = row["image"]
+    return Sample(
+        id=str(row["id"]),
+        images=(image,) if image else (),
+        question=(row["question"],),
+        options=tuple((text,) for text in row["choices"]),
+        hint=row["hint"],
+        target=letter,
+        references=(letter,),
+        tags={key: row[key] for key in ("subject", "topic", "grade") if row.get(key)}
+        | {"modality": "IMG" if image else "TXT"},
+    )
+
+
+TASK = Task(
+    name="scienceqa",
+    title="ScienceQA-Img",
+    version=1,
+    source=Source(
+        demo=partial(choice_rows.scienceqa_rows, "test"),
+        files=(
+            files.ScienceQa(split="test"),
+            files.ScienceQaTsv(file="ScienceQA_TEST.tsv", split="test"),
+        ),
+        hub=files.IMG,
+        keep=lambda row: row["image"] is not None,
+        size=2_017,
+    ),
+    shots=Source(
+        demo=partial(choice_rows.scienceqa_rows, "train"),
+        files=(files.ScienceQa(split="train"),),
+        keep=lambda row: row["image"] is not None,
+    ),
+    sample=sample,
+    templates=prompts.templates(prompts.flamingo_choice(), prompts.letter_choice()),
+    scorers=(scorers.llava, scorers.lmms, choice.letter),
+    metrics=metrics.choices(by=("subject", "topic", "grade")),
+    headline="accuracy",
+    rankable=True,
+    columns={"ScienceQA-Img": "accuracy"},
+    submission=submission.results("scienceqa_img_results.json", pictures_only=True),
+    splits={
+        "full": Split(
+            source=Source(
+                demo=partial(choice_rows.scienceqa_rows, "test"),
+                files=(files.ScienceQa(split="test"),),
+                hub=files.FULL,
+                size=4_241,
+            ),
+            title="ScienceQA",
+            submission=submission.results("scienceqa_results.json", pictures_only=False),
+        )
+    },
+)

@@ -1,0 +1,100 @@
+"""ScienceQA's files: ``problems.json`` with its splits, VLMEvalKit's TSV, and the hub's Parquet.
+
+Columns: ``id``, ``image`` (or ``None``), ``question``, ``choices``, ``answer`` (an index),
+``hint``, ``task``, ``grade``, ``subject``, ``topic``, ``category``, ``skill``, ``split``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import ascii_uppercase
+
+from infimm_eval.data import tsv
+from infimm_eval.data.hub_datasets import lmms_lab
+from infimm_eval.data.pictures import folder
+from infimm_eval.data.reading import OneFile, Unique, column, read_json, require
+from infimm_eval.errors import UsageError
+from infimm_eval.types import Hub, Row
+
+_SCIENCE = ("hint", "task", "grade", "subject", "topic", "category", "skill")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScienceQa:
+    """``problems.json``, ``pid_splits.json`` and the folder ``{split}/{id}/image.png``.
+
+    Lu et al., "Learn to Explain", NeurIPS 2022.  Ids are strings of digits, in the split's order.
+    """
+
+    split: str
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        pictures = f"the pictures in images/{self.split} (folder or .zip)"
+        return ("problems.json", "pid_splits.json", pictures)
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, "problems.json"), require(root, "pid_splits.json"))
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        path, splits = self.files(root)
+        problems = read_json(path)
+        pictures = folder(root, self.split, near=path)
+        unique = Unique(splits, "problem")
+        for number, pid in enumerate(column(read_json(splits), self.split, splits, 0)):
+            unique(pid)
+            problem = column(problems, pid, path, number)
+            choices = column(problem, "choices", path, number)
+            answer = column(problem, "answer", path, number)
+            if not 0 <= answer < len(choices):
+                raise UsageError(f"{path}: problem {pid} has no choice number {answer}")
+            image = problem.get("image")
+            yield {
+                "id": pid,
+                "image": None if image is None else pictures.image(f"{pid}/{image}"),
+                "question": column(problem, "question", path, number),
+                "choices": choices,
+                "answer": answer,
+                "split": self.split,
+                **{name: problem.get(name) or "" for name in _SCIENCE},
+            }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScienceQaTsv(OneFile):
+    """``ScienceQA_TEST.tsv`` of VLMEvalKit: the questions with a picture; ids are row indices."""
+
+    split: str
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        (path,) = self.files(root)
+        for number, row in enumerate(tsv.rows(path, root)):
+            choices = [row[letter] for letter in ascii_uppercase if letter in row]
+            letter = column(row, "answer", path, number)
+            if letter not in ascii_uppercase[: len(choices)]:
+                raise UsageError(f"{path}: row {row['index']} has no choice {letter!r}")
+            yield {
+                "id": row["index"],
+                "image": row["images"][0] if row["images"] else None,
+                "question": column(row, "question", path, number),
+                "choices": choices,
+                "answer": ascii_uppercase.index(letter),
+                "split": self.split,
+                **{name: row.get(name, "") for name in _SCIENCE},
+            }
+
+
+def _published(row: Row) -> Row:
+    """The problem's id is left out, so a row is known by its number."""
+    return {
+        **row,
+        "id": str(row["row"]),
+        "choices": list(row["choices"]),
+        "hint": row["hint"] or "",
+    }
+
+
+IMG = Hub(repos=lmms_lab("ScienceQA"), config="ScienceQA-IMG", split="test", convert=_published)
+FULL = replace(IMG, config="ScienceQA-FULL")

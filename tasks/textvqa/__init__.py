@@ -1,0 +1,71 @@
+"""TextVQA validation: 5,000 questions about text in pictures, ten answers each.
+
+Singh et al., "Towards VQA Models That Can Read", CVPR 2019.  The default scorer is EvalAI's.  OCR
+tokens stand in the prompt under ``--ocr`` only: they are worth tens of points.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from infimm_eval import metrics, prompts
+from infimm_eval.demo import open_rows
+from infimm_eval.scorers import vqa
+from infimm_eval.submissions import lists
+from infimm_eval.types import Row, Sample, Source, Split, Task
+
+from . import files
+
+
+def sample(row: Row) -> Sample:
+    people = tuple(row["answers"] or ())
+    return Sample(
+        id=str(row["question_id"]),
+        images=(row["image"],),
+        question=(row["question"],),
+        target=people[0].strip() if people else "",
+        references=people,
+        group=str(row["image_id"]),
+        tags={"ocr": ", ".join(row.get("ocr_tokens") or ())},
+    )
+
+
+_DEMO = partial(open_rows.textvqa_rows, "test")
+
+TASK = Task(
+    name="textvqa",
+    title="TextVQA",
+    version=1,
+    source=Source(
+        demo=_DEMO,
+        files=(files.TextVqa(file="TextVQA_0.5.1_val.json"),),
+        hub=files.VAL,
+        size=5_000,
+    ),
+    shots=Source(
+        demo=partial(open_rows.textvqa_rows, "train"),
+        files=(files.TextVqa(file="TextVQA_0.5.1_train.json"),),
+        hub=files.TRAIN,
+    ),
+    sample=sample,
+    templates=prompts.templates(prompts.flamingo_vqa(10), prompts.short_answer()),
+    scorers=(vqa.evalai, vqa.always, vqa.official),
+    metrics=metrics.mean("accuracy"),
+    headline="accuracy",
+    ocr=True,
+    columns={"TextVQA acc": "accuracy"},
+    submission=lists.vqa("textvqa_val_results.json"),
+    splits={
+        "test": Split(
+            source=Source(
+                demo=_DEMO,
+                files=(files.TextVqa(file="TextVQA_0.5.1_test.json", images="test_images"),),
+                hub=files.TEST,
+                size=5_734,
+            ),
+            title="TextVQA test",
+            withheld=True,
+            filename="textvqa_test_results.json",
+        )
+    },
+)

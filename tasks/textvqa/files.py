@@ -1,0 +1,60 @@
+"""TextVQA's files: questions, answers and OCR tokens in one JSON file a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from infimm_eval.data.hub_datasets import lmms_lab, vqa_row
+from infimm_eval.data.pictures import folder
+from infimm_eval.data.reading import Unique, column, require, stream
+from infimm_eval.data.vqa import ten
+from infimm_eval.types import Hub, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextVqa:
+    """``TextVQA_0.5.1_{train,val,test}.json``; val's pictures lie in ``train_images``.
+
+    Singh et al., "Towards VQA Models That Can Read", CVPR 2019.
+    """
+
+    file: str
+    images: str = "train_images"
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        return (self.file, f"the pictures in {self.images} (folder or {self._archive})")
+
+    def files(self, root: Path) -> tuple[Path, ...]:
+        return (require(root, self.file),)
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        (path,) = self.files(root)
+        pictures = folder(root, self.images, near=path, archive=self._archive)
+        unique = Unique(path, "question")
+        for number, entry in enumerate(stream(path, "data")):
+            question_id = column(entry, "question_id", path, number)
+            unique(question_id)
+            image_id = column(entry, "image_id", path, number)
+            answers = entry.get("answers")
+            yield {
+                "image": pictures.image(f"{image_id}.jpg"),
+                "image_id": image_id,
+                "question_id": question_id,
+                "question": column(entry, "question", path, number),
+                "answers": None if answers is None else ten(answers, path, question_id),
+                "question_type": None,
+                "answer_type": None,
+                "ocr_tokens": entry.get("ocr_tokens", []),
+            }
+
+    @property
+    def _archive(self) -> str:
+        return "train_val_images.zip" if self.images == "train_images" else f"{self.images}.zip"
+
+
+VAL = Hub(repos=lmms_lab("textvqa"), split="validation", convert=vqa_row)
+TRAIN = replace(VAL, split="train")
+TEST = replace(VAL, split="test")

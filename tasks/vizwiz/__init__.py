@@ -1,0 +1,57 @@
+"""VizWiz-VQA validation: questions that blind people asked about their own photographs.
+
+Gurari et al., CVPR 2018.  Annotators are told apart by position, for their answers carry no id.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from infimm_eval import metrics, prompts
+from infimm_eval.demo import open_rows
+from infimm_eval.scorers import vqa
+from infimm_eval.submissions import lists
+from infimm_eval.types import Row, Sample, Source, Task
+
+from . import files
+
+_UNANSWERABLE = (
+    "When the provided information is insufficient, respond with 'Unanswerable'. "
+    + prompts.SHORT_ANSWER
+)
+
+
+def sample(row: Row) -> Sample:
+    people = tuple(row["answers"] or ())
+    return Sample(
+        id=str(row["question_id"]),
+        images=(row["image"],),
+        question=(row["question"],),
+        target=people[0] if people else "",
+        references=people,
+        group=str(row["image_id"]),
+        tags={"answer_type": row["answer_type"]} if row.get("answer_type") else {},
+    )
+
+
+TASK = Task(
+    name="vizwiz",
+    title="VizWiz",
+    version=1,
+    source=Source(
+        demo=partial(open_rows.vizwiz_rows, "test"),
+        files=(files.VizWiz(file="val.json", images="val"),),
+        hub=files.VAL,
+        size=4_319,
+    ),
+    shots=Source(
+        demo=partial(open_rows.vizwiz_rows, "train"),
+        files=(files.VizWiz(file="train.json", images="train"),),
+    ),
+    sample=sample,
+    templates=prompts.templates(prompts.flamingo_vqa(), prompts.short_answer(suffix=_UNANSWERABLE)),
+    scorers=(vqa.always, vqa.official, vqa.evalai),
+    metrics=metrics.mean("accuracy", by=("answer_type",)),
+    headline="accuracy",
+    submission=lists.vqa("vizwiz_val_results.json", numeric=False, key="image"),
+)
