@@ -266,9 +266,9 @@ class Unit:
 
     headline = scale x sum over strata of (sum of weight x value / sum of weight)
 
-    Every headline here has this shape: an accuracy is one stratum with a unit a question, MME's
-    score two strata a sub-task (questions; pictures with both right), MMBench's circular accuracy
-    a unit a question with all its rotations.  Intervals and comparisons need nothing else.
+    Every headline here has this shape: an accuracy is one stratum with a unit a question, a sum
+    over sub-tasks has strata for each of them, a circular accuracy a unit a question with all its
+    rotations.  Confidence intervals and comparisons need nothing else.
     """
 
     id: str

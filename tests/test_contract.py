@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from infimm_eval.run.score_file import score_file
-from infimm_eval.run.submit import submit
 
 from infimm_eval import logs, metrics, prompts, published, registry, scorers
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError
 from infimm_eval.models import load
 from infimm_eval.models.fake import Fake
+from infimm_eval.run.score_file import score_file
+from infimm_eval.run.submit import submit
 from infimm_eval.scorers import caption
 from infimm_eval.shots import Shots, pool
 from infimm_eval.types import Answer, Content, Image, Record, Rubric, Sample, Source, Style, Task

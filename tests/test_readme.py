@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,10 @@ def test_the_lines_of_python_run(
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!http)[^)]+)\)", README))))
 def test_every_link_leads_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
+
+
+def test_the_page_of_parts_is_what_the_docstrings_say() -> None:
+    """Make it anew with ``python docs/make_parts.py``."""
+    written = ROOT / "docs" / "parts.md"
+    make = runpy.run_path(str(ROOT / "docs" / "make_parts.py"))
+    assert written.read_text(encoding="utf-8") == make["page"]()

@@ -62,9 +62,7 @@ def test_another_scorer_makes_the_headline() -> None:
     task = registry.scored_by(registry.load("mmbench"), "judged")
     names = [scorer.name for scorer in task.scorers]
     assert names == ["judged", "vlmevalkit", "vlmevalkit-2023", "lmms", "letter"]
-    with pytest.raises(
-        UsageError, match="unknown scorer of mmbench 'judge'; did you mean 'jud"
-    ):
+    with pytest.raises(UsageError, match="unknown scorer of mmbench 'judge'; did you mean 'jud"):
         registry.scored_by(task, "judge")
 
 

@@ -16,8 +16,6 @@ from infimm_eval import logs, published
 from infimm_eval.errors import UsageError
 from infimm_eval.logs import Cell, Draft, Log
 
-_COLUMNS = (*published.PRETRAINING, *published.INSTRUCTION)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -147,8 +145,9 @@ def _spots(run: Run) -> set[Any]:
 
 def paper_order(cell: Cell) -> tuple[int, str, int, int]:
     """As the papers' tables run, then what no paper has."""
-    known = [at for at, column in enumerate(_COLUMNS) if column in cell.columns]
-    return (min(known, default=len(_COLUMNS)), cell.task, cell.shots, cell.seed)
+    columns = [column for stage in published.STAGES for column in published.columns(stage)]
+    known = [at for at, column in enumerate(columns) if column in cell.columns]
+    return (min(known, default=len(columns)), cell.task, cell.shots, cell.seed)
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:

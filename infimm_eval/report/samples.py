@@ -202,7 +202,7 @@ def _groups(cell: Cell) -> tuple[str, ...]:
 
 
 def _in_group(tags: Mapping[str, str], one: _Open, group: str) -> bool:
-    """Breakdowns mostly go by the tag they are named after; MME's do not."""
+    """Breakdowns mostly go by the tag they are named after, but some name a measure."""
     key = next(iter(one.cell.breakdown))
     values = [tags[key]] if key in tags else list(tags.values())
     return any(group == v or group in re.split(r"\s*,\s*", v) for v in values)

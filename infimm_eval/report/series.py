@@ -5,6 +5,7 @@ It refuses to know coordinates and colours; the templates draw.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -53,11 +54,6 @@ class Series:
     values: Mapping[str, float]
 
 
-_SUB_TASKS = ("score", "accuracy", "accuracy+")
-"""MME names its breakdowns after what is measured, not after what they go by; a score adds the two
-accuracies, so that it ends at 200."""
-
-
 @dataclass(frozen=True, slots=True)
 class Bars:
     """One benchmark's figure by groups of its samples (sub-tasks, disciplines, answer types)."""
@@ -70,9 +66,9 @@ class Bars:
 
     @property
     def top(self) -> float:
-        """The end of the scale: 100, 200 for MME's sub-tasks, more only where a figure is more."""
+        """The end of the scale: the hundred that no figure exceeds."""
         most = max((v for series in self.series for v in series.values.values()), default=0.0)
-        return max(200.0 if self.key == "score" else 100.0, most)
+        return 100.0 * max(1, math.ceil(most / 100))
 
 
 def slopes(runs: Sequence[Run]) -> list[Slopes]:
@@ -140,7 +136,7 @@ def breakdowns(runs: Sequence[Run]) -> list[Bars]:
     made = [
         Bars(
             task,
-            f"{cell.title}: {key} by sub-task" if key in _SUB_TASKS else f"{cell.title} by {key}",
+            f"{cell.title}: {key} by group" if _measure(cell, key) else f"{cell.title} by {key}",
             key,
             tuple(dict.fromkeys(group for one in series for group in one.values)),
             tuple(series),
@@ -148,6 +144,12 @@ def breakdowns(runs: Sequence[Run]) -> list[Bars]:
         for (task, key), (cell, series) in found.items()
     ]
     return [bars for bars in made if len(bars.groups) > 1]
+
+
+def _measure(cell: Cell, key: str) -> bool:
+    """Whether a breakdown is named after what it measures: then others have the same groups."""
+    groups = {tag.replace("_", " "): set(found) for tag, found in cell.breakdown.items()}
+    return any(found == groups.get(key) for tag, found in groups.items() if tag != key)
 
 
 def _mean_over_seeds(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Runs to tables: the two published ones, MMMU's disciplines, and whatever no paper has.
+"""Runs to tables: the published ones, those by group, and whatever no paper has.
 
 It refuses to know Markdown, HTML and terminals: a table here is values in rows and columns.
 """
@@ -108,10 +108,8 @@ class Pair:
 def tables(runs: Sequence[Run]) -> list[Table]:
     """The tables that these runs have a number for, in the papers' order."""
     made = [
-        _published("pretraining", "Pretraining benchmarks", published.PRETRAINING, runs),
-        _published("instruction", "Instruction benchmarks", published.INSTRUCTION, runs),
-        _disciplines("MMMU val", runs),
-        _disciplines("MMMU test", runs),
+        *(_published(stage, runs) for stage in published.STAGES),
+        *(_by_group(column, runs) for column in published.breakdown_columns()),
         _further(runs),
     ]
     return [table for table in made if any(line.measured for line in table.lines)]
@@ -156,7 +154,9 @@ def _value(cell: Cell, metric: str) -> float | None:
     return cell.value if metric == cell.headline else cell.metrics.get(metric)
 
 
-def _published(stage: str, title: str, columns: tuple[str, ...], runs: Sequence[Run]) -> Table:
+def _published(stage: str, runs: Sequence[Run]) -> Table:
+    columns = published.columns(stage)
+    title = f"{stage.capitalize()} benchmarks"
     printed = _printed_lines(stage, columns)
     lines: list[Line] = []
     for line in (line for run in runs for line in _measured_lines(stage, columns, run)):
@@ -216,17 +216,19 @@ def against(column: str, model: str, shots: int) -> tuple[Number, ...]:
     return tuple(sorted(found, key=lambda number: number.stage == "multi-task"))
 
 
-def _disciplines(column: str, runs: Sequence[Run]) -> Table:
-    measured = [
-        Line(
-            name=run.name,
-            shots=shots,
-            entries=_by_discipline(cells, column),
-            measured=True,
-        )
+def _by_group(column: str, runs: Sequence[Run]) -> Table:
+    """A benchmark whose figures are also printed by group of its samples (a discipline, say)."""
+    groups = published.breakdown_groups(column)
+    found = [
+        (run, shots, cells)
         for run in runs
         for (_, shots, _), cells in by_spot(run.cells).items()
         if column in cells[0].columns
+    ]
+    tags = [tag for _, _, cells in found if (tag := _tag_of(cells[0], groups))]
+    measured = [
+        Line(name=run.name, shots=shots, entries=_grouped(cells, column, groups), measured=True)
+        for run, shots, cells in found
     ]
     printed: dict[str, dict[str, Entry]] = {}
     for number in published.numbers():
@@ -238,19 +240,29 @@ def _disciplines(column: str, runs: Sequence[Run]) -> Table:
     ]
     return Table(
         key=column.lower().replace(" ", "-"),
-        title=f"{column} by discipline",
-        columns=("overall", *published.DISCIPLINES),
+        title=f"{column} by {tags[0].replace('_', ' ') if tags else 'group'}",
+        columns=("overall", *groups),
         lines=(*measured, *lines),
     )
 
 
-def _by_discipline(cells: Sequence[Cell], column: str) -> dict[str, Entry]:
+def _tag_of(cell: Cell, groups: Iterable[str]) -> str | None:
+    """The breakdown of a cell whose groups are these."""
+    wanted = set(map(_letters, groups))
+    for tag, values in cell.breakdown.items():
+        if wanted & set(map(_letters, values)):
+            return tag
+    return None
+
+
+def _grouped(cells: Sequence[Cell], column: str, groups: Sequence[str]) -> dict[str, Entry]:
     entries: dict[str, Entry] = {"overall": figure(cells, cells[0].columns[column])}
-    for name in published.DISCIPLINES:
+    tag = _tag_of(cells[0], groups)
+    for name in groups:
         values = [
             value
             for cell in cells
-            for group, value in cell.breakdown.get("discipline", {}).items()
+            for group, value in cell.breakdown.get(tag or "", {}).items()
             if _letters(group) == _letters(name)
         ]
         if values:
@@ -271,7 +283,7 @@ def _letters(name: str) -> str:
 def _further(runs: Sequence[Run]) -> Table:
     columns: dict[str, None] = {}
     rows: dict[tuple[str, int], dict[str, Entry]] = {}
-    known = {*published.PRETRAINING, *published.INSTRUCTION}
+    known = {column for stage in published.STAGES for column in published.columns(stage)}
     for run in runs:
         for (_, shots, _), cells in by_spot(run.cells).items():
             if not known & set(cells[0].columns):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from infimm_eval import registry
+from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.shots import Support
 from infimm_eval.types import Model, Style, Task
@@ -119,6 +120,8 @@ def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
         raise UsageError("name the benchmarks: --tasks coco,vqav2, or --tasks all")
     options = wanted.options
     tasks = _scored_by(registry.select(wanted.tasks), options.get("scorer") or {})
+    for task in tasks:
+        checking.check_templates(task, f"the task {task.name}")
     if options.get("ocr") and not any(task.ocr for task in tasks):
         raise UsageError("--ocr: none of these benchmarks brings OCR tokens; textvqa does")
     templates = options.get("prompts") or {}

@@ -5,15 +5,15 @@ Finds before anything is asked what is wrong with any row; knows neither prompts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
 
 from infimm_eval import data, prompts
-from infimm_eval.errors import InfimmEvalError, UsageError
+from infimm_eval.data import checking
 from infimm_eval.run.plan import Plan
 from infimm_eval.shots import pool
-from infimm_eval.types import Row, Sample, Source, Task
+from infimm_eval.types import Sample, Source, Task
 
 
 class TaskData:
@@ -26,7 +26,7 @@ class TaskData:
 
     def samples(self) -> Iterator[Sample]:
         """Every sample of the split, in the published order."""
-        return self._samples(self.rows.rows())
+        return checking.samples(self.task, self.rows.rows(), self._where)
 
     @cached_property
     def total(self) -> int:
@@ -41,7 +41,13 @@ class TaskData:
                 yield sample
 
         data.require_pictures(prompts.pictures(made()), self.task.title)
+        checking.check_headline(self.task, self.samples(), f"the task {self.task.name}")
         return count
+
+    @property
+    def _where(self) -> str:
+        """What messages call the rows."""
+        return f"{self.task.title} in {self.plan.data}"
 
     @property
     def size(self) -> int | None:
@@ -55,29 +61,13 @@ class TaskData:
         if source is None:
             return []
         if seed not in self._pools:
-            samples = self._samples(self._open(source).rows())
+            rows = self._open(source).rows()
+            samples = checking.samples(self.task, rows, f"{self._where}, examples")
             self._pools[seed] = pool(samples, self.task.name, seed)
         if with_pictures:
             shown = prompts.pictures(self._pools[seed])
             data.require_pictures(shown, f"{self.task.title} examples")
         return self._pools[seed]
 
-    def _samples(self, rows: Iterable[Row]) -> Iterator[Sample]:
-        for number, row in enumerate(rows, 1):
-            try:
-                yield self.task.sample(row)
-            except InfimmEvalError:
-                raise
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                raise _of_row(self.task, number, row, error) from error
-
     def _open(self, source: Source) -> data.Dataset:
         return data.open_source(source, self.plan.data, self.plan.revision, self.task.title)
-
-
-def _of_row(task: Task, number: int, row: Row, error: Exception) -> UsageError:
-    where = f"{task.name}: row {number}"
-    if isinstance(error, KeyError):
-        have = ", ".join(map(str, row))
-        return UsageError(f"{where} has no column {error}, which its task reads; it has {have}")
-    return UsageError(f"{where} does not make a sample ({error}); mend the row or its task")

@@ -73,9 +73,7 @@ def test_a_bad_row_is_named_with_its_file_and_line(
 def test_a_column_that_a_task_asks_for_in_vain_is_named_with_its_line(tmp_path: Path) -> None:
     write(tmp_path, {"image": "1.jpg", "question": "Is it?"})
     (row,) = data.open_source(SOURCE, tmp_path, title="Signs").rows()
-    with pytest.raises(
-        UsageError, match=r"signs\.jsonl line 1 has no 'answer'; it has question"
-    ):
+    with pytest.raises(UsageError, match=r"signs\.jsonl line 1 has no 'answer'; it has question"):
         row["answer"]
     assert row.get("answer") is None
 

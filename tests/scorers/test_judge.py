@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from infimm_eval.log import Named
 
 from infimm_eval.errors import UsageError
 from infimm_eval.scorers import judge
