@@ -32,13 +32,16 @@ class FileImage(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         return self.relative
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         return f"{self.relative}:{os.stat(os.path.join(self.root, self.relative)).st_size}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         with open(os.path.join(self.root, self.relative), "rb") as file:
             data = file.read()
         if data.startswith(POINTER):
@@ -55,14 +58,17 @@ class ZipImage(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         return f"{os.path.basename(self.archive)}/{self.member}"
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         info = self._info()
         return f"{self.name}:{info.file_size}:{info.CRC:08x}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         try:
             return _archive(self.archive, os.getpid()).read(self._info())
         except zipfile.BadZipFile as broken:
@@ -90,13 +96,16 @@ class TsvImage(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         return f"{os.path.basename(self.path)}#{self.label}"
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         return f"{self.name}:{self.offset}+{self.length}:{os.stat(self.path).st_size}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         from infimm_eval.data.tsv import cell
 
         try:

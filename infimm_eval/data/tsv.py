@@ -67,7 +67,7 @@ def rows(path: Path, root: Path, pictures: str = "images") -> Iterator[dict[str,
 
 def cell(path: str, offset: int, length: int, column: int, item: int | None) -> str:
     """One cell of the record that starts ``offset`` bytes into the file."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         file.seek(offset)
         record = file.read(length).decode("utf-8")
     _allow_long_cells()
