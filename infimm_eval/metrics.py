@@ -83,15 +83,18 @@ def headline(units: Iterable[Unit], scale: float) -> float:
 
 
 def scored(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Those that have a score."""
     return (outcome for outcome in outcomes if outcome.score.value is not None)
 
 
 def value_of(outcome: Outcome) -> float:
+    """The value of an outcome that has one."""
     assert outcome.score.value is not None
     return outcome.score.value
 
 
 def unit_of(outcome: Outcome, weight: float = 1.0) -> Unit:
+    """An outcome as a unit of its own, clustered by its group."""
     return Unit(outcome.id, outcome.group or outcome.id, value_of(outcome), weight)
 
 
@@ -120,6 +123,7 @@ def by_tag(outcomes: Iterable[Outcome], tag: str) -> dict[str, list[Outcome]]:
 def grouped(
     outcomes: Iterable[Outcome], names: Callable[[Outcome], Iterable[str]]
 ) -> dict[str, list[Outcome]]:
+    """Outcomes under every name that ``names`` gives them, in the names' order."""
     groups: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         for name in names(outcome):
@@ -132,6 +136,7 @@ def averages(
     scale: float,
     weigh: Callable[[Outcome], float] = lambda outcome: 1.0,
 ) -> dict[str, float]:
+    """The (weighted) mean of each group, times ``scale``."""
     return {
         name: scale * fmean(map(value_of, group), weights=[weigh(outcome) for outcome in group])
         for name, group in groups.items()

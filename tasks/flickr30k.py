@@ -20,6 +20,7 @@ _FILE, _IMAGES = "dataset_flickr30k.json", "flickr30k-images"
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     captions = tuple(row["captions"])
     return Sample(
         id=str(row["image_id"]),

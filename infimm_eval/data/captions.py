@@ -30,6 +30,7 @@ class Karpathy:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         pictures = self.images or "val2014 and train2014"
         return (
             f"{self.file} (it alone says which pictures are the {self.split} split)",
@@ -37,9 +38,11 @@ class Karpathy:
         )
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         unique = Unique(path, "image id")
         places: dict[str, Folder] = {}

@@ -59,26 +59,26 @@ def check_sample(sample: Sample, where: str) -> None:
         raise UsageError(f"{where}: {fault}")
 
 
-_TEXTS = {str}
 _pictures: set[type] = set()
 """The kinds of picture met so far: asking an abstract class is slow."""
 
 
-def _as_usual(sample: Sample) -> bool:
-    """Whether a sample is well-formed, of those without options; of others it does not know."""
+def _as_usual(s: Any) -> bool:
+    """Whether a sample is well-formed; of one with pictures inside its texts it does not know."""
+    try:
+        # Joining refuses what is no text, in a fraction of the time that asking each thing takes.
+        "".join((s.id, s.target, s.group, s.hint, *s.references, *s.question, *s.tags.values()))
+        for option in s.options:
+            "".join(option)
+    except (AttributeError, TypeError):
+        return False
     return (
-        type(sample) is Sample
-        and type(sample.id) is type(sample.target) is type(sample.group) is str
-        and type(sample.hint) is str
-        and sample.id != ""
-        and type(sample.references) is tuple
-        and type(sample.images) is tuple
-        and type(sample.question) is tuple
-        and {*map(type, sample.references)} <= _TEXTS
-        and {*map(type, sample.images)} <= _pictures
-        and {*map(type, sample.question)} <= _TEXTS
-        and {*map(type, sample.tags.values())} <= _TEXTS
-        and sample.options == ()
+        s.id != ""
+        and type(s.references) is type(s.question) is tuple
+        and type(s.images) is tuple
+        and {*map(type, s.images)} <= _pictures
+        and type(s.options) is tuple
+        and {*map(type, s.options)} <= {tuple}
     )
 
 

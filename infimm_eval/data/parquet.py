@@ -36,14 +36,17 @@ class ParquetImage(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         number = "" if self.item is None else f"[{self.item}]"
         return f"{self.label}/{self.column}{number}"
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         return f"{self.name}:{os.stat(self.path).st_size}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         cell = _pictures(self.path, self.group, self.column, os.getpid())[self.row].as_py()
         if self.item is not None:
             cell = cell[self.item]
@@ -65,6 +68,7 @@ class Split:
     pictures: Split | None = None
 
     def describe(self) -> Mapping[str, Any]:
+        """What was read, for the record of a run."""
         files = [
             {"name": shard.relative_to(self.root).as_posix(), "size": shard.stat().st_size}
             for shard in self.shards

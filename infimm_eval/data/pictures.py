@@ -1,4 +1,4 @@
-"""Pictures by reference: in a folder, in an archive beside it, or in a cell of a TSV.
+"""Pictures by reference: in a folder, or in an archive beside it.
 
 Knows nothing of benchmarks and never decodes a pixel.  Every handle is a small value: it pickles,
 compares and hashes by where the picture lies, and reads only when asked.
@@ -6,8 +6,6 @@ compares and hashes by where the picture lies, and reads only when asked.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import zipfile
 from collections.abc import Iterable
@@ -32,13 +30,16 @@ class FileImage(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         return self.relative
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         return f"{self.relative}:{os.stat(os.path.join(self.root, self.relative)).st_size}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         with open(os.path.join(self.root, self.relative), "rb") as file:
             data = file.read()
         if data.startswith(POINTER):
@@ -55,14 +56,17 @@ class ZipImage(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         return f"{os.path.basename(self.archive)}/{self.member}"
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         info = self._info()
         return f"{self.name}:{info.file_size}:{info.CRC:08x}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         try:
             return _archive(self.archive, os.getpid()).read(self._info())
         except zipfile.BadZipFile as broken:
@@ -73,37 +77,6 @@ class ZipImage(Image):
             return _archive(self.archive, os.getpid()).getinfo(self.member)
         except KeyError:
             raise FileNotFoundError(f"no {self.member} in {self.archive}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class TsvImage(Image):
-    """A base64 cell of a TSV.  The record is found again by its place in the file."""
-
-    path: str
-    label: str
-    """What the row calls it: its index, with the number of the picture where there are several."""
-    offset: int
-    length: int
-    column: int
-    item: int | None = None
-    """Which element, where the cell is a list of pictures."""
-
-    @property
-    def name(self) -> str:
-        return f"{os.path.basename(self.path)}#{self.label}"
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}:{self.offset}+{self.length}:{os.stat(self.path).st_size}"
-
-    def read(self) -> bytes:
-        from infimm_eval.data.tsv import cell
-
-        try:
-            text = cell(self.path, self.offset, self.length, self.column, self.item)
-            return base64.b64decode(text, validate=True)
-        except (binascii.Error, IndexError, ValueError) as broken:
-            raise OSError(f"{self.name} is not a base64 picture: {broken}") from broken
 
 
 @dataclass(frozen=True, slots=True)

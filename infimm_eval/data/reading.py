@@ -123,9 +123,11 @@ class OneFile:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (self.file,)
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return (require(root, self.file),)
 
 
@@ -137,6 +139,7 @@ class OneFileAndPictures(OneFile):
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (self.file, f"the pictures in {self.images} (folder or .zip)")
 
 
@@ -148,6 +151,7 @@ class Unique:
         self._seen: set[Hashable] = set()
 
     def __call__(self, id: Hashable) -> None:
+        """Take the next id; ``UsageError`` where it was there before."""
         if id in self._seen:
             raise UsageError(f"{self._path}: {self._what} {id} occurs twice")
         self._seen.add(id)

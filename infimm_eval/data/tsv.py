@@ -7,6 +7,8 @@ row.  Knows nothing of benchmarks; pictures are decoded when they are read.
 from __future__ import annotations
 
 import ast
+import base64
+import binascii
 import csv
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,13 +16,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from infimm_eval.data.pictures import TsvImage, folder
+from infimm_eval.data.pictures import folder
 from infimm_eval.data.reading import Unique, open_data
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Image
 
 _REFERENCE = 64
 """No picture is this short: the cell is the index of the row that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TsvImage(Image):
+    """A base64 cell of a TSV.  The record is found again by its place in the file."""
+
+    path: str
+    label: str
+    """What the row calls it: its index, with the number of the picture where there are several."""
+    offset: int
+    length: int
+    column: int
+    item: int | None = None
+    """Which element, where the cell is a list of pictures."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return f"{Path(self.path).name}#{self.label}"
+
+    @property
+    def key(self) -> str:
+        """Its name and what changes when it is replaced."""
+        return f"{self.name}:{self.offset}+{self.length}:{Path(self.path).stat().st_size}"
+
+    def read(self) -> bytes:
+        """The encoded file."""
+        try:
+            text = _cell(self.path, self.offset, self.length, self.column, self.item)
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, IndexError, ValueError) as broken:
+            raise OSError(f"{self.name} is not a base64 picture: {broken}") from broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +99,9 @@ def rows(path: Path, root: Path, pictures: str = "images") -> Iterator[dict[str,
         yield row
 
 
-def cell(path: str, offset: int, length: int, column: int, item: int | None) -> str:
+def _cell(path: str, offset: int, length: int, column: int, item: int | None) -> str:
     """One cell of the record that starts ``offset`` bytes into the file."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         file.seek(offset)
         record = file.read(length).decode("utf-8")
     _allow_long_cells()

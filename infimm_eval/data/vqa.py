@@ -36,14 +36,17 @@ class VqaFiles:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         place = self.images.partition("/")[0]
         named = tuple(name for name in (self.questions, self.annotations) if name)
         return (*named, f"the pictures in {place} (folder or .zip)")
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return tuple(require(root, name) for name in (self.questions, self.annotations) if name)
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         path, *rest = self.files(root)
         answered = _Annotations(rest[0]) if rest else None
         place, _, template = self.images.partition("/")

@@ -28,6 +28,7 @@ class Long:
 
 
 def name(thing: Thing) -> str:
+    """A thing as people name it."""
     return a(f"{thing.size} {thing.color} {thing.shape}")
 
 

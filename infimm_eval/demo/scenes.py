@@ -82,13 +82,16 @@ class Drawn(Image):
 
     @property
     def name(self) -> str:
+        """What a person calls it."""
         return f"{self.split}/{self.family}_{self.index:06d}.png"
 
     @property
     def key(self) -> str:
+        """Its name and what changes when it is replaced."""
         return f"demo-{VERSION}:{self.name}"
 
     def read(self) -> bytes:
+        """The encoded file."""
         file = io.BytesIO()
         self.pillow().save(file, "PNG", compress_level=1)
         return file.getvalue()

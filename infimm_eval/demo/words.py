@@ -44,12 +44,15 @@ class Style:
     order: int = 0
 
     def color(self, thing: Thing) -> str:
+        """What this style calls the thing's color."""
         return COLOR_NAMES[self.colors][COLORS.index(thing.color)]
 
     def shape(self, thing: Thing) -> str:
+        """What it calls its shape."""
         return SHAPE_NAMES[self.shapes][SHAPES.index(thing.shape)]
 
     def size(self, thing: Thing) -> str:
+        """What it calls its size."""
         return SIZE_NAMES[self.sizes][SIZES.index(thing.size)]
 
 

@@ -107,6 +107,7 @@ class Rarity:
 
     @classmethod
     def of(cls, pictures: Iterable[Sequence[str]]) -> Rarity:
+        """From every picture's tokenised references."""
         seen: Counter[Gram] = Counter()
         total = 0
         for references in pictures:

@@ -43,6 +43,7 @@ def normalise_evalai(text: str) -> str:
 
 
 def one_line(text: str) -> str:
+    """Breaks and tabs as spaces, as the official script puts them."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -83,6 +84,7 @@ def accuracy(
 
 
 def unanimous(people: Sequence[str]) -> bool:
+    """Whether all people said the same."""
     return len(set(people)) == 1
 
 

@@ -6,7 +6,6 @@ Knows no benchmark's format.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(json.dumps(value, ensure_ascii=False, indent=None), encoding="utf-8")
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def load_list(path: Path, wanted: Iterable[str], body: Any = None) -> list[Mapping[str, Any]]:
@@ -98,6 +97,7 @@ def integer(key: str, leaderboard: str) -> int:
 
 
 def text_of(value: object, path: Path, key: str) -> str:
+    """An answer that is a text; ``UsageError`` names any other."""
     if not isinstance(value, str):
         raise UsageError(f"{path}: the answer for {key} is {value!r}; it should be text")
     return value

@@ -19,6 +19,7 @@ from . import files
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     captions = tuple(row.get("captions") or ())
     return Sample(
         id=str(row["image_id"]),

@@ -24,6 +24,7 @@ class CocoCaptions(OneFileAndPictures):
     """
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         pictures = folder(root, self.images, near=path)
         names: dict[int, str] = {}
@@ -51,6 +52,7 @@ class CocoImages(OneFileAndPictures):
     """The pictures of ``image_info_test2014.json``, whose captions are withheld."""
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         pictures = folder(root, self.images, near=path)
         unique = Unique(path, "image id")

@@ -21,6 +21,7 @@ from .submission import questions
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     answer = row.get("answer")
     return Sample(
         id=str(row["id"]),

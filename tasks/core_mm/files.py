@@ -29,13 +29,16 @@ class CoreMm:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (self.file, "the pictures in images (folder or .zip)")
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         private = find(root, self.answers)
         return (require(root, self.file), *([private] if private else []))
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         path, *private = self.files(root)
         known: Mapping[str, Any] = read_json(private[0]) if private else {}
         pictures = folder(root, "images", near=path)

@@ -20,6 +20,7 @@ from .metrics import circular
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     index = str(row["index"])
     answer = row.get("answer")
     return Sample(

@@ -35,12 +35,15 @@ class MmBench:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (" or ".join(self.names),)
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return (require(root, *self.names),)
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         indices: set[int] = set()
         for row in tsv.rows(path, root):

@@ -23,6 +23,7 @@ _LETTERS = "ABCDEF"
 
 
 def sheet(filename: str) -> Submission:
+    """The sheet under a name that ends in ``.xlsx``, or ``.tsv`` for text."""
     return Submission(
         filename=filename, write=write, read=read, references=references, missing="wrong"
     )
@@ -49,6 +50,7 @@ def write(records: Sequence[Record], path: Path) -> None:
 
 
 def read(path: Path) -> Mapping[str, str]:
+    """Every row's prediction by its index."""
     found: dict[str, str] = {}
     for row in _rows(path, ("index", "prediction")):
         once(path, found, row["index"], row["prediction"])

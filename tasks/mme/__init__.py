@@ -17,6 +17,7 @@ from .metrics import sums
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     category, _, file = row["question_id"].partition("/")
     return Sample(
         id=submission.sample_id(category, file, row["question"]),

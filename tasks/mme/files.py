@@ -50,9 +50,11 @@ class Mme:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (f"{_TREE}/ with its {len(CATEGORIES)} sub-tasks",)
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         tree = self._tree(root)
         missing = [name for name in CATEGORIES if not (tree / name).is_dir()]
         if missing:
@@ -60,6 +62,7 @@ class Mme:
         return tuple(path for name in CATEGORIES for path in _texts(tree / name))
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         for path in self.files(root):
             category = next(part for part in reversed(path.parts[:-1]) if part in CATEGORIES)
             image = _picture(path, root)
@@ -84,6 +87,7 @@ class MmeTsv(OneFile):
     file: str = "MME.tsv"
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         for number, row in enumerate(tsv.rows(path, root)):
             if not row["images"]:

@@ -23,6 +23,7 @@ def folder(filename: str = "mme/") -> Submission:
 
 
 def write(records: Sequence[Record], path: Path) -> None:
+    """One file a sub-task."""
     path.mkdir(parents=True, exist_ok=True)
     tasks: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -37,6 +38,7 @@ def write(records: Sequence[Record], path: Path) -> None:
 
 
 def read(path: Path) -> Mapping[str, str]:
+    """Every response by the sample's id."""
     found: dict[str, str] = {}
     for file, image, question, _, response in _lines(path):
         once(file, found, sample_id(file.stem, image, question), response)

@@ -32,6 +32,7 @@ _FIGURE = re.compile(r"<image ([1-7])>")
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     answer = row["answer"]
     right = tuple(answer) if isinstance(answer, list) else (answer,) if answer else ()
     return Sample(

@@ -34,9 +34,11 @@ class Mmmu:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (f"MMMU/<subject>/{self.split}-*.parquet for the 30 subjects",)
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         for base in (root / "MMMU", root):
             found = sorted(base.glob(f"*/{self.split}-*-of-*.parquet"))
             subjects = [path for path in found if path.parent.name in SUBJECTS]
@@ -48,6 +50,7 @@ class Mmmu:
         raise FileNotFoundError(*self.expects)
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         paths = self.files(root)
         unique = Unique(paths[0].parent.parent, "question")
         for path in paths:
@@ -63,6 +66,7 @@ class MmmuTsv(OneFile):
     split: str
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         found = False
         for number, row in enumerate(tsv.rows(path, root)):

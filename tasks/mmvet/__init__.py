@@ -19,6 +19,7 @@ from .submission import questions
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     return Sample(
         id=row["question_id"],
         images=(row["image"],),

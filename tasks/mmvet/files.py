@@ -25,12 +25,15 @@ class MmVet:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (self.file, "the pictures in images (folder or .zip)")
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         pictures = folder(root, "images", near=path)
         unique = Unique(path, "question")
@@ -52,6 +55,7 @@ class MmVetTsv(OneFile):
     file: str = "MMVet.tsv"
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         for number, row in enumerate(tsv.rows(path, root)):
             if not row["images"]:

@@ -22,6 +22,7 @@ from . import scorers
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     stems = tuple(row["answers"] or ())
     raw = tuple(row.get("raw_answers") or stems)
     return Sample(

@@ -18,6 +18,7 @@ from . import files, scorers, submission
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     letter = ascii_uppercase[row["answer"]]
     image = row["image"]
     return Sample(

@@ -32,13 +32,16 @@ class ScienceQa:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         pictures = f"the pictures in images/{self.split} (folder or .zip)"
         return ("problems.json", "pid_splits.json", pictures)
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return (require(root, "problems.json"), require(root, "pid_splits.json"))
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         path, splits = self.files(root)
         problems = read_json(path)
         pictures = folder(root, self.split, near=path)
@@ -69,6 +72,7 @@ class ScienceQaTsv(OneFile):
     split: str
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         for number, row in enumerate(tsv.rows(path, root)):
             choices = [row[letter] for letter in ascii_uppercase if letter in row]

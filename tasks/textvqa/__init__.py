@@ -18,6 +18,7 @@ from . import files
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     people = tuple(row["answers"] or ())
     return Sample(
         id=str(row["question_id"]),

@@ -25,12 +25,15 @@ class TextVqa:
 
     @property
     def expects(self) -> tuple[str, ...]:
+        """What has to lie in the folder, for the message when it does not."""
         return (self.file, f"the pictures in {self.images} (folder or {self._archive})")
 
     def files(self, root: Path) -> tuple[Path, ...]:
+        """The files that rows are read from, without the pictures."""
         return (require(root, self.file),)
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         pictures = folder(root, self.images, near=path, archive=self._archive)
         unique = Unique(path, "question")

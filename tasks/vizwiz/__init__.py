@@ -22,6 +22,7 @@ _UNANSWERABLE = (
 
 
 def sample(row: Row) -> Sample:
+    """One row as a sample."""
     people = tuple(row["answers"] or ())
     return Sample(
         id=str(row["question_id"]),

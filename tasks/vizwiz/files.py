@@ -22,6 +22,7 @@ class VizWiz(OneFileAndPictures):
     """
 
     def rows(self, root: Path) -> Iterator[Row]:
+        """The rows, in the published order."""
         (path,) = self.files(root)
         pictures = folder(root, self.images, near=path)
         unique = Unique(path, "picture")
