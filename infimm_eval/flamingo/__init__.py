@@ -5,7 +5,8 @@ Knows nothing of evaluation.
 """
 
 from infimm_eval.flamingo.checkpoint import load, save_pretrained
-from infimm_eval.flamingo.generation import Generated, generate
+from infimm_eval.flamingo.decoding import Generated, GenerationConfig
+from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.layouts import LAYOUTS, Layout, build
 from infimm_eval.flamingo.model import Flamingo, SpecialTokens, gather_pictures
@@ -17,6 +18,7 @@ __all__ = [
     "Decoder",
     "Flamingo",
     "Generated",
+    "GenerationConfig",
     "KVCache",
     "Layout",
     "Ranked",
