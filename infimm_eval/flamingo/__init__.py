@@ -1,6 +1,11 @@
 """Models of the Flamingo family natively: a vision tower, a perceiver resampler and gated
 cross-attention blocks in a causal decoder, composed by the layout of a checkpoint.
 
+Beside the parts (`towers`, `resampler`, `gated`, `decoders`; what they must offer: `protocols`)
+stand what is done with them (`kv_cache`, `prefill`, `generation`, `ranking`, `cuda_graphs`), the
+checkpoints they come from (`layouts`, `key_map`, `checkpoint`) and the text and pictures that go in
+(`processor`, `tokenizer`, `templates`, `pictures`).  A family is one value of `LAYOUTS`.
+
 Knows nothing of evaluation.
 """
 

@@ -30,6 +30,7 @@ class Ranked:
 
     @property
     def sum(self) -> float:
+        """Log-probability of the whole continuation."""
         return sum(self.tokens)
 
 

@@ -98,10 +98,12 @@ class InfiMM(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the model is."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The weights' number type."""
         return self.model.dtype
 
     def forward(
