@@ -12,17 +12,14 @@ Shapes: R running prompts, K beams, S places in a cache row, Y vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.cuda_graphs import Steps
+from infimm_eval.flamingo.decoding import Finish, Generated, Prompts, check_score
 from infimm_eval.flamingo.kv_cache import KVCache
-
-if TYPE_CHECKING:
-    from infimm_eval.flamingo.generation import Generated, Prompts
 
 NEVER = -1e9  # score of a beam that must not win; finite, so that sums of it stay ordered
 
@@ -44,35 +41,119 @@ LENGTH_RULES = {
 }
 
 
-@dataclass
+def beam_search(prompts: Prompts, step: Steps, logits_RY: Tensor) -> list[Generated]:
+    """The best of several hypotheses for every prompt, given the scores after each."""
+    K, device, cache = prompts.search.num_beams, prompts.ids_BT.device, step.cache
+    tree = _Tree(cache, K, device)
+    logits_RKY = logits_RY[:, None].expand(-1, K, -1)
+    searches = [_Search(prompts, b) for b in range(len(prompts))]
+    of_row = prompts.in_rows(len(cache))
+    total_RK = torch.tensor([[0.0] + [NEVER] * (K - 1)] * len(cache), device=device)
+    for produced in range(max(prompts.limits)):
+        moves = [[_Move(NEVER, 0, 0)] * K for _ in of_row]
+        gone = []
+        chosen = _best(prompts, logits_RKY, total_RK, produced)
+        for r, (b, candidates) in enumerate(zip(list(of_row), chosen, strict=True)):
+            if b is None:
+                continue
+            check_score(candidates[0].total, b)
+            moves[r], ended = searches[b].advance(candidates, produced + 1)
+            if ended:
+                of_row[r] = None
+                gone.append(r)
+        running = [r for r, b in enumerate(of_row) if b is not None]
+        if not running:
+            break
+        if gone:
+            cache.free(gone)
+        if len(running) <= len(of_row) // 2 and not step.recordable:
+            cache.select(running)
+            tree.select(running)
+            moves = [moves[r] for r in running]
+            of_row = [of_row[r] for r in running]
+        total_RK = torch.tensor([[m.total for m in row] for row in moves], device=device)
+        token_RK = torch.tensor([[m.token for m in row] for row in moves], device=device)
+        parent_RK = torch.tensor([[m.beam for m in row] for row in moves], device=device)
+        position_RK, visible_RKS = tree.grow(parent_RK)
+        longest = max(cache.lengths) + K
+        logits_RKY = step(token_RK, position_RK, visible_RKS[..., :longest])
+    return [search.best() for search in searches]
+
+
+class _Move(NamedTuple):
+    """A beam's next token and the sum of log-probabilities with it."""
+
+    total: float
+    beam: int
+    token: int
+
+
 class _Search:
-    """The best finished answers of one prompt, and whether a better one can still come."""
+    """One prompt's beams, the best of its finished answers, and whether a better can still come."""
 
-    width: int
-    penalty: float
-    early: bool | Literal["never"]
-    limit: int
-    length_at: Callable[[int], int]
-    found: list[tuple[float, list[int], Literal["eos", "stop", "length"]]] = field(
-        default_factory=list
-    )
+    def __init__(self, prompts: Prompts, row: int) -> None:
+        self.prompts, self.row = prompts, row
+        self.width, self.penalty = prompts.search.num_beams, prompts.search.length_penalty
+        self.rule = LENGTH_RULES[prompts.search.beam_length_rule]
+        self.paths: list[list[int]] = [[] for _ in range(self.width)]
+        self.found: list[tuple[float, list[int], Finish]] = []
 
-    def add(
-        self, total: float, length: int, ids: list[int], finish: Literal["eos", "stop", "length"]
-    ) -> None:
+    def advance(self, candidates: list[_Move], produced: int) -> tuple[list[_Move], bool]:
+        """The best K that go on, with so many new tokens, and whether the search is over."""
+        picked = self._pick(candidates)
+        self.paths = [[*self.paths[m.beam], m.token] for m in picked]
+        if self._settled(candidates[0].total, produced):
+            return picked, True
+        if produced < self.prompts.limits[self.row]:
+            return picked, False
+        for move, ids in zip(picked, self.paths, strict=True):
+            self._add(move.total, self._running(produced), ids, "length")
+        return picked, True
+
+    def best(self) -> Generated:
+        """The best finished answer."""
+        score, ids, finish = max(self.found, key=lambda found: found[0])
+        return Generated(tuple(ids), finish, score)
+
+    def _pick(self, candidates: list[_Move]) -> list[_Move]:
+        """Files the candidates that end; returns the best K of the others."""
+        prompts, K = self.prompts, self.width
+        picked: list[_Move] = []
+        for rank, move in enumerate(candidates):
+            ids = self.paths[move.beam]
+            if move.token in prompts.eos:
+                if rank < K:
+                    self._add(move.total, self.rule.ended(prompts.padded, len(ids)), ids, "eos")
+            elif prompts.stop is not None and prompts.stop(self.row, [*ids, move.token]):
+                if rank < K:
+                    length = self._running(len(ids) + 1)
+                    self._add(move.total, length, [*ids, move.token], "stop")
+            else:
+                picked.append(move)
+            if len(picked) == K:
+                return picked
+        # Stop strings can end more candidates than there are spare ones.
+        return picked + [_Move(NEVER, 0, candidates[-1].token)] * (K - len(picked))
+
+    def _running(self, new: int) -> int:
+        return self.rule.running(self.prompts.padded, new)
+
+    def _add(self, total: float, length: int, ids: list[int], finish: Finish) -> None:
         self.found.append((total / length**self.penalty, ids, finish))
         if len(self.found) > self.width:
-            self.found.remove(min(self.found, key=lambda f: f[0]))
+            self.found.remove(min(self.found, key=lambda found: found[0]))
 
-    def settled(self, best: float, produced: int) -> bool:
+    def _settled(self, best: float, produced: int) -> bool:
         """Whether no running beam, the best having this sum, can still enter the finished."""
+        early = self.prompts.search.early_stopping
         if len(self.found) < self.width:
             return False
-        if self.early is True:
+        if early is True:
             return True
-        at = self.limit if self.early == "never" and self.penalty > 0 else produced
-        attainable: float = best / self.length_at(at) ** self.penalty
-        return min(f[0] for f in self.found) >= attainable
+        limit = self.prompts.limits[self.row]
+        at = limit if early == "never" and self.penalty > 0 else produced
+        attainable: float = best / self._running(at) ** self.penalty
+        return min(found[0] for found in self.found) >= attainable
 
 
 class _Tree:
@@ -103,77 +184,6 @@ class _Tree:
         self.visible_RKS = self.visible_RKS[list(rows)]
 
 
-def beam_search(
-    prompts: Prompts,
-    step: Steps,
-    logits_RY: Tensor,
-    beams: int,
-    penalty: float,
-    early: bool | Literal["never"],
-    rule: LengthRule,
-) -> list[Generated]:
-    """The best of `beams` hypotheses for every prompt, given the scores after each."""
-    from infimm_eval.flamingo.generation import Generated, check_score
-
-    K, device, cache = beams, prompts.ids_BT.device, step.cache
-    tree = _Tree(cache, K, device)
-    logits_RKY = logits_RY[:, None].expand(-1, K, -1)
-    searches = [
-        _Search(K, penalty, early, limit, lambda new: rule.running(prompts.padded, new))
-        for limit in prompts.limits
-    ]
-    paths: list[list[list[int]]] = [[[] for _ in range(K)] for _ in prompts.lengths]
-    of_row = prompts.in_rows(len(cache))
-    total_RK = torch.tensor([[0.0] + [NEVER] * (K - 1)] * len(cache), device=device)
-    for produced in range(max(prompts.limits)):
-        chosen = _best(prompts, logits_RKY, total_RK, produced)
-        moves: list[list[_Move]] = []
-        gone = []
-        for r, (b, candidates) in enumerate(zip(of_row, chosen, strict=True)):
-            if b is None:
-                moves.append([_Move(NEVER, 0, 0)] * K)
-                continue
-            check_score(candidates[0].total, b)
-            picked = _advance(b, candidates, paths[b], prompts, searches[b], rule, K)
-            moves.append(picked)
-            paths[b] = [[*paths[b][m.beam], m.token] for m in picked]
-            done = searches[b].settled(candidates[0].total, produced + 1)
-            if not done and produced + 1 == prompts.limits[b]:
-                for m, ids in zip(picked, paths[b], strict=True):
-                    length = rule.running(prompts.padded, produced + 1)
-                    searches[b].add(m.total, length, ids, "length")
-                done = True
-            if done:
-                of_row[r] = None
-                gone.append(r)
-        running = [r for r, b in enumerate(of_row) if b is not None]
-        if not running:
-            break
-        if gone:
-            cache.free(gone)
-        if len(running) <= len(of_row) // 2 and not step.recordable:
-            cache.select(running)
-            tree.select(running)
-            moves = [moves[r] for r in running]
-            of_row = [of_row[r] for r in running]
-        total_RK = torch.tensor([[m.total for m in row] for row in moves], device=device)
-        token_RK = torch.tensor([[m.token for m in row] for row in moves], device=device)
-        parent_RK = torch.tensor([[m.beam for m in row] for row in moves], device=device)
-        position_RK, visible_RKS = tree.grow(parent_RK)
-        longest = max(cache.lengths) + K
-        logits_RKY = step(token_RK, position_RK, visible_RKS[..., :longest])
-    best = (max(search.found, key=lambda f: f[0]) for search in searches)
-    return [Generated(tuple(ids), finish, score) for score, ids, finish in best]
-
-
-class _Move(NamedTuple):
-    """A beam's next token and the sum of log-probabilities with it."""
-
-    total: float
-    beam: int
-    token: int
-
-
 def _best(
     prompts: Prompts, logits_RKY: Tensor, total_RK: Tensor, produced: int
 ) -> list[list[_Move]]:
@@ -186,32 +196,3 @@ def _best(
         [_Move(total, place // Y, place % Y) for total, place in zip(totals, places, strict=True)]
         for totals, places in zip(total_RC.tolist(), place_RC.tolist(), strict=True)
     ]
-
-
-def _advance(
-    row: int,
-    candidates: list[_Move],
-    paths: list[list[int]],
-    prompts: Prompts,
-    search: _Search,
-    rule: LengthRule,
-    beams: int,
-) -> list[_Move]:
-    """Files the candidates that end; returns the best K that go on."""
-    picked: list[_Move] = []
-    for rank, move in enumerate(candidates):
-        ids = paths[move.beam]
-        if move.token in prompts.eos:
-            if rank < beams:
-                length = rule.ended(prompts.padded, len(ids))
-                search.add(move.total, length, ids, "eos")
-        elif prompts.stop is not None and prompts.stop(row, [*ids, move.token]):
-            if rank < beams:
-                length = rule.running(prompts.padded, len(ids) + 1)
-                search.add(move.total, length, [*ids, move.token], "stop")
-        else:
-            picked.append(move)
-        if len(picked) == beams:
-            return picked
-    # Stop strings can end more candidates than there are spare ones.
-    return picked + [_Move(NEVER, 0, candidates[-1].token)] * (beams - len(picked))

@@ -88,6 +88,7 @@ class Steps:
 
     @property
     def recordable(self) -> bool:
+        """Whether steps are recorded here."""
         return self.capture is not None
 
     def serves(self, model: Flamingo, rows: int, capacity: int) -> bool:

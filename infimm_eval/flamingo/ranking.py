@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.generation import check_score
+from infimm_eval.flamingo.decoding import check_score
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.prefill import check_batch, pack, read_after
@@ -30,6 +30,7 @@ class Ranked:
 
     @property
     def sum(self) -> float:
+        """Log-probability of the whole continuation."""
         return sum(self.tokens)
 
 

@@ -28,6 +28,7 @@ class Turn:
 
     @property
     def pieces(self) -> Pieces:
+        """The content as text and marks."""
         return (self.content,) if isinstance(self.content, str) else tuple(self.content)
 
 

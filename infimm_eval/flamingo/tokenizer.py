@@ -101,9 +101,11 @@ class Tokenizer:
         return tokenizer
 
     def name(self, mark: Mark) -> str:
+        """How this tokenizer writes a mark."""
         return self._names[mark]
 
     def id(self, mark: Mark) -> int:
+        """The mark's id.  UsageError where the tokenizer has none."""
         return _known(self.raw, self._names[mark])
 
     def encode(self, pieces: Iterable[Piece], *, literal: bool = True) -> list[int]:

@@ -39,9 +39,8 @@ from bench_flamingo import add_shape, config, made, on_gpu, take_shape, weights
 from PIL import Image as Pillow
 from tokenizers import decoders, models, pre_tokenizers
 
-from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo import Flamingo, GenerationConfig, generate
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
-from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.templates import TEMPLATES
@@ -148,10 +147,12 @@ def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[
             ids.to(flamingo.device),
             mask.to(flamingo.device),
             latents,
-            max_new_tokens=[r.decoding.max_new_tokens for r in batch],
-            num_beams=decoding.num_beams,
-            length_penalty=decoding.length_penalty,
-            eos_ids={2, 3},
+            config=GenerationConfig(
+                max_new_tokens=[r.decoding.max_new_tokens for r in batch],
+                num_beams=decoding.num_beams,
+                length_penalty=decoding.length_penalty,
+                eos_ids={2, 3},
+            ),
             graphs=CudaGraphs(after=None),
         )
         flamingo.step = step  # type: ignore[method-assign]

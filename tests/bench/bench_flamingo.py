@@ -26,7 +26,7 @@ from datetime import date
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, generate, load
+from infimm_eval.flamingo import Flamingo, GenerationConfig, generate, load
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
 from infimm_eval.flamingo.decoders.llama import LlamaConfig
 from infimm_eval.flamingo.layouts import infimm
@@ -163,15 +163,8 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
 
     def call(beams: int) -> Tensor:
         latents = model.encode_images(pixels).unflatten(0, (B, args.images))
-        answers = generate(
-            model,
-            ids_BT,
-            None,
-            latents,
-            max_new_tokens=new,
-            min_new_tokens=new,
-            num_beams=beams,
-        )
+        search = GenerationConfig(max_new_tokens=new, min_new_tokens=new, num_beams=beams)
+        answers = generate(model, ids_BT, None, latents, config=search)
         return torch.tensor(len(answers))
 
     stages: dict[str, Callable[[], Tensor]] = {

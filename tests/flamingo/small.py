@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, build
+from infimm_eval.flamingo import Flamingo, Generated, GenerationConfig, build
+from infimm_eval.flamingo.generation import generate as _generate
 
 IMAGE, EOC = 79, 78
 
@@ -66,6 +68,13 @@ def small(*args: Any, seed: int = 0, **top: Any) -> Flamingo:
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     return model
+
+
+def generate(*prompts: Any, **options: Any) -> list[Generated]:
+    """`flamingo.generate`, with what belongs into its `GenerationConfig` said beside the rest."""
+    names = {field.name for field in fields(GenerationConfig)} & options.keys()
+    config = GenerationConfig(**{name: options.pop(name) for name in names})
+    return _generate(*prompts, config=config, **options)
 
 
 @torch.no_grad()

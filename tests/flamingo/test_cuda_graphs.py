@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, chunk, gated, gather_pictures, generate, resampler
+from infimm_eval.flamingo import Flamingo, chunk, gated, gather_pictures, resampler
 from infimm_eval.flamingo.attention import attend
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
 from infimm_eval.flamingo.towers import eva
-from tests.flamingo.small import batch, pictures, small
+from tests.flamingo.small import batch, generate, pictures, small
 
 
 def again(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:

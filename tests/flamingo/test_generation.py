@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Flamingo, gather_pictures, generate, rank
-from tests.flamingo.small import EOC, IMAGE, batch, pictures, small
+from infimm_eval.flamingo import Flamingo, gather_pictures, rank
+from tests.flamingo.small import EOC, IMAGE, batch, generate, pictures, small
 
 
 def prompts(model: Flamingo, side: str = "left", rows: slice = slice(None)) -> tuple[Any, ...]:

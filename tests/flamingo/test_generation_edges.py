@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.flamingo import Flamingo, gather_pictures, generate, rank
-from tests.flamingo.small import EOC, IMAGE, batch, pictures, small
+from infimm_eval.flamingo import Flamingo, gather_pictures, rank
+from tests.flamingo.small import EOC, IMAGE, batch, generate, pictures, small
 
 
 def parts(model: Flamingo) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 import infimm_eval
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import gather_pictures, hf
-from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf import InfiMM, InfiMMProcessor
 from tests.flamingo.card import PROMPT, model_of, processor_of
+from tests.flamingo.small import generate
 from tests.golden.recorded import recorded
 
 DEMO = Path(infimm_eval.__file__).parent / "demo" / "checkpoint"

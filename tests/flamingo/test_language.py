@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Flamingo, build, generate
+from infimm_eval.flamingo import Flamingo, build
 from infimm_eval.flamingo.layouts.infimm import Config
-from tests.flamingo.small import layout, small
+from tests.flamingo.small import generate, layout, small
 
 WORDS = [[1, 5, 6, 7, 8, 9, 10, 11], [1, 12, 13, 14]]
 

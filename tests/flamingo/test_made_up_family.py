@@ -16,7 +16,6 @@ from infimm_eval.flamingo import (
     LAYOUTS,
     Flamingo,
     gather_pictures,
-    generate,
     load,
     rank,
     save_pretrained,
@@ -27,6 +26,7 @@ from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.templates import Turn
 from infimm_eval.flamingo.tokenizer import Tokenizer
 from tests.flamingo.made_up import EOC, IMAGE, LAYOUT, config_of, made_up, plain_logits
+from tests.flamingo.small import generate
 from tests.flamingo.test_cuda_graphs import again
 
 ROWS = [

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, Generated, generate, load, rank
+from infimm_eval.flamingo import Flamingo, Generated, load, rank
 from infimm_eval.flamingo.files import read_json
 from infimm_eval.flamingo.layouts import infimm
 from infimm_eval.flamingo.prefill import pack
 from infimm_eval.flamingo.resampler import PerceiverResampler, ResamplerConfig
 from infimm_eval.flamingo.towers.eva import EvaConfig, EvaTower
+from tests.flamingo.small import generate
 from tests.golden.recorded import recorded
 
 NAMES = ("zephyr_tiny", "resampler_16x")

@@ -12,10 +12,10 @@ import torch
 from infimm_eval import flamingo, models
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
-from infimm_eval.flamingo.generation import generate
 from infimm_eval.models.engine import engine, fit
 from infimm_eval.models.infimm import Infimm, conversation, document
 from infimm_eval.types import Answer, Image, Request
+from tests.flamingo.small import generate
 from tests.flamingo.test_cuda_graphs import again
 from tests.models.tiny import CONFIG, Painted, checkpoint, few_shot, painted, request, write
 

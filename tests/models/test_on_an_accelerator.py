@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from infimm_eval import models
-from infimm_eval.flamingo import generate
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.models.infimm import Infimm
 from infimm_eval.types import Request
-from tests.flamingo.small import small
+from tests.flamingo.small import generate, small
 from tests.flamingo.test_cuda_graphs import prompts
 from tests.models.families import FAMILIES, saved
 from tests.models.tiny import checkpoint, few_shot

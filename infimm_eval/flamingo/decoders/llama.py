@@ -85,6 +85,7 @@ class LlamaConfig(Section):
         return cls(**{f.name: filled[f.name] for f in fields(cls) if f.name in filled}, extra=given)
 
     def to_dict(self) -> dict[str, Any]:
+        """The section again, what transformers assumes left out where it was left out."""
         out = super().to_dict()
         for key, assumed in _DEFAULTS[self.model_type].items():
             if key not in self.extra and getattr(self, key) == assumed:
@@ -115,14 +116,17 @@ class LlamaConfig(Section):
 
     @property
     def kv_heads(self) -> int:
+        """G."""
         return self.num_key_value_heads or self.num_attention_heads
 
     @property
     def head_width(self) -> int:
+        """d."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
+        """The ids that end a text, none to several."""
         eos = self.eos_token_id
         return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
 

@@ -15,11 +15,18 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.checkpoint import load, save_pretrained
+from infimm_eval.flamingo.decoding import GenerationConfig
 from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.hf.opening import check_unchanged, device_of, dtype_of, folder_of, refuse
 from infimm_eval.flamingo.model import Flamingo, gather_pictures
 
+_SEARCH: dict[str, Any] = {
+    "num_beams": 1,
+    "length_penalty": 1.0,
+    "early_stopping": False,
+    "beam_length_rule": "original-4.35",
+}
 _KNOWN = (
     "known: num_beams, length_penalty, early_stopping, beam_length_rule, and the original's "
     "min_generation_length and max_generation_length for min_new_tokens and max_new_tokens"
@@ -91,10 +98,12 @@ class InfiMM(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the model is."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The weights' number type."""
         return self.model.dtype
 
     def forward(
@@ -116,15 +125,12 @@ class InfiMM(nn.Module):
         batch_images: Tensor,
         min_generation_length: int = 0,
         max_generation_length: int | None = None,
-        *,
-        num_beams: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: bool = False,
-        beam_length_rule: str = "original-4.35",
-        do_sample: bool = False,
         **options: Any,
     ) -> Tensor:
         """New ids alone, (B, T), the end-of-sequence token included and padding after it.
+
+        Options are ``num_beams`` 1, ``length_penalty`` 1.0, ``early_stopping`` False and
+        ``beam_length_rule`` "original-4.35"; ``do_sample`` may be passed as False.
 
         ``batch_images`` is (B, I, 1, 3, H, W).  Equal pictures are encoded once; slots of zeros
         behind a row's last picture, and the pictures of a row without an image tag, not at all.
@@ -138,29 +144,22 @@ class InfiMM(nn.Module):
         padded prompt, so that a row's answer can change with the longest prompt of its batch;
         ``beam_length_rule="transformers"`` counts the answer alone and has no such effect.
         """
-        if do_sample:
+        if options.pop("do_sample", False):
             raise UsageError("only greedy and beam search are built; leave out do_sample")
-        refuse("InfiMM generates without", options, _KNOWN)
+        refuse("InfiMM generates without", options.keys() - _SEARCH.keys(), _KNOWN)
         if max_generation_length is None:
             raise UsageError("generate needs max_generation_length, the most tokens of an answer")
         ids, mask = input_ids.to(self.device), attention_mask.to(self.device)
         with torch.inference_mode():
             latents, counts = self._latents(ids, batch_images)
         tokens = self.model.tokens
-        answers = generate(
-            self.model,
-            ids,
-            mask,
-            latents,
-            counts,
-            min_new_tokens=min_generation_length,
+        search = GenerationConfig(
             max_new_tokens=max_generation_length,
-            num_beams=num_beams,
-            length_penalty=length_penalty,
-            early_stopping=early_stopping,
-            beam_length_rule=beam_length_rule,
+            min_new_tokens=min_generation_length,
             banned_ids={tokens.image},
+            **_SEARCH | options,
         )
+        answers = generate(self.model, ids, mask, latents, counts, config=search)
         rows = [[*answer.ids, *tokens.eos[: answer.finish == "eos"]] for answer in answers]
         filler = next(iter(tokens.eos), 0) if tokens.pad is None else tokens.pad
         longest = max(map(len, rows))

@@ -62,6 +62,7 @@ class InfiMMProcessor:
     def from_pretrained(
         cls, name_or_path: str | Path, *, faithful: bool = False, **hub: Any
     ) -> InfiMMProcessor:
+        """From a checkpoint's own files; ``hub`` as for the model."""
         folder = folder_of(name_or_path, hub)
         return cls(Processor.load(folder), faithful=faithful, folder=folder)
 
@@ -129,14 +130,17 @@ class InfiMMProcessor:
         )
 
     def batch_decode(self, ids: Any, skip_special_tokens: bool = False) -> list[str]:
+        """The texts of rows of ids."""
         texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=skip_special_tokens)
         return texts
 
     def decode(self, ids: Any, skip_special_tokens: bool = False) -> str:
+        """The text of one row of ids."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens))
 
     @property
     def model_input_names(self) -> list[str]:
+        """What a call returns."""
         return ["input_ids", "attention_mask", "batch_images"]
 
     def _row(self, conversation: Sequence[Any], room: int | None) -> tuple[Encoded, list[Source]]:

@@ -80,6 +80,7 @@ class EvaConfig(Section):
 
     @property
     def heads(self) -> int:
+        """H."""
         return self.width // self.head_width
 
     @property

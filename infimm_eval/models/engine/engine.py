@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo import Flamingo, KVCache
+from infimm_eval.flamingo import Flamingo, GenerationConfig, KVCache
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.processor import Encoded, Processor, PromptTooLong
@@ -240,14 +240,17 @@ class Engine:
     def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
         decoding = jobs[0].request.decoding
         prefixes = self._prefixes(jobs)
-        generated = generate(
-            self.model,
-            *self._batch(jobs),
+        config = GenerationConfig(
             max_new_tokens=[job.request.decoding.max_new_tokens for job in jobs],
             min_new_tokens=decoding.min_new_tokens,
             num_beams=decoding.num_beams,
             length_penalty=decoding.length_penalty,
             eos_ids=jobs[0].eos,
+        )
+        generated = generate(
+            self.model,
+            *self._batch(jobs),
+            config=config,
             stop=self._stop(decoding.stop),
             prefixes=prefixes,
             graphs=self.recorder,

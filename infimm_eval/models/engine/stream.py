@@ -16,7 +16,7 @@ from torch import Tensor
 
 from infimm_eval.flamingo import KVCache
 from infimm_eval.flamingo.cuda_graphs import Steps
-from infimm_eval.flamingo.generation import check_score
+from infimm_eval.flamingo.decoding import check_score
 from infimm_eval.flamingo.prefill import read_after
 from infimm_eval.models.engine.jobs import Job
 
