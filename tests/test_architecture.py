@@ -29,7 +29,7 @@ FLOORS = [
     },
     {"log", "data", "registry", "models", "published", "thumbnails", "formats", "demo"},
     {"prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
-    {"types", "errors", "packed"},
+    {"types", "errors", "packed", "plugins"},
 ]
 """Upper floors import lower ones; rooms of one floor may know their neighbours."""
 

@@ -1,4 +1,4 @@
-"""Greedy decoding in a batch that never empties: finished rows leave, waiting prompts join.
+"""Continuous batching: greedy rows leave as they finish, and waiting prompts join in their place.
 
 Knows ids and logits; who waits and in which order is the engine's business.
 
@@ -18,7 +18,7 @@ from infimm_eval.flamingo import Cache
 from infimm_eval.flamingo.generation import check_score
 from infimm_eval.flamingo.reading import read_after
 from infimm_eval.flamingo.recording import Steps
-from infimm_eval.models.engine.jobs import Job
+from infimm_eval.models.flamingo.requests import Job
 
 Finish = Literal["eos", "stop", "length"]
 
@@ -29,7 +29,7 @@ class _Row:
     ids: list[int] = field(default_factory=list)
 
 
-class Stream:
+class ContinuousBatch:
     """As many sequences as the cache of ``step`` has rows, all with the search of ``like``."""
 
     def __init__(
@@ -49,23 +49,26 @@ class Stream:
         self._logits_RY = torch.zeros(rows, config.language.vocab_size, device=model.device)
 
     def __len__(self) -> int:
+        """Rows, running and free."""
         return len(self._rows)
 
-    @property
-    def capacity(self) -> int:
-        """Tokens of a row, prompt and answer together."""
-        return self.cache.capacity
+    def admits(self, job: Job) -> bool:
+        """Whether the job wants the same search, and prompt and answer fit into a row."""
+        return job.group == self.like.group and job.tokens <= self.cache.capacity
 
     @property
     def movable(self) -> bool:
+        """Whether rows may be given up: steps that are recorded stay where they are."""
         return not self._step.recordable
 
     @property
     def running(self) -> list[Job]:
+        """The jobs that are being answered."""
         return [row.job for row in self._rows if row is not None]
 
     @property
     def free(self) -> int:
+        """Rows that a job may join."""
         return self._rows.count(None)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies, what kind it is, and a fingerprint of what it holds.
+"""Checkpoints: where one lies, what kind it is, and a fingerprint of what it holds.
 
 Reads names, sizes and bytes; knows nothing of what the tensors mean.
 """
