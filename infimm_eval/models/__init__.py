@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.metadata import EntryPoint
 
-    from infimm_eval.types import Model
+    from infimm_eval.models.live import LiveModel
+    from infimm_eval.types import Model, Style
 
 __all__ = [
     "BACKENDS",
@@ -29,6 +31,7 @@ __all__ = [
     "available",
     "load",
     "require_rank",
+    "wrap",
 ]
 
 GROUP = "infimm_eval.models"
@@ -118,6 +121,21 @@ def require_rank(model: Model) -> None:
         raise UsageError(
             f"{model.name} has no rank(requests) to score options with; use --choice generate"
         )
+
+
+def wrap(
+    module: Any, processor: Any, *, name: str | None = None, style: Style | None = None, **own: Any
+) -> LiveModel:
+    """A module in memory, with its processor, as a ``Model``; the module is left as it was found.
+
+    ``module`` is a model of the transformers library that reads pictures and writes text, or a
+    ``flamingo.Flamingo``; ``own`` are the backend's options (``batch_size``, ``host_cache``, ...).
+    See ``LiveModel`` for what it costs and when its weights are looked at.
+    """
+    live: LiveModel = import_module("infimm_eval.models.live").wrap(
+        module, processor, name=name, style=style, own=own
+    )
+    return live
 
 
 def _opener(spec: str, revision: str | None) -> Callable[[ModelOptions], Model]:

@@ -5,11 +5,14 @@ Knows where files lie and what was chosen; reads no prompt.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infimm_eval import flamingo
+from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.flamingo.engine import EngineOptions
 from infimm_eval.models.flamingo.model import FlamingoModel
@@ -40,6 +43,33 @@ def build(name: str, options: ModelOptions) -> FlamingoModel:
 def build_demo(_: str, options: ModelOptions) -> FlamingoModel:
     """The small InfiMM that comes with the package."""
     return _loaded(DEMO, "demo", options)
+
+
+def live(
+    processor: Any, name: str, style: Style | None, own: Mapping[str, Any]
+) -> Callable[[Any, str], FlamingoModel]:
+    """What makes a model of a Flamingo in memory and the fingerprint of its weights.
+
+    Weights are not copied to be read together, unless asked for: the memory is its trainer's.
+    """
+    if not isinstance(processor, Processor):
+        kind = type(processor).__name__
+        raise UsageError(
+            f"a Flamingo is wrapped with its Processor (Processor.load(FOLDER)), not {kind!r}"
+        )
+    options = EngineOptions(**keywords(EngineOptions, {"joined": False, **own}, "wrap"))
+
+    def build(module: flamingo.Flamingo, fingerprint: str) -> FlamingoModel:
+        return FlamingoModel(
+            module,
+            processor,
+            name=name,
+            fingerprint=checkpoints.named(fingerprint, processor.tokenizer.raw.to_str()),
+            style=style,
+            options=options,
+        )
+
+    return build
 
 
 def _loaded(folder: Path, name: str, options: ModelOptions) -> FlamingoModel:

@@ -5,8 +5,12 @@ Knows where files lie and what was chosen; reads no prompt.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infimm_eval.errors import UsageError
 from infimm_eval.models.options import ModelOptions, keywords
@@ -55,3 +59,31 @@ def build(name: str, options: ModelOptions) -> TransformersModel:
         facts=checkpoints.step(folder),
         options=own,
     )
+
+
+def live(
+    processor: Any, name: str, style: Style | None, own: Mapping[str, Any]
+) -> Callable[[Any, str], TransformersModel]:
+    """What makes a model of one of the library's in memory and the fingerprint of its weights.
+
+    It works with a copy of the processor, whose padding is its trainer's.
+    """
+    if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
+        raise UsageError(
+            "a model of transformers is wrapped with its processor, which has a tokenizer and an "
+            f"image processor (AutoProcessor.from_pretrained), not {type(processor).__name__!r}"
+        )
+    options = TransformersOptions(**keywords(TransformersOptions, own, "wrap"))
+
+    def build(module: Any, fingerprint: str) -> TransformersModel:
+        words = json.dumps(processor.tokenizer.get_vocab(), sort_keys=True)
+        return TransformersModel(
+            module,
+            deepcopy(processor),
+            name=name,
+            fingerprint=checkpoints.named(fingerprint, words, processor.to_json_string()),
+            style=style,
+            options=options,
+        )
+
+    return build
