@@ -5,130 +5,174 @@ Imports only the backend that is asked for, and knows nothing of benchmarks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 from infimm_eval.errors import UsageError, unknown
-from infimm_eval.models import places
+from infimm_eval.models.options import Backend, BatchSize, ModelOptions
+from infimm_eval.models.plugins import build as build_own
+from infimm_eval.plugins import from_entry_point, importable, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from importlib.metadata import EntryPoint
 
-    from infimm_eval.types import Model
+    from infimm_eval.models.live import LiveModel
+    from infimm_eval.types import Model, Style
 
-BatchSize: TypeAlias = int | Literal["auto"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BatchSize",
+    "ModelOptions",
+    "available",
+    "load",
+    "require_rank",
+    "wrap",
+]
 
+GROUP = "infimm_eval.models"
+"""Entry points of this group are backends of installed packages, or models of one's own."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """What the user chose about how a model runs.  A backend refuses what it cannot honour."""
+_HERE = frozenset({"device", "dtype", "batch_size", "picture_cache"})
+_NOTHING_TO_CHOOSE = frozenset({"device", "dtype", "batch_size"})
+"""Honoured by those that compute nothing: they do as they are told on every device."""
 
-    device: str = "auto"
-    """``auto``: the first accelerator, else the processor."""
-    dtype: str = "auto"
-    """``auto``: bfloat16 on an accelerator, float32 on a processor."""
-    batch_size: BatchSize = "auto"
-    revision: str | None = None
-    base_url: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the backend's own class."""
-
-
-_BACKENDS = {
-    "demo": ("infimm:build_demo", "the small InfiMM that comes with the package"),
-    "infimm": ("infimm:build", "a checkpoint in InfiMM's layout: infimm:FOLDER or infimm:HUB_ID"),
-    "hf": ("transformers:build", "a model of the transformers library: hf:FOLDER or hf:HUB_ID"),
-    "openai": ("openai:build", "any OpenAI-compatible server: openai:NAME with --base-url"),
-    "demo-judge": ("demo_judge:build", "the rule-based judge of the demo data"),
-    "fake": ("fake:build", "says one thing: fake:WORD, fake:echo, or fake for varied words"),
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend(
+            name="demo",
+            form="demo",
+            about="the small InfiMM that comes with the package",
+            build="infimm_eval.models.flamingo.build:build_demo",
+            takes=_HERE,
+        ),
+        Backend(
+            name="infimm",
+            form="infimm:FOLDER or infimm:HUB_ID",
+            about="a checkpoint in InfiMM's layout: infimm:FOLDER or infimm:HUB_ID",
+            build="infimm_eval.models.flamingo.build:build",
+            takes=_HERE | {"revision"},
+        ),
+        Backend(
+            name="hf",
+            form="hf:FOLDER or hf:HUB_ID",
+            about="a model of the transformers library: hf:FOLDER or hf:HUB_ID",
+            build="infimm_eval.models.transformers.build:build",
+            takes=_HERE | {"revision"},
+        ),
+        Backend(
+            name="openai",
+            form="openai:NAME",
+            about="any OpenAI-compatible server: openai:NAME with --base-url",
+            build="infimm_eval.models.openai.build:build",
+            takes=frozenset({"base_url", "batch_size"}),
+        ),
+        Backend(
+            name="demo-judge",
+            form="demo-judge",
+            about="the rule-based judge of the demo data",
+            build="infimm_eval.models.demo_judge:build",
+            takes=_NOTHING_TO_CHOOSE,
+        ),
+        Backend(
+            name="fake",
+            form="fake[:WORD]",
+            about="says one thing: fake:WORD, fake:echo, or fake for varied words",
+            build="infimm_eval.models.fake:build",
+            takes=_NOTHING_TO_CHOOSE,
+        ),
+    )
 }
-
-
-_ALONE = {"demo": "demo", "demo-judge": "demo-judge", "fake": "fake[:WORD]"}
-"""Backends that need no name of a model, as they are listed."""
-
-
-_ENCODES = {"demo", "infimm", "hf"}
-"""Backends that encode pictures themselves."""
+"""The built-in kinds of model, by name: one more is one value here, or an entry point."""
 
 
 def available() -> list[tuple[str, str]]:
     """``(spec, what it is)`` of everything ``load`` understands."""
-    named = [(_ALONE.get(name, f"{name}:..."), about) for name, (_, about) in _BACKENDS.items()]
-    return [*named, ("FOLDER or HUB_ID", "a checkpoint, its kind found from its config.json")]
+    points = installed(GROUP).items()
+    return [
+        *((backend.listed, backend.about) for backend in BACKENDS.values()),
+        *((name, f"of an installed package: {point.value}") for name, point in points),
+        ("FOLDER or HUB_ID", "a checkpoint, its kind found from its config.json"),
+        ("./file.py[:NAME]", "a model of your own: its MODEL, or what it calls NAME"),
+        ("package.module:NAME", "a model of your own, from a module that can be imported"),
+    ]
 
 
-def load(
-    spec: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: BatchSize = "auto",
-    revision: str | None = None,
-    base_url: str | None = None,
-    picture_cache: Path | None = None,
-    **options: Any,
-) -> Model:
+def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Model:
     """Build the model that ``spec`` names; ``available`` lists the forms.
 
-    ``picture_cache``: a folder that keeps encoded pictures for later runs.  ``options`` go to the
-    backend's class (``style``, ``host_cache``, ...).  Raises ``UsageError`` for a name or a choice
+    ``chosen`` are the fields of ``ModelOptions`` (``device``, ``dtype``, ``batch_size``,
+    ``revision``, ``base_url``, ``picture_cache``) and the backend's own options (``style``,
+    ``host_cache``, ...), in the place of ``options``.  Raises ``UsageError`` for a name or a choice
     that nothing can be done with.
     """
-    backend, name = _parse(spec, revision)
-    if base_url is not None and backend != "openai":
-        raise UsageError(f"--base-url is for openai:NAME; {spec!r} runs on this machine")
-    if picture_cache is not None:
-        if backend not in _ENCODES:
-            raise UsageError(f"--picture-cache is for models that run here; {spec!r} does not")
-        options["cache_folder"] = picture_cache
-    if isinstance(batch_size, int) and batch_size < 1:
-        raise UsageError(f"a batch holds at least 1 request, not {batch_size}")
-    module, builder = _BACKENDS[backend][0].split(":")
-    build: Callable[[str, Choices], object] = getattr(
-        import_module(f"infimm_eval.models.{module}"), builder
-    )
-    choices = Choices(
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        revision=revision,
-        base_url=base_url,
-        options=options,
-    )
-    return cast("Model", build(name, choices))
+    options = ModelOptions.of(**chosen) if options is None else options
+    return _opener(spec, options.revision)(options)
 
 
-def _parse(spec: str, revision: str | None) -> tuple[str, str]:
-    """Which backend, and what it is to load.
+def require_rank(model: Model) -> None:
+    """UsageError for a model that cannot score options by their log-likelihood."""
+    if not callable(getattr(model, "rank", None)):
+        raise UsageError(
+            f"{model.name} has no rank(requests) to score options with; use --choice generate"
+        )
+
+
+def wrap(
+    module: Any, processor: Any, *, name: str | None = None, style: Style | None = None, **own: Any
+) -> LiveModel:
+    """A module in memory, with its processor, as a ``Model``; the module is left as it was found.
+
+    ``module`` is a model of the transformers library that reads pictures and writes text, or a
+    ``flamingo.Flamingo``; ``own`` are the backend's options (``batch_size``, ``host_cache``, ...).
+    See ``LiveModel`` for what it costs and when its weights are looked at.
+    """
+    live: LiveModel = import_module("infimm_eval.models.live").wrap(
+        module, processor, name=name, style=style, own=own
+    )
+    return live
+
+
+def _opener(spec: str, revision: str | None) -> Callable[[ModelOptions], Model]:
+    """What makes the model that ``spec`` names.
 
     A built-in name wins over a folder here that happens to have it; ``./demo`` is the folder.
     """
-    backend, colon, name = spec.partition(":")
-    built_in = backend in _BACKENDS if colon else backend in _ALONE
-    if not built_in and (Path(spec).is_dir() or (not colon and "/" in spec)):
-        return _kind(spec, revision), spec
-    if backend not in _BACKENDS:
-        raise unknown("model", backend, [*_BACKENDS, "a checkpoint folder", "a hub id with a /"])
-    if bool(name) == (backend in ("demo", "demo-judge")) and backend != "fake":
-        raise UsageError(f"model {spec!r}: write {dict(_FORMS)[backend]}")
-    return backend, name
+    head, colon, name = spec.partition(":")
+    if head in BACKENDS and (colon or BACKENDS[head].stands_alone):
+        return partial(BACKENDS[head].open, name)
+    if Path(spec).is_dir():
+        return partial(BACKENDS[_kind(spec, revision)].open, spec)
+    if re.search(r"\.py(:\w+)?$", spec):
+        return partial(build_own, spec)
+    if not colon and "/" in spec:
+        return partial(BACKENDS[_kind(spec, revision)].open, spec)
+    points = installed(GROUP)
+    if head in points:
+        return _offered(points[head], name)
+    if re.fullmatch(r"[\w.]+:\w+", spec) and ("." in head or importable(head)):
+        return partial(build_own, spec)
+    raise unknown("model", head, [*BACKENDS, *points, "a checkpoint folder", "a hub id with a /"])
 
 
-_FORMS = (
-    ("demo", "demo"),
-    ("demo-judge", "demo-judge"),
-    ("infimm", "infimm:FOLDER or infimm:HUB_ID"),
-    ("hf", "hf:FOLDER or hf:HUB_ID"),
-    ("openai", "openai:NAME"),
-)
+def _offered(point: EntryPoint, name: str) -> Callable[[ModelOptions], Model]:
+    """By an installed package: a backend, or a model as one's own would be."""
+    offered = from_entry_point(point)
+    if isinstance(offered, Backend):
+        return partial(offered.open, name)
+    return partial(build_own, point.value)
 
 
 def _kind(place: str, revision: str | None) -> str:
     """InfiMM's layout has a vision tower and a language model under names of its own; a folder that
     says it is one and lacks them is a broken one, not another model."""
-    config = places.config(place, revision)
+    from infimm_eval.models.shared import checkpoints
+
+    config = checkpoints.config(place, revision)
     named = str(config.get("model_type", "")).startswith("infimm")
     return "infimm" if named or {"visual", "language"} <= set(config) else "hf"

@@ -11,7 +11,7 @@ from typing import Any
 import infimm_eval
 from infimm_eval.demo.judge import verdict
 from infimm_eval.errors import UsageError
-from infimm_eval.models import Choices
+from infimm_eval.models.options import ModelOptions, keywords
 from infimm_eval.types import Answer, Request, Style
 
 
@@ -23,17 +23,22 @@ class DemoJudge:
 
     @property
     def settings(self) -> Mapping[str, Any]:
+        """Its rules are those of this version of the package."""
         return {"backend": "demo-judge", "version": infimm_eval.__version__}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """A verdict on each, at once."""
         for request in requests:
             turns = request.prompt.turns
             asked = "".join(p for turn in turns for p in turn.content if isinstance(p, str))
             yield Answer(request.id, verdict(asked))
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Always a UsageError."""
         raise UsageError("the demo judge grades answers; it cannot rank options")
 
 
-def build(name: str, choices: Choices) -> DemoJudge:
+def build(name: str, options: ModelOptions) -> DemoJudge:
+    """There is one, and it has no options."""
+    keywords(DemoJudge, options.options, "demo-judge")
     return DemoJudge()

@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
-from infimm_eval.errors import MachineryError, UsageError, unknown
-from infimm_eval.models import Choices
+from infimm_eval.errors import MachineryError
+from infimm_eval.models.options import ModelOptions, keywords
 from infimm_eval.types import Answer, Prompt, Request, Style
 
 Says: TypeAlias = str | Callable[[Request], str]
@@ -105,24 +105,21 @@ class Fake:
         return Answer(request.id, request.options[best], logliks=logliks)
 
 
-def build(name: str, choices: Choices) -> Fake:
+def build(name: str, options: ModelOptions) -> Fake:
     """``WORD?delay=0.05&error_every=7&fail_at=100``: after the question mark, how it behaves."""
     says, _, written = name.partition("?")
-    options: dict[str, Any] = dict(choices.options)
-    kinds: dict[str, Callable[[str], Any]] = {
-        "delay": float,
-        "error_every": int,
-        "fail_at": int,
-        "style": str,
-    }
-    for key, value in parse_qsl(written, keep_blank_values=True):
-        if key not in kinds:
-            raise unknown("option of the fake model", key, kinds)
-        try:
-            options[key] = kinds[key](value)
-        except ValueError as error:
-            raise UsageError(f"fake model: {key}={value!r} is not a number") from error
-    return Fake(says, **options)
+    behaviour = dict(parse_qsl(written, keep_blank_values=True))
+    return Fake(says, **keywords(_behaviour, {**options.options, **behaviour}, "the fake model"))
+
+
+def _behaviour(
+    *,
+    style: Style = "completion",
+    delay: float = 0.0,
+    error_every: int | None = None,
+    fail_at: int | None = None,
+) -> None:
+    """What a name may say of it, for its types alone."""
 
 
 def _readable(prompt: Prompt) -> str:

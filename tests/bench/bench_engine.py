@@ -45,7 +45,8 @@ from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.templates import TEMPLATES
 from infimm_eval.flamingo.tokenizer import Tokenizer
-from infimm_eval.models.infimm import Infimm
+from infimm_eval.models.flamingo.engine import EngineOptions
+from infimm_eval.models.flamingo.model import FlamingoModel
 from infimm_eval.types import Decoding, Image, Prompt, Request, Turn
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|endofchunk|>", "<image>"]
@@ -122,14 +123,18 @@ def requests(args: argparse.Namespace, beams: int, *, support: str = "random") -
 
 
 @torch.inference_mode()
-def straightforward(args: argparse.Namespace, answerer: Infimm, asked: Sequence[Request]) -> Any:
+def straightforward(
+    args: argparse.Namespace, answerer: FlamingoModel, asked: Sequence[Request]
+) -> Any:
     """Every picture of every question encoded, batches in order, media projected at each step."""
     flamingo, processor = answerer.engine.model, answerer.processor
     gated = list(flamingo.gates.values())
     step, said = flamingo.step, {}
     for start in range(0, len(asked), args.batch):
         batch = asked[start : start + args.batch]
-        encoded, shown = zip(*(answerer._encode(r.prompt, 4000) for r in batch), strict=True)
+        encoded, shown = zip(
+            *(answerer.formatter.encode(r.prompt, 4000) for r in batch), strict=True
+        )
         pixels = [processor.pictures(image.read()) for images in shown for image in images]
         shown = torch.stack(pixels).to(flamingo.device, flamingo.dtype)
         latents = flamingo.encode_images(shown).unflatten(0, (len(batch), -1))
@@ -187,10 +192,11 @@ def main() -> None:
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     flamingo, reads = model(args), processor(args.pixels)
 
-    def answerer(**options: Any) -> Infimm:
+    def answerer(**options: Any) -> FlamingoModel:
         # A fresh one for every run: nothing that an earlier one encoded is left.
         given = {"batch_size": args.batch, "workers": args.workers, **options}
-        return Infimm(flamingo, reads, name="bench", fingerprint="bench", **given)
+        made = EngineOptions(**given)
+        return FlamingoModel(flamingo, reads, name="bench", fingerprint="bench", options=made)
 
     def through(asked: Sequence[Request], **options: Any) -> tuple[float, dict[str, str], Any]:
         one = answerer(**options)

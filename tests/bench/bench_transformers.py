@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import transformers as library
 
-from infimm_eval.models.transformers import Transformers
+from infimm_eval.models.transformers.model import TransformersModel, TransformersOptions
 from infimm_eval.types import Answer, Request
 from tests.models.families import TEXT, tokenizer
 from tests.models.tiny import painted, request
@@ -107,17 +107,16 @@ def questions(count: int, pictures: int) -> list[Request]:
 
 
 def measured(
-    work: Callable[[Transformers], list[Answer]], args: argparse.Namespace, sharing: bool
+    work: Callable[[TransformersModel], list[Answer]], args: argparse.Namespace, sharing: bool
 ) -> tuple[dict[str, Any], dict[str, Answer]]:
     torch.manual_seed(0)
     model, processor = FAMILIES[args.family]()
-    asked = Transformers(
+    asked = TransformersModel(
         model.to(args.device),
         processor,
         name="bench",
         fingerprint="",
-        batch_size=args.batch,
-        sharing=sharing,
+        options=TransformersOptions(batch_size=args.batch, sharing=sharing),
     )
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     start = clock()
@@ -139,7 +138,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     asked = questions(args.questions, args.pictures)
     report: dict[str, Any] = {"bench": "transformers", **vars(args), "torch": torch.__version__}
-    parts: dict[str, Callable[[Transformers], list[Answer]]] = {
+    parts: dict[str, Callable[[TransformersModel], list[Answer]]] = {
         "generate": lambda model: list(model.generate(asked)),
         "rank": lambda model: list(model.rank(asked)),
     }

@@ -21,7 +21,7 @@ from infimm_eval.demo.train.measure import SHOTS, TASKS, run
 from infimm_eval.demo.vocabulary import IMAGE, UNKNOWN, build
 from infimm_eval.demo.words import HOUSE, PLAIN, caption
 from infimm_eval.flamingo.processor import Processor
-from infimm_eval.models.infimm import DEMO
+from infimm_eval.models.flamingo.build import DEMO
 from infimm_eval.types import Decoding, Prompt, Request, Row, Turn
 
 SCORES = json.loads((DEMO / "scores.json").read_text())

@@ -12,7 +12,7 @@ from tokenizers import decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
 
 from infimm_eval import models
-from infimm_eval.models.transformers import Transformers
+from infimm_eval.models.transformers.model import TransformersModel
 from infimm_eval.types import Answer, Request
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<end_of_utterance>"]
@@ -339,11 +339,11 @@ def saved(place: Path, family: Any, template: str | None = TEMPLATE) -> Path:
     return place
 
 
-def load(folder: Path, **options: Any) -> Transformers:
+def load(folder: Path, **options: Any) -> TransformersModel:
     return models.load(str(folder), device="cpu", **options)
 
 
-def answers(model: Transformers, requests: list[Request]) -> dict[str, Answer]:
+def answers(model: TransformersModel, requests: list[Request]) -> dict[str, Answer]:
     found = list(model.generate(requests))
     assert len(found) == len(requests)
     return {answer.id: answer for answer in found}

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models.engine.ahead import ahead
-from infimm_eval.models.engine.latents import Latents, Shelf
-from infimm_eval.models.engine.memory import Room
-from infimm_eval.models.engine.prefixes import BLOCK, beginnings, shared
-from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.engine.usage import container_has, peak
+from infimm_eval.models.flamingo.beginnings import BLOCK, beginnings, shared
+from infimm_eval.models.shared.batch_limiter import BatchLimiter
+from infimm_eval.models.shared.feature_cache import FeatureCache, Tier
+from infimm_eval.models.shared.memory import container_has, peak
+from infimm_eval.models.shared.prefetch import prefetch
+from infimm_eval.models.shared.statistics import Statistics
 
 
 def test_what_was_asked_for_longest_ago_makes_room():
-    shelf = Shelf(budget=3 * 8)
+    shelf = Tier(budget=3 * 8)
     for name in "abc":
         assert shelf.put(name, torch.zeros(2)) == []
     shelf.get("a")
@@ -28,13 +28,13 @@ def test_what_was_asked_for_longest_ago_makes_room():
 
 
 def test_a_tensor_beyond_the_budget_is_not_kept():
-    shelf = Shelf(budget=8)
+    shelf = Tier(budget=8)
     assert [name for name, _ in shelf.put("big", torch.zeros(9))] == ["big"]
     assert (len(shelf), shelf.used) == (0, 0)
 
 
 def latents(folder, identity="weights", statistics=None):
-    return Latents(
+    return FeatureCache(
         identity,
         statistics or Statistics(),
         device=torch.device("cpu"),
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_as_good_as_none_and_counted(tmp_path):
 
 def accelerated(device_bytes):
     """Latents as on an accelerator, a near shelf and a far one, with both in this memory."""
-    kept = Latents(
+    kept = FeatureCache(
         "weights",
         Statistics(),
         device=torch.device("meta"),
@@ -132,8 +132,8 @@ def test_a_container_has_what_its_limit_leaves(tmp_path, limit, left):
 
 
 def test_pictures_may_take_what_is_free_unless_told(monkeypatch):
-    monkeypatch.setattr("infimm_eval.models.engine.latents.free_bytes", lambda _: 80)
-    kept = Latents("", Statistics(), device=torch.device("cpu"))
+    monkeypatch.setattr("infimm_eval.models.shared.feature_cache.free_bytes", lambda _: 80)
+    kept = FeatureCache("", Statistics(), device=torch.device("cpu"))
     for n in range(3):
         kept.put(str(n), torch.zeros(4))
     assert [kept.holds(str(n)) for n in range(3)] == [False, True, True]
@@ -157,7 +157,7 @@ def test_work_ahead_keeps_order_and_distance():
         started.append(n)
         return n * n
 
-    results = ahead(count(), work, workers=3, depth=5)
+    results = prefetch(count(), work, workers=3, depth=5)
     assert [next(results) for _ in range(4)] == [0, 1, 4, 9]
     results.close()
     assert len(started) <= 4 + 5
@@ -169,7 +169,7 @@ def test_what_work_raises_comes_out_in_its_turn():
             raise ValueError("two")
         return n
 
-    results = ahead(range(5), work, workers=2, depth=4)
+    results = prefetch(range(5), work, workers=2, depth=4)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
@@ -177,7 +177,7 @@ def test_what_work_raises_comes_out_in_its_turn():
 
 def test_threads_hand_over_often_while_there_is_work_ahead_and_then_as_before():
     usual = sys.getswitchinterval()
-    results = ahead(range(5), str, workers=2, depth=2)
+    results = prefetch(range(5), str, workers=2, depth=2)
     next(results)
     assert sys.getswitchinterval() < usual
     results.close()
@@ -192,13 +192,13 @@ def test_requests_are_read_in_the_callers_thread():
             threads.add(threading.get_ident())
             yield n
 
-    assert list(ahead(reading(), str, workers=2, depth=3)) == list(map(str, range(10)))
+    assert list(prefetch(reading(), str, workers=2, depth=3)) == list(map(str, range(10)))
     assert threads == {threading.get_ident()}
 
 
 def test_room_shrinks_for_good():
     statistics = Statistics()
-    room = Room(8, statistics)
+    room = BatchLimiter(8, statistics)
     sizes = []
 
     def compute(part):

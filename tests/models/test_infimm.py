@@ -12,8 +12,10 @@ import torch
 from infimm_eval import flamingo, models
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
-from infimm_eval.models.engine import engine, fit
-from infimm_eval.models.infimm import Infimm, conversation, document
+from infimm_eval.models.flamingo import engine
+from infimm_eval.models.flamingo.model import FlamingoModel
+from infimm_eval.models.flamingo.prompts import conversation, document
+from infimm_eval.models.shared import auto_batch_size
 from infimm_eval.types import Answer, Image, Request
 from tests.flamingo.small import generate
 from tests.flamingo.test_cuda_graphs import again
@@ -25,19 +27,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
-def load(folder: Path, **options) -> Infimm:
+def load(folder: Path, **options) -> FlamingoModel:
     return models.load(str(folder), device="cpu", **options)
 
 
-def answers(model: Infimm, requests: list[Request]) -> dict[str, Answer]:
+def answers(model: FlamingoModel, requests: list[Request]) -> dict[str, Answer]:
     found = list(model.generate(requests))
     assert len(found) == len(requests)
     return {answer.id: answer for answer in found}
 
 
-def alone(model: Infimm, asked: Request) -> str:
+def alone(model: FlamingoModel, asked: Request) -> str:
     """The straightforward way: every picture encoded, one prompt, no engine."""
-    encoded, images = model._encode(asked.prompt, 10_000)
+    encoded, images = model.formatter.encode(asked.prompt, 10_000)
     engine = model.engine
     pixels = [engine.processor.pictures(image.read()) for image in images]
     latents = engine.model.encode_images(torch.stack(pixels))[None] if pixels else None
@@ -75,7 +77,7 @@ def test_recorded_steps_on_memory_lent_again_change_no_answer(folder, beams):
     asked = few_shot(24, num_beams=beams, length_penalty=0.0)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}
     model = load(folder, batch_size=5)
-    model.engine.recorder = CudaGraphs(after=1, capture=again)
+    model.engine.generation.graphs = CudaGraphs(after=1, capture=again)
     for _ in range(2):
         assert {i: a.text for i, a in answers(model, asked).items()} == expected
     assert 1 <= model.statistics["recordings"] <= model.statistics["batches"] / 2
@@ -133,19 +135,19 @@ def test_a_ranking_shares_beginnings_too(folder, monkeypatch):
 def test_latents_on_disk_serve_a_later_run_of_the_same_weights_only(folder, tmp_path):
     kept = tmp_path / "latents"
     asked = few_shot(10)
-    first = load(folder, cache_folder=kept)
+    first = load(folder, picture_cache=kept)
     expected = {i: a.text for i, a in answers(first, asked).items()}
-    later = load(folder, cache_folder=kept)
+    later = load(folder, picture_cache=kept)
     assert {i: a.text for i, a in answers(later, asked).items()} == expected
     assert "pictures_encoded" not in later.statistics
-    other = load(checkpoint(tmp_path / "other", seed=3), cache_folder=kept)
+    other = load(checkpoint(tmp_path / "other", seed=3), picture_cache=kept)
     answers(other, asked)
     assert other.statistics["pictures_encoded"] == first.statistics["pictures_encoded"]
 
 
 def test_other_resampler_heads_are_another_model_with_latents_of_its_own(folder, tmp_path):
     asked = few_shot(10)
-    two, four = (load(folder, cache_folder=tmp_path, resampler_heads=n) for n in (2, 4))
+    two, four = (load(folder, picture_cache=tmp_path, resampler_heads=n) for n in (2, 4))
     assert two.settings == load(folder).settings | {"resampler_heads": 2}
     assert four.settings == two.settings | {"resampler_heads": 4}
     answers(two, asked)
@@ -177,7 +179,7 @@ def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder, beam
     monkeypatch.setattr(model.engine.model, "prefill", small)
     assert {i: a.text for i, a in answers(model, asked).items()} == expected
     assert model.statistics["oom_halvings"] == 2
-    assert model.engine.room.size == 2
+    assert model.engine.limiter.size == 2
 
 
 @pytest.mark.parametrize("call", [1, 3, 6])
@@ -202,7 +204,7 @@ def test_memory_that_gives_out_as_pictures_come_back_loses_no_answer(folder, mon
     asked = few_shot(30)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}
     model = load(folder, batch_size=4, window=1)
-    shelf, calls = model.engine.gallery.latents, []
+    shelf, calls = model.engine.images.features, []
     get = shelf.get
 
     def once(digest):
@@ -230,7 +232,7 @@ def test_a_cache_that_does_not_fit_is_made_for_fewer_rows(folder, monkeypatch):
 
     monkeypatch.setattr(model.engine.model, "new_cache", small)
     assert {i: a.text for i, a in answers(model, asked).items()} == expected
-    assert model.engine.room.size == 2
+    assert model.engine.limiter.size == 2
 
 
 def test_a_single_prompt_that_does_not_fit_into_memory_stops_the_run(folder, monkeypatch):
@@ -253,8 +255,8 @@ def memory(monkeypatch):
         done = work()
         return done, int(len(done) * device.times * 10**6)
 
-    monkeypatch.setattr(fit, "free_bytes", lambda _: device.free)
-    monkeypatch.setattr(fit, "peak", weighed)
+    monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: device.free)
+    monkeypatch.setattr(auto_batch_size, "peak", weighed)
     monkeypatch.setattr(engine, "bytes_of", lambda _, job: 10**6 if len(job.ids) < 40 else 10**7)
     return device
 
@@ -449,7 +451,7 @@ def test_a_ranking_is_the_likelihood_of_each_option(folder):
     asked = few_shot(5, options=options)
     ranked = {a.id: a for a in model.rank(asked)}
     for one in asked:
-        encoded, images = model._encode(one.prompt, 500)
+        encoded, images = model.formatter.encode(one.prompt, 500)
         pixels = torch.stack([model.processor.pictures(i.read()) for i in images])
         latents = model.engine.model.encode_images(pixels)[None]
         for option, loglik in zip(options, ranked[one.id].logliks, strict=True):

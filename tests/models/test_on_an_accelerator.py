@@ -9,7 +9,7 @@ import torch
 
 from infimm_eval import models
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
-from infimm_eval.models.infimm import Infimm
+from infimm_eval.models.flamingo.model import FlamingoModel
 from infimm_eval.types import Request
 from tests.flamingo.small import generate, small
 from tests.flamingo.test_cuda_graphs import prompts
@@ -24,11 +24,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
-def load(folder: Path, **options) -> Infimm:
+def load(folder: Path, **options) -> FlamingoModel:
     return models.load(str(folder), **{"device": "cuda", "dtype": "float32"} | options)
 
 
-def texts(model: Infimm, asked: list[Request]) -> dict[str, str]:
+def texts(model: FlamingoModel, asked: list[Request]) -> dict[str, str]:
     return {answer.id: answer.text for answer in model.generate(asked)}
 
 

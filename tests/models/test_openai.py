@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 
 from infimm_eval import models
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models.openai import data_url, messages
+from infimm_eval.models.openai.prompts import data_url, messages
 from infimm_eval.types import Answer, Decoding, Image, Prompt, Request, Turn
 
 Reply = tuple[int, Any, dict[str, str]]

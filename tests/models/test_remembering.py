@@ -10,7 +10,7 @@ import torch
 from transformers import LlavaModel
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
-from infimm_eval.models.towers import Form, cut
+from infimm_eval.models.transformers.towers import Form, cut
 from infimm_eval.types import Request
 from tests.models.families import (
     FAMILIES,

@@ -13,10 +13,10 @@ import transformers as library
 
 from infimm_eval import models
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models import transformers
-from infimm_eval.models.engine import fit
-from infimm_eval.models.jobs import bytes_of
-from infimm_eval.models.writing import neutral
+from infimm_eval.models.shared import auto_batch_size
+from infimm_eval.models.transformers import model as backend
+from infimm_eval.models.transformers.prompts import neutral
+from infimm_eval.models.transformers.requests import bytes_of
 from infimm_eval.types import Request
 from tests.models.families import FAMILIES, answers, idefics, llava, load, saved
 from tests.models.tiny import Painted, few_shot, painted, request
@@ -65,10 +65,10 @@ def test_a_ranking_is_the_likelihood_of_each_option(folder):
     (answer,) = model.rank([request("1", (painted(2), "what?"), options=options)])
     job = model._prepare(request("1", (painted(2), "what?"), options=options))
     for option, loglik in zip(options, answer.logliks, strict=True):
-        prompt = model.writer.read([job.written], [job.shown])
+        prompt = model.formatter.encode([job.written], [job.shown])
         n = prompt["input_ids"].shape[1]
         text = (*job.written[:-1], f"{job.written[-1]}{option}")
-        whole = model.writer.read([text], [job.shown])
+        whole = model.formatter.encode([text], [job.shown])
         with torch.inference_mode():
             logp = model.model(**whole).logits.log_softmax(-1)[0]
         ids = whole["input_ids"][0]
@@ -128,7 +128,7 @@ def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkey
 
 
 def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 10**12)
     model = load(saved(tmp_path, llava))
     assert rows_of_batches(model, few_shot(40), monkeypatch)[0] == [4, 16, 16, 4]
     assert model.statistics["probe_rows"] == 4
@@ -138,9 +138,9 @@ def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path
 def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
     tmp_path, monkeypatch, times, rows
 ):
-    monkeypatch.setattr(fit, "free_bytes", lambda _: 24 * 10**6)
-    monkeypatch.setattr(fit, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
-    monkeypatch.setattr(transformers, "bytes_of", lambda *_: 10**6)
+    monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 24 * 10**6)
+    monkeypatch.setattr(auto_batch_size, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
+    monkeypatch.setattr(backend, "bytes_of", lambda *_: 10**6)
     model = load(saved(tmp_path, llava))
     assert rows_of_batches(model, few_shot(30), monkeypatch)[0][:2] == [4, rows]
 
@@ -177,19 +177,19 @@ def test_a_checkpoint_without_a_chat_template_completes(tmp_path):
     model = load(saved(tmp_path, llava, template=None))
     assert model.style == "completion"
     prompt = request("1", (painted(1), "Output:"), "a dog", (painted(2), "Output:")).prompt
-    assert model.writer.write(prompt) == ("<image>Output:a dog\n<image>Output:",)
+    assert model.formatter.write(prompt) == ("<image>Output:a dog\n<image>Output:",)
 
 
 def test_a_chat_template_is_filled_in_once_with_its_opening_token(tmp_path):
     model = load(saved(tmp_path, llava))
     assert (model.style, bool(model.settings["chat_template"])) == ("instruct", True)
     asked = request("1", (painted(1), "what?"), style="instruct", system="Be brief.")
-    (text,) = model.writer.write(asked.prompt)
+    (text,) = model.formatter.write(asked.prompt)
     assert text == (
         "<s>system: Be brief.<end_of_utterance>\nuser: <image>what?<end_of_utterance>\nassistant: "
     )
     job = model._prepare(asked)
-    ids = model.writer.read([job.written], [job.shown])["input_ids"][0].tolist()
+    ids = model.formatter.encode([job.written], [job.shown])["input_ids"][0].tolist()
     assert ids.count(1) == 1
 
 
@@ -197,7 +197,7 @@ def test_idefics_1_is_written_in_its_own_lines(tmp_path):
     model = load(saved(tmp_path, idefics))
     shot, query = painted(1), painted(2)
     turns = [(shot, "see http://a.b/c?"), "yes", (query, "http://a.b/c")]
-    chat = model.writer.write(request("1", *turns, style="instruct").prompt)
+    chat = model.formatter.write(request("1", *turns, style="instruct").prompt)
     assert chat == (
         "\nUser: ",
         shot,
@@ -205,7 +205,7 @@ def test_idefics_1_is_written_in_its_own_lines(tmp_path):
         query,
         "http:// a.b/c<end_of_utterance>\nAssistant:",
     )
-    text = model.writer.write(request("1", *turns).prompt)
+    text = model.formatter.write(request("1", *turns).prompt)
     assert text == (shot, "see http:// a.b/c?yes\n", query, "http:// a.b/c")
 
 

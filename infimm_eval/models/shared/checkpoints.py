@@ -1,4 +1,4 @@
-"""Where a checkpoint lies, what kind it is, and a fingerprint of what it holds.
+"""Checkpoints: where one lies, what kind it is, and a fingerprint of what it holds.
 
 Reads names, sizes and bytes; knows nothing of what the tensors mean.
 """
@@ -54,8 +54,12 @@ def fingerprint(checkpoint: Path) -> str:
     files = sorted({file for kind in (*_WEIGHTS, *_FILES) for file in checkpoint.glob(kind)})
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(_digest, files))
-    named = [f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)]
-    return sha256("\n".join(named).encode()).hexdigest()[:16]
+    return named(*(f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)))
+
+
+def named(*parts: str) -> str:
+    """One fingerprint of several texts, as long as that of a folder."""
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def step(checkpoint: Path) -> dict[str, int]:

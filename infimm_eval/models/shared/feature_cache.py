@@ -1,6 +1,7 @@
-"""Encoded pictures by the digest of their file: near the model, in memory, on disk.
+"""The feature cache: encoded pictures by digest, near the model, in memory, on disk.
 
-Knows nothing of how they are made.
+Serves every kind of features (a resampler's latents, what another tower puts out) and knows nothing
+of how they are made.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.models.engine.memory import release, require_memory, too_large
-from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.engine.usage import free_bytes
+from infimm_eval.models.shared.batch_limiter import release, require_memory, too_large
+from infimm_eval.models.shared.memory import free_bytes
+from infimm_eval.models.shared.statistics import Statistics
 
 
-class Shelf:
-    """Tensors under a budget of bytes; the one not asked for longest makes room.
+class Tier:
+    """A least-recently-used cache of tensors under a budget of bytes.
 
     A tensor larger than the whole budget is not kept.
     """
@@ -34,12 +35,15 @@ class Shelf:
         self._held: OrderedDict[str, Tensor] = OrderedDict()
 
     def __len__(self) -> int:
+        """How many it holds."""
         return len(self._held)
 
     def __contains__(self, digest: str) -> bool:
+        """Whether ``get`` would find it."""
         return digest in self._held
 
     def get(self, digest: str) -> Tensor | None:
+        """The tensor, which is now the one asked for last; ``None`` where there is none."""
         if digest in self._held:
             self._held.move_to_end(digest)
         return self._held.get(digest)
@@ -51,6 +55,11 @@ class Shelf:
         self._held[digest] = tensor
         self.used += tensor.nbytes
         return self._within()
+
+    def clear(self) -> None:
+        """Drops everything; the budget stays."""
+        self._held.clear()
+        self.used = 0
 
     def halve(self) -> list[tuple[str, Tensor]]:
         """Keeps half of what it holds, from now on; returns what had to go, oldest first."""
@@ -66,8 +75,8 @@ class Shelf:
         return gone
 
 
-class Latents:
-    """What the tower and the resampler made of each picture, (V, D), ready on ``device``.
+class FeatureCache:
+    """What a model made of each picture, one tensor each, ready on ``device``.
 
     ``identity`` names everything that the numbers depend on beside the picture: weights,
     preprocessing, dtype.  ``device_bytes`` are a quarter of what is free there and ``host_bytes``
@@ -93,8 +102,8 @@ class Latents:
             device_bytes = free_bytes(device) // 4
         if host_bytes is None:
             host_bytes = free_bytes(torch.device("cpu")) // 2
-        self._near = Shelf(device_bytes if device.type != "cpu" else host_bytes)
-        self._far = Shelf(host_bytes if device.type != "cpu" else 0)
+        self._device_tier = Tier(device_bytes if device.type != "cpu" else host_bytes)
+        self._host_tier = Tier(host_bytes if device.type != "cpu" else 0)
         self._folder = None
         if folder is not None:
             self._folder = folder / sha256(identity.encode()).hexdigest()[:24]
@@ -108,27 +117,32 @@ class Latents:
 
     def holds(self, digest: str) -> bool:
         """Whether ``get`` would find it now."""
-        if digest in self._near or digest in self._far:
+        if digest in self._device_tier or digest in self._host_tier:
             return True
         file = self._file(digest)
         return file is not None and file.is_file()
 
     def get(self, digest: str) -> Tensor | None:
         """The tensor on the device, or ``None`` where the picture has to be encoded."""
-        if (near := self._near.get(digest)) is not None:
+        if (near := self._device_tier.get(digest)) is not None:
             return near
-        if (far := self._far.get(digest)) is not None:
+        if (far := self._host_tier.get(digest)) is not None:
             return self._keep(digest, self._brought(far))
         if (stored := self._read(digest)) is not None:
             self.statistics.count("pictures_from_disk")
             return self._keep(digest, self._brought(stored))
         return None
 
+    def clear(self) -> None:
+        """Forgets everything but what is on disk."""
+        self._device_tier.clear()
+        self._host_tier.clear()
+
     def give_way(self) -> bool:
         """Frees half of what is kept near the model; whether there was anything."""
-        if not len(self._near):
+        if not len(self._device_tier):
             return False
-        self._spill(self._near.halve())
+        self._spill(self._device_tier.halve())
         return True
 
     def _brought(self, tensor: Tensor) -> Tensor:
@@ -144,17 +158,18 @@ class Latents:
                 self.statistics.count("oom_halvings")
 
     def put(self, digest: str, tensor: Tensor) -> Tensor:
+        """Keeps the tensor, which is returned as it came."""
         self._write(digest, tensor)
         return self._keep(digest, tensor)
 
     def _keep(self, digest: str, tensor: Tensor) -> Tensor:
-        self._spill(self._near.put(digest, tensor))
+        self._spill(self._device_tier.put(digest, tensor))
         return tensor
 
     def _spill(self, gone: list[tuple[str, Tensor]]) -> None:
         for name, old in gone:
-            if self._far.budget:
-                self._far.put(name, old.cpu())
+            if self._host_tier.budget:
+                self._host_tier.put(name, old.cpu())
 
     def _file(self, digest: str) -> Path | None:
         return self._folder / digest[:2] / f"{digest}.safetensors" if self._folder else None

@@ -1,4 +1,4 @@
-"""A prompt as one of transformers' processors wants to read it: text with picture marks.
+"""A prompt as one of transformers' processors wants to read it: chat template or interleaved text.
 
 Knows processors and chat templates; loads nothing and computes nothing.
 """
@@ -16,7 +16,7 @@ Pieces = tuple[str | Image, ...]
 """Text with its marks in it as one piece, or text and pictures in turn, as the processor likes."""
 
 
-class Writer(Protocol):
+class PromptFormatter(Protocol):
     """How one family of models is written to."""
 
     @property
@@ -29,19 +29,21 @@ class Writer(Protocol):
         """What stands for a picture and must not be generated."""
         ...
 
-    def write(self, prompt: Prompt) -> Pieces: ...
+    def write(self, prompt: Prompt) -> Pieces:
+        """The prompt in the checkpoint's format, pictures in their places."""
+        ...
 
-    def read(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+    def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
         """The processor's tensors for a batch, padded on the left; each prompt's pictures in
         order."""
         ...
 
 
-def writer(processor: Any) -> Writer:
+def prompt_formatter(processor: Any) -> PromptFormatter:
     """IDEFICS-1 takes pictures among its text and has no chat template; all others have marks."""
     if type(processor).__name__ == "IdeficsProcessor":
-        return Interleaved(processor)
-    return Marked(processor)
+        return InterleavedFormatter(processor)
+    return MarkedFormatter(processor)
 
 
 def neutral(text: str, special: Sequence[str]) -> str:
@@ -63,7 +65,7 @@ def specials(processor: Any) -> list[str]:
     return sorted({t for t in [*added, *marks] if len(t) > 1}, key=len, reverse=True)
 
 
-class Marked:
+class MarkedFormatter:
     """Chat template where the prompt asks for ``instruct``; else text and marks one after
     another, a line break between examples, as the base models of this kind were trained."""
 
@@ -82,15 +84,18 @@ class Marked:
 
     @property
     def style(self) -> Style:
+        """``instruct`` where there is a chat template."""
         template = self.processor.chat_template or self.processor.tokenizer.chat_template
         return "instruct" if template else "completion"
 
     def write(self, prompt: Prompt) -> Pieces:
+        """One text with marks in it."""
         if prompt.style == "instruct" and self.style == "instruct":
             return (self._chat(prompt),)
         return (self._document(prompt),)
 
-    def read(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+    def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+        """As ``PromptFormatter.encode``."""
         texts = [str(piece) for (piece,) in written]
         opening = self.processor.tokenizer.bos_token
         opened = opening is not None and all(text.startswith(opening) for text in texts)
@@ -128,7 +133,7 @@ class Marked:
         return text
 
 
-class Interleaved:
+class InterleavedFormatter:
     """IDEFICS-1: ``User:`` and ``Assistant:`` lines where its tokenizer has the end-of-utterance
     token (the instruct checkpoints), else the bare document."""
 
@@ -141,17 +146,20 @@ class Interleaved:
 
     @property
     def style(self) -> Style:
+        """``instruct`` where the tokenizer has the end-of-utterance token."""
         known = self._end in self.processor.tokenizer.get_vocab()
         return "instruct" if known else "completion"
 
     def write(self, prompt: Prompt) -> Pieces:
+        """Texts and pictures in turn."""
         chat = prompt.style == "instruct" and self.style == "instruct"
         pieces: list[str | Image] = [f"{prompt.system}\n"] if prompt.system else []
         for turn in prompt.turns:
             pieces += self._said(turn) if chat else self._shown(turn)
         return _joined([*pieces, "\nAssistant:"] if chat else pieces)
 
-    def read(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+    def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
+        """As ``PromptFormatter.encode``."""
         prompts = []
         for pieces, pictures in zip(written, shown, strict=True):
             left = iter(pictures)

@@ -1,6 +1,6 @@
-"""A request as the engine works on it, and how the next batch is picked from those that wait.
+"""A request as this backend works on it: a prompt in token ids, its pictures, its options.
 
-Knows lengths and settings of the search; computes nothing with a model.
+Knows lengths, shapes and settings of the search; computes nothing with a model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from infimm_eval.models.engine.prefixes import Prefix
+from infimm_eval.flamingo import Flamingo
+from infimm_eval.models.flamingo.beginnings import Prefix
 from infimm_eval.types import Answer, Image, Request
 
 
@@ -34,6 +35,7 @@ class Job:
     shared: Prefix | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     latents: list[Tensor] = field(default_factory=list)
+    arrival: int = 0
 
     @property
     def cost(self) -> int:
@@ -45,6 +47,7 @@ class Job:
 
     @property
     def greedy(self) -> bool:
+        """Whether its answer is decoded token by token."""
         return self.request.decoding.num_beams == 1
 
     @property
@@ -53,8 +56,8 @@ class Job:
         return len(self.ids) + self.request.decoding.max_new_tokens
 
     @property
-    def search(self) -> Hashable:
-        """Jobs with the same can be in one batch."""
+    def group(self) -> Hashable:
+        """Jobs that want the same search can be in one batch."""
         d = self.request.decoding
         return (d.num_beams, d.length_penalty, d.min_new_tokens, d.stop, self.eos)
 
@@ -66,25 +69,23 @@ class Refused:
     answer: Answer
 
 
-def take(waiting: list[Job], size: int, *, like: Job | None = None, room: int = 0) -> list[Job]:
-    """Removes and returns the next batch: the costliest job, and what comes next in cost among
-    the jobs that want the same search.  ``like``: the search of this job instead, and only jobs
-    whose prompt and answer take at most ``room`` tokens.
-
-    Long first: a job that does not fit shows early, and rows of one batch end together.
-    """
-    waiting.sort(key=lambda job: job.cost, reverse=True)
-    first = like or waiting[0]
-    batch = [
-        job
-        for job in waiting
-        if job.search == first.search and (like is None or job.tokens <= room)
-    ][:size]
-    chosen = set(map(id, batch))
-    waiting[:] = [job for job in waiting if id(job) not in chosen]
-    return batch
-
-
 def widest(jobs: Sequence[Job]) -> int:
     """The most pictures in one prompt."""
     return max((len(job.latents) for job in jobs), default=0)
+
+
+def bytes_of(model: Flamingo, job: Job) -> int:
+    """An estimate of what one row takes up, from shapes alone: cache, activations of one layer,
+    pictures, final scores."""
+    decoder, media = model.decoder, model.gates.remembered(len(model.resampler.latents))
+    size = model.dtype.itemsize
+    prompt, beams = len(job.ids), job.request.decoding.num_beams
+    options = sum(map(len, job.options))
+    places = prompt + (options or job.request.decoding.max_new_tokens * beams)
+    kept = 2 * decoder.kv.layers * decoder.kv.heads * decoder.kv.head_width * places
+    passing = (prompt + options) * (4 * decoder.width + 3 * decoder.ff_width)
+    inner = media.heads * media.head_width
+    latents = len(job.latents) * media.latents * (model.tower.width + 2 * inner)
+    seen = 2 * media.blocks * media.latents * inner
+    scores = 3 * 4 * decoder.vocab_size * max(beams, options)
+    return (kept + passing + latents + seen) * size + scores

@@ -24,6 +24,10 @@ MAY_PASS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """What a later try may mend."""
 
 
+_DICE = random.Random()
+"""Of its own: the program's random state is no business of a busy server."""
+
+
 class Refused(Exception):
     """This request failed for good; the next one may do better.  ``status`` 0: nobody answered."""
 
@@ -115,7 +119,7 @@ class Server:
     def _pause(self, attempt: int, asked: float | None) -> float:
         if asked is not None:
             return min(asked, self.longest)
-        return min(self.wait * float(2**attempt), self.longest) * random.uniform(0.5, 1.0)
+        return min(self.wait * float(2**attempt), self.longest) * _DICE.uniform(0.5, 1.0)
 
 
 class _Stay(HTTPRedirectHandler):

@@ -1,4 +1,4 @@
-"""How many rows of ``--batch-size auto`` fit: an estimate from shapes, corrected by a measured
+"""The size of a batch under ``--batch-size auto``: an estimate from shapes, corrected by a measured
 batch.
 
 Knows nothing of what the rows are.
@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from infimm_eval.models.engine.memory import Item, Result, Room
-from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.engine.usage import free_bytes, peak
+from infimm_eval.models.shared.batch_limiter import BatchLimiter, Item, Result
+from infimm_eval.models.shared.memory import free_bytes, peak
+from infimm_eval.models.shared.statistics import Statistics
 
 PROBE = 4
 """Rows of the batch that is measured: few enough to fit where the estimate is far too low."""
 
 
-class Fit(Room[Item]):
+class AutoBatchSize(BatchLimiter[Item]):
     """As many rows as half of the free memory holds, long prompts fewer than short ones.
 
     ``estimate`` says roughly how many bytes a row takes.  The first batch has ``PROBE`` rows at
@@ -45,6 +45,7 @@ class Fit(Room[Item]):
         self._correction = 1.0
 
     def fits(self, items: Sequence[Item]) -> int:
+        """How many of the largest of them half of the free memory holds."""
         most = self.most if self.measured else PROBE
         each = self._correction * max(map(self._estimate, items))
         self.size = max(1, min(most, int(self._budget / each)))
@@ -53,6 +54,8 @@ class Fit(Room[Item]):
     def run(
         self, items: Sequence[Item], compute: Callable[[Sequence[Item]], list[Result]]
     ) -> Iterator[Result]:
+        """As ``BatchLimiter.run``; the first batch is measured."""
+
         def measuring(some: Sequence[Item]) -> list[Result]:
             return compute(some) if self.measured else self._measure(some, compute)
 

@@ -1,4 +1,4 @@
-"""Each distinct picture is read, shrunk and encoded once, whoever asks for it first.
+"""The image encoder: each distinct picture is read, shrunk and encoded once, whoever asks first.
 
 Knows digests and tensors; where a picture stands in a prompt is not its business.
 """
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import MachineryError
-from infimm_eval.models.engine.latents import Latents
-from infimm_eval.models.engine.memory import Room
-from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.shared.batch_limiter import BatchLimiter
+from infimm_eval.models.shared.feature_cache import FeatureCache
+from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.types import Image
 
 
-class Gallery:
+class ImageEncoder:
     """``digest`` prepares a picture, in any thread; ``fetch`` gives its latents, in the model's.
 
     ``pixels`` turns a file's bytes and the picture's name into a tensor (3, H, W); ``encode``
@@ -31,15 +31,17 @@ class Gallery:
         self,
         pixels: Callable[[bytes, str], Tensor],
         encode: Callable[[Tensor], Tensor],
-        latents: Latents,
+        features: FeatureCache,
         statistics: Statistics,
         *,
         dtype: torch.dtype,
         batch: int,
     ) -> None:
-        self.latents = latents
+        self.features = features
         self.statistics = statistics
-        self.room: Room[tuple[str, Image]] = Room(batch, statistics, latents.give_way)
+        self.limiter: BatchLimiter[tuple[str, Image]] = BatchLimiter(
+            batch, statistics, features.give_way
+        )
         self._pixels = pixels
         self._encode = encode
         self._dtype = dtype
@@ -60,7 +62,7 @@ class Gallery:
             if digest not in self._distinct:
                 self._distinct.add(digest)
                 self.statistics.count("pictures_distinct")
-            if digest in self._decoded or self.latents.holds(digest):
+            if digest in self._decoded or self.features.holds(digest):
                 return digest
             future: Future[Tensor] = Future()
             self._decoded[digest] = future
@@ -74,9 +76,9 @@ class Gallery:
     def fetch(self, wanted: Mapping[str, Image]) -> dict[str, Tensor]:
         """Latents (V, D) by digest, encoding those that are not kept."""
         self.statistics.count("pictures_asked", len(wanted))
-        found = {digest: self.latents.get(digest) for digest in wanted}
+        found = {digest: self.features.get(digest) for digest in wanted}
         missing = [digest for digest, latents in found.items() if latents is None]
-        made = self.room.run([(digest, wanted[digest]) for digest in missing], self._encode_some)
+        made = self.limiter.run([(digest, wanted[digest]) for digest in missing], self._encode_some)
         found |= zip(missing, made, strict=True)
         return {digest: latents for digest, latents in found.items() if latents is not None}
 
@@ -84,16 +86,16 @@ class Gallery:
         with self.statistics.waiting("idle"):
             each = [self._take(digest, image) for digest, image in wanted]
         with self.statistics.stage("encode"):
-            pinned = self.latents.device.type == "cuda"
+            pinned = self.features.device.type == "cuda"
             room = (len(each), *each[0].shape)
             stacked = torch.stack(each, out=torch.empty(room, dtype=self._dtype, pin_memory=pinned))
-            pixels = stacked.to(self.latents.device, non_blocking=True)
+            pixels = stacked.to(self.features.device, non_blocking=True)
             # Copies, so that dropping one picture frees its memory.
             made = [latents.clone() for latents in self._encode(pixels)]
         self.statistics.count("pictures_encoded", len(made))
         with self._lock:
             for (digest, _), latents in zip(wanted, made, strict=True):
-                self.latents.put(digest, latents)
+                self.features.put(digest, latents)
                 self._decoded.pop(digest, None)
         return made
 

@@ -1,4 +1,4 @@
-"""Greedy decoding in a batch that never empties: finished rows leave, waiting prompts join.
+"""Continuous batching: greedy rows leave as they finish, and waiting prompts join in their place.
 
 Knows ids and logits; who waits and in which order is the engine's business.
 
@@ -18,7 +18,7 @@ from infimm_eval.flamingo import KVCache
 from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.decoding import check_score
 from infimm_eval.flamingo.prefill import read_after
-from infimm_eval.models.engine.jobs import Job
+from infimm_eval.models.flamingo.requests import Job
 
 Finish = Literal["eos", "stop", "length"]
 
@@ -29,43 +29,46 @@ class _Row:
     ids: list[int] = field(default_factory=list)
 
 
-class Stream:
+class ContinuousBatch:
     """As many sequences as the cache of ``step`` has rows, all with the search of ``like``."""
 
     def __init__(
         self, step: Steps, like: Job, *, stop: Callable[[int, Sequence[int]], bool] | None
     ) -> None:
         self.model, self.cache = step.model, step.cache
-        model, config, rows = step.model, step.model.config, len(step.cache)
+        model, rows = step.model, len(step.cache)
         self.like = like
         self._step = step
         self._rows: list[_Row | None] = [None] * rows
         self._eos = like.eos
         self._least = like.request.decoding.min_new_tokens
         self._stop = stop
-        banned = {config.image_token_id, config.eoc_token_id} - like.eos
+        banned = {model.tokens.image, model.tokens.end_of_chunk} - like.eos
         self._banned = torch.tensor(sorted(banned), device=model.device)
         self._ends = torch.tensor(sorted(like.eos), device=model.device)
-        self._logits_RY = torch.zeros(rows, config.language.vocab_size, device=model.device)
+        self._logits_RY = torch.zeros(rows, model.decoder.vocab_size, device=model.device)
 
     def __len__(self) -> int:
+        """Rows, running and free."""
         return len(self._rows)
 
-    @property
-    def capacity(self) -> int:
-        """Tokens of a row, prompt and answer together."""
-        return self.cache.capacity
+    def admits(self, job: Job) -> bool:
+        """Whether the job wants the same search, and prompt and answer fit into a row."""
+        return job.group == self.like.group and job.tokens <= self.cache.capacity
 
     @property
     def movable(self) -> bool:
+        """Whether rows may be given up: steps that are recorded stay where they are."""
         return not self._step.recordable
 
     @property
     def running(self) -> list[Job]:
+        """The jobs that are being answered."""
         return [row.job for row in self._rows if row is not None]
 
     @property
     def free(self) -> int:
+        """Rows that a job may join."""
         return self._rows.count(None)
 
     @torch.inference_mode()

@@ -5,27 +5,27 @@ from __future__ import annotations
 import torch
 
 from infimm_eval.errors import UsageError, unknown
-from infimm_eval.models import Choices
+from infimm_eval.models.options import ModelOptions
 
 
-def device_of(choices: Choices) -> torch.device:
+def device_of(options: ModelOptions) -> torch.device:
     """``auto`` is the first accelerator that torch finds, else the processor."""
-    if choices.device == "auto":
+    if options.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(choices.device)
+        device = torch.device(options.device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise UsageError(f"--device {choices.device}: torch cannot use it ({reason})") from error
+        raise UsageError(f"--device {options.device}: torch cannot use it ({reason})") from error
     return device
 
 
-def dtype_of(choices: Choices, device: torch.device) -> torch.dtype:
+def dtype_of(options: ModelOptions, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 on an accelerator and float32 on a processor."""
-    if choices.dtype == "auto":
+    if options.dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if choices.dtype not in known:
-        raise unknown("dtype", choices.dtype, [*known, "auto"])
-    return known[choices.dtype]
+    if options.dtype not in known:
+        raise unknown("dtype", options.dtype, [*known, "auto"])
+    return known[options.dtype]

@@ -1,4 +1,4 @@
-"""A model of the transformers library that encodes each distinct picture once, whoever shows it.
+"""The image encoder: a model of the transformers library encodes each distinct picture once.
 
 Knows where models call their towers; what is asked about a picture is not its business.
 """
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infimm_eval.models.engine.latents import Latents
-from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.towers import (
+from infimm_eval.models.shared.feature_cache import FeatureCache
+from infimm_eval.models.shared.statistics import Statistics
+from infimm_eval.models.transformers.towers import (
     Form,
     Row,
     Unfamiliar,
@@ -32,7 +32,7 @@ AT_ONCE = 32
 """Rows that the tower is given in one call."""
 
 
-class Remembering:
+class ImageEncoder:
     """Stands between a model and its tower, which then sees only what it has not seen before.
 
     A row is known by every number that the tower would be given for it, so that the features of
@@ -44,8 +44,8 @@ class Remembering:
     (distinct in their batch) and ``tiles_encoded`` count rows instead.
     """
 
-    def __init__(self, latents: Latents, statistics: Statistics) -> None:
-        self.latents = latents
+    def __init__(self, features: FeatureCache, statistics: Statistics) -> None:
+        self.features = features
         self.statistics = statistics
         self._trusted: bool | None = None  # not tried yet
         self._form: Form | None = None
@@ -73,13 +73,13 @@ class Remembering:
         self, rows: Mapping[str, Row], encode: Callable[[Sequence[str]], list[Tensor]]
     ) -> dict[str, Tensor]:
         """The features of distinct rows by their digests, encoding those that are not kept."""
-        kept = {digest: self.latents.get(digest) for digest in rows}
+        kept = {digest: self.features.get(digest) for digest in rows}
         found = {digest: features for digest, features in kept.items() if features is not None}
         missing = [digest for digest in rows if digest not in found]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
             for digest, features in zip(some, encode(some), strict=True):
-                found[digest] = self.latents.put(digest, features)
+                found[digest] = self.features.put(digest, features)
         self._consulted = True
         self._count(rows, missing)
         return found
@@ -97,7 +97,7 @@ class Remembering:
     # -- where models call their towers ----------------------------------------------------------
 
     def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The method by which most models make features of pixels, with a memory."""
+        """The method by which most models make features of pixels, behind a feature cache."""
         named = signature(original)
 
         @wraps(original)

@@ -1,4 +1,4 @@
-"""How much is computed at once: less of it from now on, when memory gives out.
+"""Batch limits: how much is computed at once, and less of it from now on when memory gives out.
 
 Knows nothing of what is computed.
 """
@@ -11,13 +11,13 @@ from typing import Generic, TypeVar
 import torch
 
 from infimm_eval.errors import MachineryError
-from infimm_eval.models.engine.statistics import Statistics
+from infimm_eval.models.shared.statistics import Statistics
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Room(Generic[Item]):
+class BatchLimiter(Generic[Item]):
     """How many items a computation takes at once: at most ``size``, which is halved, for good,
     when memory gives out.
 

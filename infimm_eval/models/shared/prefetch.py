@@ -1,4 +1,4 @@
-"""Work done beside the model: the next few items are prepared by threads while it computes.
+"""Prefetch: the next few items are prepared by threads while the model computes.
 
 Knows nothing of what the work is.
 """
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetch(
     items: Iterable[Item], work: Callable[[Item], Result], *, workers: int, depth: int
 ) -> Generator[Result]:
     """``map(work, items)``, in order, at most ``depth`` items ahead of the consumer.

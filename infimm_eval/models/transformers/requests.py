@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from infimm_eval.errors import MachineryError
-from infimm_eval.models.writing import Pieces, Writer
+from infimm_eval.models.transformers.prompts import Pieces, PromptFormatter
 from infimm_eval.types import Decoding, Image, Prompt, Request
 
 
@@ -27,19 +27,21 @@ class Job:
     shown: list[Pillow.Image]
     digests: list[str]
     notes: dict[str, Any] = field(default_factory=dict)
+    arrival: int = 0
 
     @property
     def cost(self) -> int:
+        """Letters, and what about as many picture elements stand for."""
         return sum(len(p) if isinstance(p, str) else 0 for p in self.written) + sum(
             picture.width * picture.height // 400 for picture in self.shown
         )
 
     @property
-    def alike(self) -> tuple[Decoding, bool]:
-        """Jobs with the same go into one batch; processors want pictures in all rows or none."""
+    def group(self) -> tuple[Decoding, bool]:
+        """Jobs of the same go into one batch; processors want pictures in all rows or none."""
         return self.request.decoding, bool(self.shown)
 
-    def shorten(self, writer: Writer) -> bool:
+    def shorten(self, formatter: PromptFormatter) -> bool:
         """Leaves out the oldest example with its pictures; False where only the question is
         left."""
         turns = self.prompt.turns
@@ -47,26 +49,18 @@ class Job:
             return False
         gone = sum(isinstance(p, Image) for turn in turns[:2] for p in turn.content)
         self.prompt = replace(self.prompt, turns=turns[2:])
-        self.written = writer.write(self.prompt)
+        self.written = formatter.write(self.prompt)
         self.shown, self.digests = self.shown[gone:], self.digests[gone:]
         self.notes["dropped_shots"] = self.notes.get("dropped_shots", 0) + 1
         return True
 
 
-def prepared(request: Request, writer: Writer) -> Job:
+def prepared(request: Request, formatter: PromptFormatter) -> Job:
+    """The request written out, its pictures decoded; MachineryError for one that cannot be."""
     pieces = [piece for turn in request.prompt.turns for piece in turn.content]
     read = [_read(piece) for piece in pieces if isinstance(piece, Image)]
     shown, digests = [picture for picture, _ in read], [digest for _, digest in read]
-    return Job(request, request.prompt, writer.write(request.prompt), shown, digests)
-
-
-def take(waiting: list[Job], size: int) -> list[Job]:
-    """Removes and returns the next batch: the costliest job and its like, long before short."""
-    waiting.sort(key=lambda job: job.cost, reverse=True)
-    batch = [job for job in waiting if job.alike == waiting[0].alike][:size]
-    chosen = set(map(id, batch))
-    waiting[:] = [job for job in waiting if id(job) not in chosen]
-    return batch
+    return Job(request, request.prompt, formatter.write(request.prompt), shown, digests)
 
 
 def bytes_of(model: Any, job: Job) -> int:

@@ -1,6 +1,6 @@
-"""How likely a model of the transformers library holds each continuation of a prompt.
+"""Options ranked by a model of the transformers library: the log-likelihood of each.
 
-Knows tensors and caches; where prompts and options come from is not its business.
+Knows tensors and KV caches; which requests are asked when is not its business.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from infimm_eval.models.engine.memory import Room, lacks_memory
-from infimm_eval.models.engine.statistics import Statistics
-from infimm_eval.models.remembering import Remembering
+from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.attention import any_shape
+from infimm_eval.models.shared.batch_limiter import BatchLimiter, lacks_memory
+from infimm_eval.models.shared.statistics import Statistics
+from infimm_eval.models.transformers.batches import Collator
+from infimm_eval.models.transformers.images import ImageEncoder
+from infimm_eval.models.transformers.prompts import Pieces
+from infimm_eval.models.transformers.requests import Job
+from infimm_eval.types import Answer
 
 Inputs: TypeAlias = Mapping[str, Tensor]
 """The processor's tensors for one prompt, without padding."""
@@ -38,7 +44,7 @@ class Likelihoods:
     def __init__(
         self,
         model: Any,
-        remembering: Remembering,
+        images: ImageEncoder,
         statistics: Statistics,
         give_way: Callable[[], bool],
         *,
@@ -46,9 +52,9 @@ class Likelihoods:
         sharing: bool,
     ) -> None:
         self.model = model
-        self.remembering = remembering
+        self.images = images
         self.statistics = statistics
-        self.room: Room[Option] = Room(AT_ONCE, statistics, give_way)
+        self.limiter: BatchLimiter[Option] = BatchLimiter(AT_ONCE, statistics, give_way)
         self.pad = pad
         self._shareable = sharing and not model.config.is_encoder_decoder and not model._is_stateful
         self._trusted: dict[Hashable, bool] = {}
@@ -93,7 +99,7 @@ class Likelihoods:
         if hasattr(self.model.base_model, "rope_deltas"):
             # Qwen-VL keeps the shift of the last prompt with pictures, also for prompts without.
             self.model.base_model.rope_deltas = None
-        with self.remembering.showing([pictures]):
+        with self.images.showing([pictures]):
             read = self.model(**inputs, **self._last, use_cache=True)
 
         def go_on(some: Sequence[Option]) -> list[float]:
@@ -108,7 +114,7 @@ class Likelihoods:
                 logits = torch.cat([logits, later.logits], dim=1)
             return _summed(logits, rows, real)
 
-        return tuple(self.room.run(options, go_on))
+        return tuple(self.limiter.run(options, go_on))
 
     def _seen(self, inputs: Inputs, read: Any, count: int, tokens: int) -> dict[str, Any]:
         """What IDEFICS-1 wants beside a cache: the pictures, which the options see as the end of
@@ -130,11 +136,11 @@ class Likelihoods:
 
         def copied(some: Sequence[Option]) -> list[float]:
             rows, real = self._rows(some)
-            with self.remembering.showing([pictures] * len(rows)):
+            with self.images.showing([pictures] * len(rows)):
                 output = self.model(**_extended(inputs, rows, real, self._kind), use_cache=False)
             return _summed(output.logits[:, prompt - 1 : -1], rows, real)
 
-        return tuple(self.room.run(options, copied))
+        return tuple(self.limiter.run(options, copied))
 
     def _rows(self, options: Sequence[Option]) -> tuple[Tensor, Tensor]:
         """Ids and mask (options, T), padded on the right."""
@@ -143,6 +149,43 @@ class Likelihoods:
         real = [[1] * len(option) + [0] * (longest - len(option)) for option in options]
         device = self.model.device
         return torch.tensor(rows, device=device), torch.tensor(real, device=device)
+
+
+class Ranking:
+    """Answers ranking jobs, one prompt at a time."""
+
+    def __init__(
+        self, likelihoods: Likelihoods, tokenizer: Any, collator: Collator, statistics: Statistics
+    ) -> None:
+        self.likelihoods = likelihoods
+        self.tokenizer = tokenizer
+        self.collator = collator
+        self.statistics = statistics
+
+    def batch(self, jobs: Sequence[Job]) -> list[Answer]:
+        """The answer to the one job, whose best option is its text."""
+        (job,) = jobs
+        options = [self._continuation(job.written, option) for option in job.request.options]
+        batch = self.collator.collate(jobs, max(map(len, options)))
+        if not batch.jobs:
+            return batch.refused
+        with self.statistics.stage("rank"), torch.inference_mode(), any_shape():
+            logliks = self.likelihoods.of(batch.inputs, options, job.digests)
+        best = max(range(len(logliks)), key=logliks.__getitem__)
+        text = job.request.options[best]
+        return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
+
+    def _continuation(self, written: Pieces, option: str) -> list[int]:
+        """Ids that ``option`` adds to the prompt; after a line break where a token would span the
+        seam."""
+        last = written[-1]
+        tail = last[-24:] if isinstance(last, str) else ""
+        for before in (tail, "\n"):
+            start = self.tokenizer.encode(before, add_special_tokens=False)
+            both = self.tokenizer.encode(before + option, add_special_tokens=False)
+            if both[: len(start)] == start and len(both) > len(start):
+                return list(both[len(start) :])
+        raise UsageError(f"{option!r} cannot be tokenized as the continuation of {tail!r}")
 
 
 def _extended(inputs: Inputs, rows: Tensor, real: Tensor, kind: int) -> dict[str, Tensor]:

@@ -5,28 +5,25 @@ Sends turns and pictures, keeps many requests under way, and knows nothing of th
 
 from __future__ import annotations
 
-import os
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from hashlib import sha256
-from io import BytesIO
 from itertools import islice
 from threading import Lock
 from time import perf_counter
 from typing import Any
 
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models import Choices
-from infimm_eval.models.server import Refused, Server
-from infimm_eval.types import Answer, Content, Decoding, Image, Prompt, Request, Style
+from infimm_eval.models.openai import requests as wire
+from infimm_eval.models.openai.server import Refused, Server
+from infimm_eval.models.shared.answering import Answering
+from infimm_eval.types import Answer, Request, Style
 
-PUBLIC = "https://api.openai.com/v1"
 UNREACHED = 8
 """So many requests in a row that nobody answered, and the run stops."""
 
 
-class OpenAI:
+class OpenAIModel:
     """The model that ``server`` serves as ``served``, ``concurrency`` requests at a time.
 
     Turns go out as chat messages in either style, pictures as base64 data URLs.  The protocol
@@ -49,9 +46,11 @@ class OpenAI:
         self._unreached = 0
         self._counts = {"requests": 0, "errors": 0, "tokens_in": 0, "tokens_out": 0}
         self._seconds = 0.0
+        self._answering = Answering()
 
     @property
     def name(self) -> str:
+        """As the server knows it."""
         return self.served
 
     @property
@@ -77,6 +76,20 @@ class OpenAI:
 
         What stops the run is raised after the answers to all that was under way: they are paid.
         """
+        return self._answering.begun(self._answers(requests))
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Always a UsageError."""
+        raise UsageError(
+            f"{self.served}: a chat server gives no log-likelihood of a given answer; "
+            "use --choice generate"
+        )
+
+    def close(self) -> None:
+        """Ends what is being answered: nothing more is sent, and its threads end."""
+        self._answering.close()
+
+    def _answers(self, requests: Iterable[Request]) -> Generator[Answer]:
         waiting = iter(requests)
         self.server.closing.clear()
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
@@ -106,17 +119,11 @@ class OpenAI:
             if future.exception() is None and (answer := future.result()).finish != "error":
                 yield answer
 
-    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        raise UsageError(
-            f"{self.served}: a chat server gives no log-likelihood of a given answer; "
-            "use --choice generate"
-        )
-
     def _ask(self, request: Request) -> Answer:
         started = perf_counter()
         try:
-            reply = self._post(self._body(request))
-            answer = _answer(request, reply)
+            reply = self._post(wire.body(request, self.served))
+            answer = wire.answer(request, reply)
             usage = reply.get("usage") or {}
         except Refused as refused:
             self._note_unreached(refused)
@@ -131,17 +138,6 @@ class OpenAI:
             if answer.finish != "error":
                 self._unreached = 0
         return answer
-
-    def _body(self, request: Request) -> dict[str, Any]:
-        decoding = request.decoding
-        body: dict[str, Any] = {
-            "model": self.served,
-            "messages": messages(request.prompt),
-            "temperature": decoding.temperature,
-        }
-        if decoding.stop:
-            body["stop"] = list(decoding.stop)
-        return body | {"max_tokens": decoding.max_new_tokens}
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         """Newer models of one vendor want the limit under another name, and say so."""
@@ -168,93 +164,3 @@ class OpenAI:
             raise MachineryError(
                 f"{self.server.url}: {UNREACHED} requests in a row were not answered ({refused})"
             )
-
-
-def build(name: str, choices: Choices) -> OpenAI:
-    """``device``, ``dtype`` and ``revision`` are the server's business: choosing one is refused."""
-    for key in ("device", "dtype"):
-        if getattr(choices, key) != "auto":
-            raise UsageError(f"openai:{name} runs on its server; --{key} has no effect there")
-    if choices.revision is not None:
-        raise UsageError(f"openai:{name} serves what it serves; a revision cannot be asked for")
-    options = dict(choices.options)
-    patience = {k: options.pop(k) for k in ("tries", "wait", "timeout") if k in options}
-    url = choices.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC
-    server = Server(url, os.environ.get("OPENAI_API_KEY", ""), **patience)
-    if choices.batch_size != "auto":
-        options["concurrency"] = choices.batch_size
-    return OpenAI(name, server, **options)
-
-
-def messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """The prompt as chat messages: text alone as a string, with pictures as parts in order."""
-    said = [{"role": turn.role, "content": _parts(turn.content)} for turn in prompt.turns]
-    return [{"role": "system", "content": prompt.system}, *said] if prompt.system else said
-
-
-def _parts(content: Content) -> str | list[dict[str, Any]]:
-    texts = [piece for piece in content if isinstance(piece, str)]
-    if len(texts) == len(content):
-        return "".join(texts)
-    return [
-        {"type": "text", "text": piece}
-        if isinstance(piece, str)
-        else {"type": "image_url", "image_url": {"url": data_url(piece)}}
-        for piece in content
-        if piece != ""
-    ]
-
-
-_SIGNATURES = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"))
-
-
-def data_url(image: Image) -> str:
-    """The picture's own bytes where servers read its format, else the same pixels as PNG."""
-    try:
-        file = image.read()
-    except OSError as error:
-        raise MachineryError(f"{image.name}: the picture cannot be read ({error})") from error
-    kind = next((kind for start, kind in _SIGNATURES if file.startswith(start)), None)
-    if kind is None and file[:4] == b"RIFF" and file[8:12] == b"WEBP":
-        kind = "webp"
-    if kind is None:
-        kind, file = "png", _as_png(file, image.name)
-    return f"data:image/{kind};base64,{b64encode(file).decode()}"
-
-
-def _as_png(file: bytes, name: str) -> bytes:
-    from PIL import Image as Pillow
-
-    out = BytesIO()
-    try:
-        with Pillow.open(BytesIO(file)) as picture:
-            picture.convert("RGB").save(out, "PNG")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise MachineryError(f"{name}: not a readable picture ({error})") from error
-    return out.getvalue()
-
-
-def _answer(request: Request, reply: Mapping[str, Any]) -> Answer:
-    choice = reply["choices"][0]
-    said = choice.get("message") or {}
-    usage = reply.get("usage") or {}
-    notes = {
-        "tokens_in": usage.get("prompt_tokens"),
-        "tokens_out": usage.get("completion_tokens"),
-        "served": reply.get("model"),
-        "system_fingerprint": reply.get("system_fingerprint"),
-        "refusal": said.get("refusal"),
-        "not_honoured": _not_honoured(request.decoding),
-    }
-    return Answer(
-        request.id,
-        said.get("content") or "",
-        "length" if choice.get("finish_reason") == "length" else "stop",
-        notes={key: value for key, value in notes.items() if value},
-    )
-
-
-def _not_honoured(decoding: Decoding) -> list[str]:
-    plain = Decoding(max_new_tokens=1)
-    wanted = ["num_beams", "min_new_tokens", *(["length_penalty"] * (decoding.num_beams > 1))]
-    return [name for name in wanted if getattr(decoding, name) != getattr(plain, name)]

@@ -1,0 +1,93 @@
+"""From a checkpoint in a Flamingo's layout to a model that answers prompts.
+
+Knows where files lie and what was chosen; reads no prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infimm_eval import flamingo
+from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.processor import Processor
+from infimm_eval.models.flamingo.engine import EngineOptions
+from infimm_eval.models.flamingo.model import FlamingoModel
+from infimm_eval.models.options import ModelOptions, keywords
+from infimm_eval.models.shared import checkpoints
+from infimm_eval.models.shared.devices import device_of, dtype_of
+from infimm_eval.types import Style
+
+DEMO = Path(__file__).parents[2] / "demo" / "checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions(EngineOptions):
+    """What may be chosen of a checkpoint beside how the work is arranged."""
+
+    style: Style | None = None
+    """The wording; the one that the checkpoint comes with a format for, unless given."""
+    resampler_heads: int | None = None
+    """Where the checkpoint does not tell; see ``flamingo.load``."""
+
+
+def build(name: str, options: ModelOptions) -> FlamingoModel:
+    """``name``: a folder or a hub id in InfiMM's layout."""
+    folder = checkpoints.folder(name, options.revision)
+    return _loaded(folder, Path(name).name or name, options)
+
+
+def build_demo(_: str, options: ModelOptions) -> FlamingoModel:
+    """The small InfiMM that comes with the package."""
+    return _loaded(DEMO, "demo", options)
+
+
+def live(
+    processor: Any, name: str, style: Style | None, own: Mapping[str, Any]
+) -> Callable[[Any, str], FlamingoModel]:
+    """What makes a model of a Flamingo in memory and the fingerprint of its weights.
+
+    Weights are not copied to be read together, unless asked for: the memory is its trainer's.
+    """
+    if not isinstance(processor, Processor):
+        kind = type(processor).__name__
+        raise UsageError(
+            f"a Flamingo is wrapped with its Processor (Processor.load(FOLDER)), not {kind!r}"
+        )
+    options = EngineOptions(**keywords(EngineOptions, {"joined": False, **own}, "wrap"))
+
+    def build(module: flamingo.Flamingo, fingerprint: str) -> FlamingoModel:
+        return FlamingoModel(
+            module,
+            processor,
+            name=name,
+            fingerprint=checkpoints.named(fingerprint, processor.tokenizer.raw.to_str()),
+            style=style,
+            options=options,
+        )
+
+    return build
+
+
+def _loaded(folder: Path, name: str, options: ModelOptions) -> FlamingoModel:
+    device = device_of(options)
+    dtype = dtype_of(options, device)
+    shared = {"batch_size": options.batch_size, "picture_cache": options.picture_cache}
+    own = BuildOptions(**keywords(BuildOptions, {**shared, **options.options}, name))
+    with ThreadPoolExecutor(1) as beside:
+        fingerprint = beside.submit(checkpoints.fingerprint, folder)
+        processor = Processor.load(folder)
+        heads = own.resampler_heads
+        model = flamingo.load(folder, device=device, dtype=dtype, resampler_heads=heads)
+        return FlamingoModel(
+            model,
+            processor,
+            name=name,
+            fingerprint=fingerprint.result(),
+            style=own.style,
+            facts=checkpoints.step(folder),
+            options=own,
+        )

@@ -1,0 +1,90 @@
+"""Flamingo models that answer prompts, InfiMM among them.
+
+Says what a model is and can; how the work is arranged is the engine's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from infimm_eval import flamingo
+from infimm_eval.flamingo.processor import Processor
+from infimm_eval.models.flamingo.engine import Engine, EngineOptions
+from infimm_eval.models.flamingo.prompts import PromptFormatter
+from infimm_eval.models.shared.answering import Answering
+from infimm_eval.types import Answer, Request, Style
+
+
+class FlamingoModel:
+    """A Flamingo and its processor that answer prompts.
+
+    Speaks ``completion`` where the checkpoint has no chat format, ``instruct`` where it has one
+    (``Processor.load`` says how that is known).  In ``completion`` style an answer ends at the
+    end-of-chunk mark too; otherwise the model is kept from saying it, as it is always kept from
+    saying the picture mark.
+
+    A question that does not fit into the context is answered with ``finish="error"``; shots that
+    do not fit are left out, and ``notes["dropped_shots"]`` says how many.
+    """
+
+    def __init__(
+        self,
+        model: flamingo.Flamingo,
+        processor: Processor,
+        *,
+        name: str,
+        fingerprint: str,
+        style: Style | None = None,
+        facts: Mapping[str, Any] | None = None,
+        options: EngineOptions | None = None,
+    ) -> None:
+        """``facts`` join the settings."""
+        self.name = name
+        self.processor = processor
+        self.formatter = PromptFormatter(processor)
+        self.style: Style = style or self.formatter.style
+        self.settings: Mapping[str, Any] = {
+            "backend": "infimm",
+            "fingerprint": fingerprint,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "pictures": {
+                "processor": "infimm",
+                "size": processor.pictures.size,
+                "mean": list(processor.pictures.mean),
+                "std": list(processor.pictures.std),
+            },
+            "chat_format": self.formatter.chat_format,
+            "context": processor.context,
+            "resampler_heads": model.resampler.config.heads,
+            "beam_length_rule": "transformers",
+            **(facts or {}),
+        }
+        self.engine = Engine(
+            model, self.formatter, fingerprint=fingerprint, options=options or EngineOptions()
+        )
+        self._answering = Answering()
+
+    @property
+    def statistics(self) -> Mapping[str, float]:
+        """What the engine counted so far, all growing: ``requests``, ``batches``, ``tokens_in`` and
+        ``tokens_out``; of pictures, how many stood ``in_prompts``, were ``distinct`` and had to be
+        ``encoded``; ``prefix_tokens_saved``; ``oom_halvings``; what the measured batch of
+        ``batch_size=auto`` took, ``probe_bytes`` for ``probe_rows``; decode ``steps`` and the
+        ``recordings`` of them; ``seconds_`` by stage, ``idle`` being the model's waiting for
+        prompts and pictures and ``recording`` what those cost."""
+        return self.engine.report()
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Answers as they are ready; reads a few batches' worth of requests ahead."""
+        return self._answering.begun(self.engine.generate(requests))
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Options by their log-likelihood, as ``generate`` does otherwise."""
+        return self._answering.begun(self.engine.rank(requests))
+
+    def close(self) -> None:
+        """Ends what is being answered and frees threads and kept memory.  Asked again, the model
+        begins anew."""
+        self._answering.close()
+        self.engine.release()

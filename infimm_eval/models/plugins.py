@@ -1,0 +1,122 @@
+"""Models of one's own: ``./file.py``, ``./file.py:NAME``, ``package.module:NAME``.
+
+Holds what it finds against the ``Model`` protocol, and never looks inside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from infimm_eval import plugins
+from infimm_eval.errors import UsageError
+from infimm_eval.models.options import ModelOptions, keywords, parameters
+from infimm_eval.types import Style
+
+if TYPE_CHECKING:
+    from infimm_eval.types import Model
+
+NEEDED = ("name", "style", "settings", "generate")
+"""What a model cannot be without; ``rank`` only where options are to be ranked."""
+
+STILL = ("device", "batch_size", "picture_cache")
+"""Options that move no number."""
+
+
+def build(spec: str, options: ModelOptions) -> Model:
+    """The object that ``spec`` names, or what its class or function returns when it is called with
+    the options.
+
+    ``device``, ``dtype``, ``batch_size`` and their like are passed where they were chosen and the
+    signature names them.  A model whose settings lack a ``fingerprint`` gets one of its source file
+    and options.  UsageError, in one line, for everything that keeps it from being a model.
+    """
+    place, _, name = spec.rpartition(":") if not spec.endswith(".py") else (spec, "", "MODEL")
+    of_file = place.endswith(".py")
+    module = plugins.from_file(Path(place), "infimm_eval.own_models") if of_file else None
+    module = module or plugins.from_module(place)
+    where = f"{name} of {place}"
+    target = plugins.attribute(module, name)
+    given = _given(target, options, where)
+    model: Any = target(**given) if callable(target) and _is_made(target) else target
+    _check(model, where)
+    if "fingerprint" not in model.settings:
+        model = _Fingerprinted(model, _fingerprint(Path(str(module.__file__)), given))
+    found: Model = model
+    return found
+
+
+def _is_made(target: object) -> bool:
+    """A class or a function, which makes a model; an object is one."""
+    return isinstance(target, type) or not hasattr(target, "generate")
+
+
+def _given(target: object, options: ModelOptions, where: str) -> dict[str, Any]:
+    """The keyword arguments that make the model."""
+    if not callable(target) or not _is_made(target):
+        options.require((), where)
+        if options.options:
+            raise UsageError(
+                f"{where} is an object and takes no options; a class or a function would"
+            )
+        return {}
+    named = parameters(target)
+    options.require(named, where)
+    return keywords(target, {**options.wanted(named), **options.options}, where)
+
+
+def _check(model: Any, where: str) -> None:
+    """Everything that the protocol says and a look can tell, before anything is asked."""
+    lacking = [name for name in NEEDED if not hasattr(model, name)]
+    if len(lacking) == len(NEEDED):
+        raise UsageError(
+            f"{where} should be a model, or a class or a function that returns one; it is "
+            f"{type(model).__name__!r}"
+        )
+    if lacking:
+        raise UsageError(f"{where} lacks {', '.join(lacking)}; a model has {', '.join(NEEDED)}")
+    for name in ("generate", "rank"):
+        if not callable(getattr(model, name, len)):
+            raise UsageError(f"{name} of {where} should be a method that takes requests")
+    if not isinstance(model.name, str) or not model.name:
+        raise UsageError(f"name of {where} should be what tables call it, not {model.name!r}")
+    if model.style not in get_args(Style):
+        known = " or ".join(get_args(Style))
+        raise UsageError(f"style of {where} should be {known}, not {model.style!r}")
+    if not isinstance(model.settings, Mapping):
+        kind = type(model.settings).__name__
+        raise UsageError(f"settings of {where} should be a mapping such as a dict, not {kind!r}")
+    try:
+        json.dumps(dict(model.settings))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"settings of {where} go into the log as JSON: {error}") from error
+
+
+def _fingerprint(source: Path, given: Mapping[str, Any]) -> str:
+    moving = {n: v for n, v in sorted(given.items()) if n not in STILL}
+    told = json.dumps(moving, default=str)
+    return sha256(source.read_bytes() + told.encode()).hexdigest()[:16]
+
+
+class _Fingerprinted:
+    """A model whose settings do not tell it from others, with a fingerprint that does."""
+
+    def __init__(self, model: Any, fingerprint: str) -> None:
+        self._model = model
+        self._fingerprint = fingerprint
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_model":  # while it is being copied
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            **self._model.settings,
+            "fingerprint": self._fingerprint,
+            "fingerprint_of": "source file and options",
+        }

@@ -1,0 +1,89 @@
+"""From a checkpoint that transformers' Auto classes load to a model that answers prompts.
+
+Knows where files lie and what was chosen; reads no prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infimm_eval.errors import UsageError
+from infimm_eval.models.options import ModelOptions, keywords
+from infimm_eval.models.shared import checkpoints
+from infimm_eval.models.shared.devices import device_of, dtype_of
+from infimm_eval.models.transformers.generate import library
+from infimm_eval.models.transformers.model import TransformersModel, TransformersOptions
+from infimm_eval.types import Style
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions(TransformersOptions):
+    """What may be chosen of a checkpoint beside how the work is arranged."""
+
+    style: Style | None = None
+    """The wording; the one that the checkpoint comes with a format for, unless given."""
+
+
+def build(name: str, options: ModelOptions) -> TransformersModel:
+    """``name``: a folder or a hub id of any image-text-to-text model."""
+    folder = checkpoints.folder(name, options.revision)
+    device = device_of(options)
+    dtype = dtype_of(options, device)
+    shared = {"batch_size": options.batch_size, "picture_cache": options.picture_cache}
+    own = BuildOptions(**keywords(BuildOptions, {**shared, **options.options}, name))
+    kind = checkpoints.config(str(folder)).get("model_type")
+    known = library.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if kind not in known:
+        raise UsageError(
+            f"{name} is a {kind!r} model; transformers {library.__version__} has no "
+            "model of that type that reads pictures and writes text"
+        )
+    library.utils.logging.disable_progress_bar()
+    try:
+        processor = library.AutoProcessor.from_pretrained(folder)
+        model = library.AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(f"{name} cannot be loaded by transformers: {reason}") from error
+    return TransformersModel(
+        model.to(device),
+        processor,
+        name=Path(name).name or name,
+        fingerprint=checkpoints.fingerprint(folder),
+        style=own.style,
+        facts=checkpoints.step(folder),
+        options=own,
+    )
+
+
+def live(
+    processor: Any, name: str, style: Style | None, own: Mapping[str, Any]
+) -> Callable[[Any, str], TransformersModel]:
+    """What makes a model of one of the library's in memory and the fingerprint of its weights.
+
+    It works with a copy of the processor, whose padding is its trainer's.
+    """
+    if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
+        raise UsageError(
+            "a model of transformers is wrapped with its processor, which has a tokenizer and an "
+            f"image processor (AutoProcessor.from_pretrained), not {type(processor).__name__!r}"
+        )
+    options = TransformersOptions(**keywords(TransformersOptions, own, "wrap"))
+
+    def build(module: Any, fingerprint: str) -> TransformersModel:
+        words = json.dumps(processor.tokenizer.get_vocab(), sort_keys=True)
+        return TransformersModel(
+            module,
+            deepcopy(processor),
+            name=name,
+            fingerprint=checkpoints.named(fingerprint, words, processor.to_json_string()),
+            style=style,
+            options=options,
+        )
+
+    return build

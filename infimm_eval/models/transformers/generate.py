@@ -1,0 +1,106 @@
+"""Answers by a model of the transformers library, a batch at once.
+
+Decoding is the benchmark's alone; which requests stand in a batch is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from infimm_eval.flamingo.attention import any_shape
+from infimm_eval.models.shared.statistics import Statistics
+from infimm_eval.models.transformers.batches import Collator
+from infimm_eval.models.transformers.images import ImageEncoder
+from infimm_eval.models.transformers.requests import Job
+from infimm_eval.types import Answer, Decoding
+
+library: Any = import_module("transformers")
+"""Untyped in good part, and Any as a whole."""
+
+
+class Generation:
+    """Answers jobs with one model.
+
+    Nothing of the checkpoint's ``generation_config`` but its end tokens is used, and ``marks``,
+    which stand for pictures, are never generated.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        marks: Sequence[str],
+        collator: Collator,
+        images: ImageEncoder,
+        statistics: Statistics,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.marks = marks
+        self.collator = collator
+        self.images = images
+        self.statistics = statistics
+        self._ends = _ends(model, tokenizer)
+
+    def batch(self, jobs: Sequence[Job]) -> list[Answer]:
+        """One answer a job of the same group, in any order."""
+        decoding = jobs[0].request.decoding
+        batch = self.collator.collate(jobs, decoding.max_new_tokens)
+        if not batch.jobs:
+            return batch.refused
+        seen = self.images.showing([job.digests for job in batch.jobs])
+        with self.statistics.stage("generate"), torch.inference_mode(), any_shape(), seen:
+            ids = self.model.generate(
+                **batch.inputs, generation_config=self._config(decoding), tokenizer=self.tokenizer
+            )[:, batch.inputs["input_ids"].shape[1] :]
+        return [*batch.refused, *map(self._answer, batch.jobs, ids.tolist())]
+
+    def _answer(self, job: Job, new: list[int]) -> Answer:
+        end = next((i for i, token in enumerate(new) if token in self._ends), len(new))
+        said = self.tokenizer.decode(
+            new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        decoding = job.request.decoding
+        stopped = end < len(new) or any(stop in said for stop in decoding.stop)
+        cut = not stopped and len(new) >= decoding.max_new_tokens
+        self.statistics.count("tokens_out", end)
+        notes = {**job.notes, "tokens_out": end}
+        return Answer(job.request.id, said, "length" if cut else "stop", notes=notes)
+
+    def _config(self, decoding: Decoding) -> Any:
+        marks = self.tokenizer.convert_tokens_to_ids(list(self.marks))
+        beams: dict[str, Any] = {}
+        if decoding.num_beams > 1:
+            beams = {"num_beams": decoding.num_beams, "length_penalty": decoding.length_penalty}
+        return library.GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens,
+            min_new_tokens=decoding.min_new_tokens or None,
+            do_sample=False,
+            stop_strings=list(decoding.stop) or None,
+            suppress_tokens=[mark for mark in marks if mark not in self._ends] or None,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self.tokenizer.pad_token_id,
+            bos_token_id=self.tokenizer.bos_token_id,
+            **beams,
+        )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that the checkpoint, its tokenizer or its chat format ends an answer with.
+
+    The rest of the checkpoint's generation settings (sampling, penalties, lengths) is dropped
+    here: the library would fill them in wherever a benchmark leaves one unsaid.
+    """
+    found: set[int] = set()
+    settings = model.generation_config
+    for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
+        found |= {ends} if isinstance(ends, int) else set(ends or ())
+    vocabulary = tokenizer.get_vocab()
+    found |= {vocabulary[t] for t in ("<end_of_utterance>", "<|im_end|>") if t in vocabulary}
+    found.add(tokenizer.eos_token_id)
+    model.generation_config = library.GenerationConfig()
+    return frozenset(found)
