@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 from infimm_eval import plugins
 from infimm_eval.data.checking import check_task
@@ -23,9 +22,7 @@ ENTRY_POINTS = "infimm_eval.tasks"
 
 def names() -> list[str]:
     """The built-in benchmarks, by name."""
-    inside = Path(_tasks().__path__[0])
-    folders = (path.parent for path in inside.glob("[!_]*/__init__.py"))
-    return sorted(path.stem for path in (*inside.glob("[!_]*.py"), *folders))
+    return sorted(_built_in())
 
 
 def select(chosen: Iterable[str | Task]) -> list[Task]:
@@ -86,13 +83,13 @@ def _task(name: str) -> Task:
     if name.endswith(".py") or "/" in name:
         module = plugins.from_file(Path(name), "infimm_eval.own_tasks")
         found, where = plugins.attribute(module, "TASK"), name
-    elif name in names():
-        module = plugins.from_module(f"{_tasks().__name__}.{name}")
+    elif name in (built_in := _built_in()):
+        module = plugins.from_file(built_in[name], "infimm_eval.tasks")
         found, where = plugins.attribute(module, "TASK"), f"the task {name}"
     else:
         offered = plugins.installed(ENTRY_POINTS)
         if name not in offered:
-            raise unknown("task", name, {*names(), *offered})
+            raise unknown("task", name, {*built_in, *offered})
         found, where = plugins.from_entry_point(offered[name]), f"the plugin {name}"
     if not isinstance(found, Task):
         raise UsageError(f"{where}: TASK is no Task(...)")
@@ -100,9 +97,10 @@ def _task(name: str) -> Task:
     return found
 
 
-def _tasks() -> ModuleType:
-    """The package of built-in tasks: a part of this one in a wheel, beside it in a checkout."""
+def _built_in() -> dict[str, Path]:
+    """File or folder of each: inside this package in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
     shipped = package / "tasks"
-    folder = shipped if (shipped / "__init__.py").is_file() else package.parent / "tasks"
-    return plugins.from_file(folder, "infimm_eval")
+    tasks = shipped if (shipped / "__init__.py").is_file() else package.parent / "tasks"
+    files = {path.stem: path for path in tasks.glob("[!_]*.py")}
+    return files | {path.parent.name: path.parent for path in tasks.glob("[!_]*/__init__.py")}

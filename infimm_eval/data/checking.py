@@ -159,7 +159,7 @@ def _mistakes(task: Task) -> Iterator[tuple[bool, str]]:
         yield style not in styles, f"a template of style {style!r}; known: {', '.join(styles)}"
         yield not isinstance(template, PromptTemplate), f"templates[{style!r}] is no PromptTemplate"
     yield (
-        isinstance(task.scorers, Scorer | str | Mapping) or not list(task.scorers),
+        not (isinstance(task.scorers, tuple | list) and task.scorers),
         "scorers is no list of scorers; write scorers=(..., )",
     )
     for scorer in task.scorers:

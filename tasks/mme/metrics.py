@@ -22,13 +22,13 @@ def sums(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
         raise unknown("MME sub-task", min(strange), CATEGORIES)
     units = {task: _pair_units(task, asked) for task, asked in questions.items()}
     scores = {task: headline(found, 100) for task, found in units.items()}
-    sums = {
+    totals = {
         name: math.fsum(score for task, score in scores.items() if task in tasks)
         for name, tasks in (("perception", PERCEPTION), ("cognition", COGNITION))
         if scores.keys() & {*tasks}
     }
     return Summary(
-        metrics=sums,
+        metrics=totals,
         breakdown={
             "score": scores,
             "accuracy": averages(questions, 100),

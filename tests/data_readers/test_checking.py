@@ -104,6 +104,7 @@ def test_a_task_that_is_well_formed_is_let_by() -> None:
         ({"templates": {"instruct": "{{ question }}"}}, r"templates\['instruct'\] is no PromptTem"),
         ({"scorers": ()}, "scorers is no list of scorers"),
         ({"scorers": vqa.always}, "scorers is no list of scorers"),
+        ({"scorers": {"always": vqa.always}}, "scorers is no list of scorers"),
         ({"scorers": (vqa.agreement,)}, "<function agreement.* among the scorers is no Scorer"),
         ({"scorers": (vqa.always, vqa.always)}, "two scorers are called always"),
         ({"scorers": (Scorer(name="x", function=3),)}, "the scorer x is 3; a function"),  # type: ignore
