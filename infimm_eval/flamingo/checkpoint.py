@@ -6,7 +6,7 @@ Knows nothing of the computation or of families: it matches keys and shapes, all
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.fetching import fetch
 from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.key_map import KeyMap
-from infimm_eval.flamingo.layouts import Layout, layout_of
+from infimm_eval.flamingo.layouts import layout_of
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.shards import shapes, tensors, weight_files
 
@@ -54,15 +54,15 @@ def load(
         with torch.device("meta"), _Unfilled():
             model = layout.build(config)
         computed = layout.computed(config)
-        wanted = _wanted(model, layout)
-        _check_keys(wanted, {k for name in computed for k in layout.keys.keys(name)}, layout, found)
+        wanted = {key: tuple(t.shape) for key, t in _stored(model.state_dict(), layout.keys)}
+        _check_keys(layout.keys, wanted, dict(_stored(computed, layout.keys)), found)
     except UsageError as error:
         message = str(error)
         raise UsageError(message if str(folder) in message else f"{folder}: {message}") from None
-    stored = _read(files, layout.keys, wanted, torch.device(device), dtype)
+    tables = _read(files, layout.keys, wanted, torch.device(device), dtype)
     state = {name: table.to(device, dtype) for name, table in computed.items()}
     for name in model.state_dict():
-        if parts := [stored.pop(k) for k in layout.keys.keys(name) if k in stored]:
+        if parts := [tables.pop(k) for k in layout.keys.keys(name) if k in tables]:
             state[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
     model.load_state_dict(state, assign=True)
     return model.eval()
@@ -82,11 +82,7 @@ def save_pretrained(model: Flamingo, folder: str | Path) -> None:
     for key in {"dtype", "torch_dtype"} & config.keys():
         config[key] = str(model.dtype).removeprefix("torch.")
     write_json(folder / "config.json", config)
-    state = {}
-    for name, tensor in model.state_dict().items():
-        keys = layout.keys.keys(name)
-        for key, part in zip(keys, tensor.detach().chunk(len(keys)), strict=True):
-            state[key] = part.contiguous() if len(keys) == 1 else part.clone()
+    state = {k: t.detach().contiguous() for k, t in _stored(model.state_dict(), layout.keys)}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -113,26 +109,29 @@ def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     return fetch(name, ["*.json", "tokenizer*", "*.model"], revision=revision)
 
 
-def _wanted(model: Flamingo, layout: Layout[Any]) -> dict[str, tuple[int, ...]]:
-    """The keys that hold the model's parameters, and their shapes."""
-    wanted = {}
-    for name, tensor in model.state_dict().items():
-        keys = layout.keys.keys(name)
-        for key, part in zip(keys, tensor.chunk(len(keys)), strict=True):
-            wanted[key] = tuple(part.shape)
-    return wanted
+def _stored(state: Mapping[str, Tensor], keys: KeyMap) -> Iterator[tuple[str, Tensor]]:
+    """Parameters by name -> as a checkpoint holds them, by key."""
+    for name, tensor in state.items():
+        match keys.keys(name):
+            case (key,):
+                yield key, tensor
+            case parts:
+                yield from zip(parts, tensor.chunk(len(parts)), strict=True)
 
 
 def _check_keys(
-    wanted: _Shapes, computed: Collection[str], layout: Layout[Any], found: Mapping[Path, _Shapes]
+    keys: KeyMap,
+    wanted: _Shapes,
+    computed: Collection[str],
+    found: Mapping[Path, _Shapes],
 ) -> None:
     """One UsageError that counts the places without a key, the keys without a place and the keys
     of another shape, and names the first of each."""
     stored = {
-        f"{key} in {path.name}": (layout.keys.canonical(key, wanted), shape)
+        f"{key} in {path.name}": (keys.canonical(key, wanted), shape)
         for path, table in found.items()
         for key, shape in table.items()
-        if not layout.keys.ignores(key)
+        if not keys.ignores(key)
     }
     names = {name for name, _ in stored.values()}
     absent = set(wanted) - names
@@ -149,7 +148,7 @@ def _check_keys(
     }
     if any(problems.values()):
         files = ", ".join(path.name for path in found)
-        counted = "; ".join(_counted(kind, keys) for kind, keys in problems.items() if keys)
+        counted = "; ".join(_counted(kind, them) for kind, them in problems.items() if them)
         raise UsageError(f"{files} and config.json do not belong together: {counted}")
 
 
