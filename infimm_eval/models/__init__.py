@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,10 +131,9 @@ def wrap(
     ``flamingo.Flamingo``; ``own`` are the backend's options (``batch_size``, ``host_cache``, ...).
     See ``LiveModel`` for what it costs and when its weights are looked at.
     """
-    live: LiveModel = import_module("infimm_eval.models.live").wrap(
-        module, processor, name=name, style=style, own=own
-    )
-    return live
+    from infimm_eval.models import live
+
+    return live.wrap(module, processor, name=name, style=style, own=own)
 
 
 def _opener(spec: str, revision: str | None) -> Callable[[ModelOptions], Model]:
