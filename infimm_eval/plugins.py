@@ -61,7 +61,8 @@ def importable(name: str) -> bool:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # last, so that nothing installed is hidden
-    return find_spec(name.partition(".")[0]) is not None
+    top = name.partition(".")[0]
+    return top in sys.modules or find_spec(top) is not None
 
 
 def attribute(module: ModuleType, name: str) -> object:

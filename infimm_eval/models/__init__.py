@@ -107,10 +107,13 @@ def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Mo
 
     ``chosen`` are the fields of ``ModelOptions`` (``device``, ``dtype``, ``batch_size``,
     ``revision``, ``base_url``, ``picture_cache``) and the backend's own options (``style``,
-    ``host_cache``, ...), in the place of ``options``.  Raises ``UsageError`` for a name or a choice
-    that nothing can be done with.
+    ``host_cache``, ...), or are all of that in ``options``.  Raises ``UsageError`` for a name or a
+    choice that nothing can be done with.
     """
-    options = ModelOptions.of(**chosen) if options is None else options
+    if options is None:
+        options = ModelOptions.of(**chosen)
+    elif chosen:
+        raise TypeError("give ModelOptions or keyword arguments, not both")
     return _opener(spec, options.revision)(options)
 
 
