@@ -10,13 +10,15 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from infimm_eval.errors import InfimmEvalError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Result = TypeVar("Result")
 
@@ -64,7 +66,8 @@ def importable(name: str) -> bool:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # last, so that nothing installed is hidden
-    return find_spec(name.partition(".")[0]) is not None
+    top = name.partition(".")[0]
+    return top in sys.modules or find_spec(top) is not None
 
 
 def attribute(module: ModuleType, name: str) -> object:
@@ -76,6 +79,8 @@ def attribute(module: ModuleType, name: str) -> object:
 
 def installed(group: str) -> dict[str, EntryPoint]:
     """Entry points of installed packages, by name; reads metadata and imports none of them."""
+    from importlib.metadata import entry_points  # takes longer than all else here
+
     return {point.name: point for point in entry_points(group=group)}
 
 

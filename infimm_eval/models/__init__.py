@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,10 +107,13 @@ def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Mo
 
     ``chosen`` are the fields of ``ModelOptions`` (``device``, ``dtype``, ``batch_size``,
     ``revision``, ``base_url``, ``picture_cache``) and the backend's own options (``style``,
-    ``host_cache``, ...), in the place of ``options``.  Raises ``UsageError`` for a name or a choice
-    that nothing can be done with.
+    ``host_cache``, ...), or are all of that in ``options``.  Raises ``UsageError`` for a name or a
+    choice that nothing can be done with.
     """
-    options = ModelOptions.of(**chosen) if options is None else options
+    if options is None:
+        options = ModelOptions.of(**chosen)
+    elif chosen:
+        raise TypeError("give ModelOptions or keyword arguments, not both")
     return _opener(spec, options.revision)(options)
 
 
@@ -132,10 +134,9 @@ def wrap(
     ``flamingo.Flamingo``; ``own`` are the backend's options (``batch_size``, ``host_cache``, ...).
     See ``LiveModel`` for what it costs and when its weights are looked at.
     """
-    live: LiveModel = import_module("infimm_eval.models.live").wrap(
-        module, processor, name=name, style=style, own=own
-    )
-    return live
+    from infimm_eval.models import live
+
+    return live.wrap(module, processor, name=name, style=style, own=own)
 
 
 def _opener(spec: str, revision: str | None) -> Callable[[ModelOptions], Model]:

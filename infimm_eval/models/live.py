@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo
+from infimm_eval.models.flamingo import build as flamingo
+from infimm_eval.models.shared import checkpoints
 from infimm_eval.models.shared.answering import Answering
-from infimm_eval.types import Answer, Model, Request, Style
+from infimm_eval.types import Answer, Request, Style
+
+if TYPE_CHECKING:
+    from infimm_eval.models.flamingo.model import FlamingoModel
+    from infimm_eval.models.transformers.model import TransformersModel
+
+    Session: TypeAlias = FlamingoModel | TransformersModel
 
 _WRAPPERS = {
     "DataParallel": "module",
@@ -42,10 +50,9 @@ def wrap(
     _require_whole(module)
     name = name or type(module).__name__
     if isinstance(module, Flamingo):
-        from infimm_eval.models.flamingo import build as flamingo
-
         return LiveModel(module, flamingo.live(processor, name, style, own), name)
     if hasattr(module, "generate") and hasattr(module, "config"):
+        # Brings the library, which whoever has such a model has, and others need not wait for.
         from infimm_eval.models.transformers import build as transformers
 
         return LiveModel(module, transformers.live(processor, name, style, own), name)
@@ -66,17 +73,15 @@ class LiveModel:
     The copy and what it keeps of pictures and prompts are made when they are first needed and
     dropped by ``close``, or where the module's weights are no longer those that they were made of:
     that is seen, whenever answers or settings are asked for, by the addresses of its tensors and a
-    sample of their numbers.
+    sample of their numbers.  The processor is taken as it is at that moment.
     """
 
-    def __init__(
-        self, module: nn.Module, build: Callable[[nn.Module, str], Model], name: str
-    ) -> None:
+    def __init__(self, module: nn.Module, build: Callable[[Any, str], Session], name: str) -> None:
         """``build`` makes a model of the copy and the fingerprint of its weights."""
         self.name = name
         self._module = module
         self._build = build
-        self._session: tuple[Model, object] | None = None
+        self._session: tuple[Session, object] | None = None
         self._counted: Mapping[str, float] = {}
         self._answering = Answering()
 
@@ -93,7 +98,7 @@ class LiveModel:
     @property
     def statistics(self) -> Mapping[str, float]:
         """The backend's, of all sessions together."""
-        return _added(self._counted, self._session)
+        return _added(self._counted, self._session[0].statistics if self._session else {})
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """As the backend does."""
@@ -116,17 +121,18 @@ class LiveModel:
 
     def _answers(self, requests: Iterable[Request], how: str) -> Generator[Answer]:
         answers: Generator[Answer] = getattr(self._opened(), how)(requests)
+        devices = _devices(self._module)
         with closing(answers):
             while True:
-                with undisturbed(self._module):
+                with undisturbed(devices):
                     answer = next(answers, None)
                 if answer is None:
                     return
                 yield answer
 
-    def _opened(self) -> Model:
+    def _opened(self) -> Session:
         """The model of the copy, made anew where there is none or the weights are others."""
-        with undisturbed(self._module):
+        with undisturbed(_devices(self._module)):
             stamp = _stamp(self._module)
             if self._session is None or self._session[1] != stamp:
                 self._drop()
@@ -136,16 +142,15 @@ class LiveModel:
 
     def _drop(self) -> None:
         if self._session is not None:
-            self._counted = _added(self._counted, self._session)
-            self._session[0].close()  # type: ignore[attr-defined]
+            self._counted = _added(self._counted, self._session[0].statistics)
+            self._session[0].close()
             self._session = None
 
 
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
+def undisturbed(devices: Collection[torch.device]) -> Iterator[None]:
     """Inside, autocast is off; afterwards Python's, numpy's and torch's random states are what they
     were."""
-    devices = {tensor.device for tensor in module.parameters()}
     accelerators = [device for device in devices if device.type == "cuda"]
     numpy: Any = sys.modules.get("numpy")
     python_state = random.getstate()
@@ -190,11 +195,10 @@ def shared_copy(module: nn.Module) -> nn.Module:
 def fingerprint(module: nn.Module) -> str:
     """SHA-256 over name, type, shape and bytes of every parameter and buffer.  Reads all of them,
     several at once."""
-    named = sorted([*module.named_parameters(), *module.named_buffers()])
+    tensors = dict([*module.named_parameters(), *module.named_buffers()])
     with ThreadPoolExecutor(4) as pool:
-        digests = list(pool.map(_digest, (tensor for _, tensor in named)))
-    lines = [f"{name} {digest}" for (name, _), digest in zip(named, digests, strict=True)]
-    return sha256("\n".join(lines).encode()).hexdigest()[:16]
+        digests = dict(zip(tensors, pool.map(_digest, tensors.values()), strict=True))
+    return checkpoints.named(*(f"{name} {digests[name]}" for name in sorted(digests)))
 
 
 def _digest(tensor: Tensor) -> str:
@@ -216,6 +220,10 @@ def _stamp(module: nn.Module) -> object:
     return numbers, [tensor.data_ptr() for tensor in tensors]
 
 
+def _devices(module: nn.Module) -> set[torch.device]:
+    return {tensor.device for tensor in module.parameters()}
+
+
 def _require_whole(module: nn.Module) -> None:
     """UsageError for weights of which this process has a part only, or none."""
     kinds = {type(part).__name__ for part in [*module.modules(), *module.parameters()]}
@@ -229,6 +237,5 @@ def _require_whole(module: nn.Module) -> None:
         raise UsageError(f"the weights of {type(module).__name__} are not in memory")
 
 
-def _added(counted: Mapping[str, float], session: tuple[Model, object] | None) -> dict[str, float]:
-    more: Mapping[str, float] = getattr(session[0], "statistics", {}) if session else {}
+def _added(counted: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
     return {name: counted.get(name, 0) + more.get(name, 0) for name in {**counted, **more}}

@@ -9,11 +9,11 @@ import inspect
 import json
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from infimm_eval import plugins
 from infimm_eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ BatchSize: TypeAlias = int | Literal["auto"]
 
 
 _FOR = {
-    "device": "--device is for models that run here",
-    "dtype": "--dtype is for models that run here",
-    "batch_size": "--batch-size is for models that answer many at a time",
-    "revision": "--model-revision is for models from the hub",
-    "base_url": "--base-url is for openai:NAME",
-    "picture_cache": "--picture-cache is for models that run here",
+    "device": ("--device", "models that run here"),
+    "dtype": ("--dtype", "models that run here"),
+    "batch_size": ("--batch-size", "models that answer many at a time"),
+    "revision": ("--model-revision", "models from the hub"),
+    "base_url": ("--base-url", "openai:NAME"),
+    "picture_cache": ("--picture-cache", "models that run here"),
 }
-"""The shared fields of ``ModelOptions``, and whom they are for."""
+"""The shared fields of ``ModelOptions`` as the command line calls them, and whom they are for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +75,13 @@ class ModelOptions:
         told = {name: getattr(self, name) for name in _FOR}
         return {name: value for name, value in told.items() if value != plain[name]}
 
-    def require(self, takes: Container[str], spec: str) -> None:
-        """UsageError for the first choice that is not among those a backend ``takes``."""
+    def require(self, takes: Container[str], spec: str, takers: str = "") -> None:
+        """UsageError for the first choice that is not among those a backend ``takes``, with the
+        ``takers`` that would."""
         for name in self.chosen:
             if name not in takes:
-                raise UsageError(f"{_FOR[name]}; {spec!r} does not take it")
+                flag, usual = _FOR[name]
+                raise UsageError(f"{flag} is for {takers or usual}; {spec!r} does not take it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +117,7 @@ class Backend:
         if not isinstance(self.build, str):
             return self.build(name, options)
         module, _, function = self.build.partition(":")
-        built: Any = plugins.attribute(plugins.from_module(module), function)
-        model: Model = built(name, options)
+        model: Model = getattr(import_module(module), function)(name, options)
         return model
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NEEDED = ("name", "style", "settings", "generate")
 """What a model cannot be without; ``rank`` only where options are to be ranked."""
 
+TAKERS = "models whose class or function names it"
+
 STILL = ("device", "batch_size", "picture_cache")
 """Options that move no number."""
 
@@ -57,14 +59,14 @@ def _is_made(target: object) -> bool:
 def _given(target: object, options: ModelOptions, where: str) -> dict[str, Any]:
     """The keyword arguments that make the model."""
     if not callable(target) or not _is_made(target):
-        options.require((), where)
+        options.require((), where, TAKERS)
         if options.options:
             raise UsageError(
                 f"{where} is an object and takes no options; a class or a function would"
             )
         return {}
     named = parameters(target)
-    options.require(named, where)
+    options.require(named, where, TAKERS)
     return keywords(target, {**options.wanted(named), **options.options}, where)
 
 

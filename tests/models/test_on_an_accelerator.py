@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from infimm_eval.types import Request
 from tests.flamingo.small import generate, small
 from tests.flamingo.test_cuda_graphs import prompts
 from tests.models.families import FAMILIES, saved
+from tests.models.test_live import flamingo_loss, llava_loss, made, training
 from tests.models.tiny import checkpoint, few_shot
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -96,3 +98,26 @@ def test_other_models_say_the_same_with_and_without_sharing(family, tmp_path, mo
 def test_bfloat16_is_what_an_accelerator_computes_in(folder):
     assert load(folder, dtype="auto").settings["dtype"] == "bfloat16"
     assert texts(load(folder, dtype="auto"), few_shot(8))
+
+
+@pytest.mark.parametrize("kind", ["flamingo", "llava"])
+def test_a_training_run_goes_on_bit_for_bit_as_if_nobody_had_evaluated(kind, tmp_path):
+    module, processor = made(kind, tmp_path)
+    module.cuda()
+    loss = {"flamingo": flamingo_loss, "llava": llava_loss}[kind]
+    twin = copy.deepcopy(module)
+
+    def evaluate() -> None:
+        with models.wrap(module, processor) as model:
+            assert len(texts(model, few_shot(6))) == 6
+        midway = models.wrap(module, processor, batch_size=1).generate(few_shot(9))
+        next(midway)
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.autocast("cuda", torch.bfloat16):
+            expected = training(twin, loss, lambda: None)
+            found = training(module, loss, evaluate)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert found == expected

@@ -85,7 +85,7 @@ def test_an_object_is_taken_as_it_is_and_takes_no_options(mine):
     assert models.load("./mine.py:SAID").name == "mine"
     with pytest.raises(UsageError, match="is an object and takes no options"):
         models.load("./mine.py:SAID", word="dog")
-    with pytest.raises(UsageError, match="--device is for models that run here"):
+    with pytest.raises(UsageError, match="--device is for models whose class or function names it"):
         models.load("./mine.py:SAID", device="cpu")
 
 
@@ -93,7 +93,7 @@ def test_a_function_gets_device_and_the_like_where_it_names_them(mine):
     assert said(models.load("./mine.py:made")).startswith("('owl on auto in float32'")
     chosen = models.load("./mine.py:made", device="cuda", dtype="bfloat16", word="elk")
     assert said(chosen).startswith("('elk on cuda in bfloat16'")
-    with pytest.raises(UsageError, match="--batch-size is for"):
+    with pytest.raises(UsageError, match="--batch-size is for models whose"):
         models.load("./mine.py:made", batch_size=3)
 
 
