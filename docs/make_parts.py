@@ -18,8 +18,8 @@ from infimm_eval.types import CorpusFunction, PromptTemplate, Rubric, Scorer
 HEAD = """# Parts of a task
 
 What a `Task` may be put together from, written by `docs/make_parts.py` from the docstrings. How the
-parts fit together: [the README](../README.md#a-benchmark-of-your-own-in-12-lines), for benchmarks that
-bring their own [the benchmarks](../tasks/README.md).
+parts fit together: [the README](../README.md#a-benchmark-of-your-own-in-12-lines) and, for what a
+benchmark brings itself, [the benchmarks](../tasks/README.md).
 """
 READERS = ("lines", "tsv", "captions", "vqa", "parquet")
 
@@ -87,9 +87,9 @@ def readers() -> Iterator[str]:
     for stem in READERS:
         module = import_module(f"infimm_eval.data.{stem}")
         for name, kind in vars(module).items():
-            if inspect.isclass(kind) and kind.__module__ == module.__name__ and name[0] != "_":
-                if hasattr(kind, "rows") and hasattr(kind, "files"):
-                    yield item(f"data.{stem}.{name}", kind.__doc__)
+            own = inspect.isclass(kind) and kind.__module__ == module.__name__ and name[0] != "_"
+            if own and hasattr(kind, "rows") and hasattr(kind, "files"):
+                yield item(f"data.{stem}.{name}", kind.__doc__)
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., object]]]:

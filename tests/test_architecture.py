@@ -23,14 +23,6 @@ FLOORS = [
 ]
 """Upper floors import lower ones; rooms of one floor may know their neighbours."""
 
-INSIDE_FLAMINGO = [
-    {"__init__", "hf", "checkpoint"},
-    {"layouts"},
-    {"model", "processor", "generation", "ranking", "beams", "towers", "decoders"},
-]
-"""The floors of ``flamingo/``, as far as they are fixed: a family's parts never know its layout,
-and a layout never knows who opens it.  Rooms that are not named may be imported by all."""
-
 COMMANDS = "demo/train/"
 """A command of its own, which stands above everything like ``cli``."""
 
@@ -116,18 +108,6 @@ def test_a_task_imports_no_model_runner_log_or_other_task(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("infimm_eval/flamingo/**/*.py")), ids=named)
 def test_flamingo_has_never_heard_of_evaluation(path: Path) -> None:
     assert rooms(path) <= {"flamingo", "errors"}
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("infimm_eval/flamingo/**/*.py")), ids=named)
-def test_the_parts_of_a_flamingo_do_not_know_their_layout(path: Path) -> None:
-    floor = {name: number for number, names in enumerate(INSIDE_FLAMINGO) for name in names}
-
-    def inner(dotted: str) -> str:
-        return ([*dotted.split(".")[2:], "__init__"])[0]
-
-    mine = floor.get(inner(module(path)), len(floor))
-    above = {name for name in imports(path) if floor.get(inner(name), len(floor)) < mine}
-    assert not above
 
 
 def test_no_imports_form_a_loop() -> None:

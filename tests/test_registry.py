@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infimm_eval import plugins, registry
+from infimm_eval import registry
 from infimm_eval.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +94,7 @@ def test_an_installed_package_offers_tasks_by_an_entry_point(
         EntryPoint("theirs", "their_package:TASK", registry.ENTRY_POINTS),
         EntryPoint("lost", "their_package:LOST", registry.ENTRY_POINTS),
     ]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints(offered))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: EntryPoints(offered))
     assert registry.load("theirs").name == "theirs"
     assert "theirs" not in registry.names()
     with pytest.raises(UsageError, match=r"lost \(their_package:LOST\) cannot be imported"):

@@ -170,11 +170,11 @@ def test_metrics_of_ones_own_see_every_outcome_as_a_sequence(run: Run) -> None:
 
     task = replace(registry.load("vqav2"), metrics=metrics)
     run(task, model=Fake("yes", error_every=3), limit=9)
-    for outcomes in seen:
+    for outcomes in seen[1:]:  # the first are made up, to see which figures the metrics give
         every = list(outcomes)
         assert [outcome.score.value is None for outcome in every] == [False, False, True] * 3
         assert (len(outcomes), outcomes[-1], outcomes[1:5]) == (9, every[-1], every[1:5])
-    assert len(seen) == len(task.scorers)
+    assert len(seen) == 1 + len(task.scorers)
 
 
 def test_a_model_that_gives_way_stops_the_run_and_loses_nothing(run: Run) -> None:
@@ -364,6 +364,8 @@ def test_a_cell_is_scored_while_the_next_is_asked(run: Run) -> None:
 
 def test_a_cell_that_cannot_be_scored_takes_no_other_with_it(run: Run, tmp_path: Path) -> None:
     def metrics(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
+        if all(outcome.score.value == 1.0 for outcome in outcomes):  # as they are made up
+            return Summary(metrics={"accuracy": 100.0})
         raise UsageError("no such sub-task")
 
     listener = Listener()
@@ -391,7 +393,7 @@ def test_a_model_that_cannot_rank_is_refused_before_anything_is_asked(run: Run) 
         def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
             raise AssertionError("nothing may be asked")
 
-    with pytest.raises(UsageError, match="the model speaks has no method rank"):
+    with pytest.raises(UsageError, match=r"speaks has no rank\(requests\)"):
         run("scienceqa", model=Speaks(), choice="rank", limit=2)
 
 

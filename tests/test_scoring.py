@@ -308,7 +308,7 @@ def test_mmbench_sheets_are_scored_against_the_benchmarks_tsv(tmp_path: Path, su
 
 
 def test_mme_is_scored_against_the_benchmarks_tree(tmp_path: Path) -> None:
-    from infimm_eval.data.mme import CATEGORIES
+    from tasks.mme.files import CATEGORIES
 
     for category in CATEGORIES:
         tree = tmp_path / "MME_Benchmark_release_version" / category

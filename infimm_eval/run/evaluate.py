@@ -128,15 +128,23 @@ def _load(spec: str, options: Options) -> Model:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infimm_eval import models
 
-    return models.load(
-        spec,
+    chosen = models.ModelOptions(
         device=options.get("device") or "auto",
         dtype=options.get("dtype") or "auto",
         batch_size=options.get("batch_size") or "auto",
         revision=options.get("model_revision"),
-        base_url=options.get("base_url") if spec.startswith("openai:") else None,
+        base_url=None if _judges_address(spec, options) else options.get("base_url"),
         picture_cache=options.get("picture_cache"),
+        options=options.get("model_option") or {},
     )
+    return models.load(spec, chosen)
+
+
+def _judges_address(spec: str, options: Options) -> bool:
+    """Whether ``base_url`` is where the judge answers, and not the model."""
+    judge = options.get("judge")
+    served = isinstance(judge, str) and judge.startswith("openai:")
+    return served and not options.get("judge_base_url") and not spec.startswith("openai:")
 
 
 def load_judge(options: Options) -> Model | None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import logs
-from infimm_eval.errors import UsageError
+from infimm_eval import logs, models
 from infimm_eval.run import cells, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
@@ -65,10 +64,8 @@ def _prepared(plan: Plan, model: Model) -> list[CellQuestions]:
     ]
     for questions in prepared:
         questions.check()
-        if questions.ranks and not hasattr(model, "rank"):
-            raise UsageError(
-                f"--choice rank: the model {model.name} has no method rank; ask by generation"
-            )
+        if questions.ranks:
+            models.require_rank(model)
     return prepared
 
 

@@ -115,7 +115,10 @@ def test_one_task_may_fill_two_columns_and_only_its_headline_has_an_interval(
             value=1398.2,
             ci95=(1370.0, 1425.0),
             metrics={"perception": 1398.2, "cognition": 331.1},
-            breakdown={"score": {"existence": 190.0, "OCR": 95.0}},
+            breakdown={
+                "score": {"existence": 190.0, "OCR": 95.0},
+                "accuracy": {"existence": 98.0, "OCR": 60.0},
+            },
         ),
     )
     runs = gather([run])
@@ -123,8 +126,9 @@ def test_one_task_may_fill_two_columns_and_only_its_headline_has_an_interval(
     assert measured(table, "MME perception").interval == (1370.0, 1425.0)
     cognition = measured(table, "MME cognition")
     assert (cognition.value, cognition.interval) == (331.1, None)
-    (bars,) = breakdowns(runs)
-    assert (bars.title, bars.top) == ("MME: score by sub-task", 200.0)
+    score, accuracy = breakdowns(runs)
+    assert (score.title, score.top) == ("MME: score by group", 200.0)
+    assert (accuracy.title, accuracy.top) == ("MME: accuracy by group", 100.0)
 
 
 def test_mmmu_disciplines_stand_beside_the_leaderboards(make_run: MakeRun) -> None:
