@@ -36,6 +36,7 @@ class Packed(Sequence[T]):
             self.append(value)
 
     def append(self, value: T) -> None:
+        """Add a value at the end."""
         self._loose.append(self._row(value))
         if len(self._loose) == _TOGETHER:
             self._packs.append(zlib.compress(pickle.dumps(self._loose), 1))

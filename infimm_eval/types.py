@@ -78,6 +78,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
+    """What one side of a conversation says."""
+
     role: Literal["user", "assistant"]
     content: Content
 
@@ -344,7 +346,9 @@ class Reader(Protocol):
         Raises ``FileNotFoundError`` that names the one that is missing."""
         ...
 
-    def rows(self, root: Path) -> Iterator[Row]: ...
+    def rows(self, root: Path) -> Iterator[Row]:
+        """Every row of the split, in the published order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,10 +62,20 @@ def test_lavin_on_mme(shared: Shared, itself: bool) -> None:
         "cognition": 249.643,
     }
     assert {k: round(v, 2) for k, v in result.summary.breakdown["score"].items()} == {
-        **{"existence": 185, "count": 88.33, "position": 63.33, "color": 75, "posters": 79.59},
-        **{"celebrity": 47.35, "scene": 136.75, "landmark": 93.5, "artwork": 87.25, "OCR": 107.5},
-        **{"commonsense_reasoning": 87.14, "numerical_calculation": 65},
-        **{"text_translation": 47.5, "code_reasoning": 50},
+        "existence": 185,
+        "count": 88.33,
+        "position": 63.33,
+        "color": 75,
+        "posters": 79.59,
+        "celebrity": 47.35,
+        "scene": 136.75,
+        "landmark": 93.5,
+        "artwork": 87.25,
+        "OCR": 107.5,
+        "commonsense_reasoning": 87.14,
+        "numerical_calculation": 65,
+        "text_translation": 47.5,
+        "code_reasoning": 50,
     }
 
 
@@ -253,8 +263,13 @@ def test_vizwizs_own_file_serves_as_references(tmp_path: Path) -> None:
 def problem(picture: str | None, answer: int) -> dict[str, Any]:
     labels = {"subject": "natural science", "topic": "biology", "grade": "grade3"}
     return {
-        **{"question": "Which?", "choices": ["None", "nan", "1"], "answer": answer, "hint": ""},
-        **{"image": picture, "split": "test", **labels},
+        "question": "Which?",
+        "choices": ["None", "nan", "1"],
+        "answer": answer,
+        "hint": "",
+        "image": picture,
+        "split": "test",
+        **labels,
     }
 
 

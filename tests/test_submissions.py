@@ -125,12 +125,20 @@ def test_llavas_lists_of_right_and_wrong_are_predictions_too(tmp_path: Path) -> 
 def test_mmmus_folders_bring_options_and_right_answers(tmp_path: Path) -> None:
     rows = [
         {
-            **{"id": "validation_Art_1", "question_type": "multiple-choice", "answer": "B"},
-            **{"all_choices": ["A", "B"], "index2ans": {"A": "oil", "B": "ink"}, "response": "B"},
+            "id": "validation_Art_1",
+            "question_type": "multiple-choice",
+            "answer": "B",
+            "all_choices": ["A", "B"],
+            "index2ans": {"A": "oil", "B": "ink"},
+            "response": "B",
         },
         {
-            **{"id": "validation_Art_2", "question_type": "open", "answer": ["2", "two"]},
-            **{"all_choices": [], "index2ans": {}, "response": "two"},
+            "id": "validation_Art_2",
+            "question_type": "open",
+            "answer": ["2", "two"],
+            "all_choices": [],
+            "index2ans": {},
+            "response": "two",
         },
     ]
     (tmp_path / "Art").mkdir()

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except sqlite3.DatabaseError as error:
         _say(f"infimm-eval: the run log cannot be used ({error}); what it holds is kept")
         return INCOMPLETE
-    except Exception as error:  # python's own exit code, 1, would say that a regression was found
+    except Exception as error:  # noqa: BLE001  Python's exit code, 1, would say: a regression
         if isinstance(error, OSError) and error.strerror:
             what = f"{error.filename}: " if error.filename else ""
             _say(f"infimm-eval: {what}{error.strerror}; what was answered before is kept")

@@ -13,10 +13,12 @@ from infimm_eval.errors import UsageError, unknown
 
 
 def words(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """Names, separated by commas or spaces."""
     return tuple(word for word in re.split(r"[,\s]+", text or "") if word)
 
 
 def numbers(_: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
+    """Whole numbers from 0, separated by commas."""
     try:
         found = tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
@@ -41,6 +43,7 @@ def pairs(_: click.Context, option: click.Parameter, given: Sequence[str] | None
 
 
 def batch(_: click.Context, __: click.Parameter, text: str) -> int | str:
+    """``auto``, or how many requests a batch holds."""
     if text == "auto":
         return text
     if not text.isdigit() or int(text) < 1:

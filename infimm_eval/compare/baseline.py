@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import fields
@@ -51,7 +50,7 @@ def save_baseline(cells: Sequence[Cell], path: Path) -> None:
     draft = path.with_name(path.name + ".part")
     try:
         draft.write_bytes(content)
-        os.replace(draft, path)
+        draft.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror})") from error
 

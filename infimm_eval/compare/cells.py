@@ -47,6 +47,7 @@ class Cell:
 
 
 def of_run(cell: logs.Cell, units: Sequence[Unit]) -> Cell:
+    """A finished cell of a log, with the units behind it."""
     return Cell(
         task=cell.task,
         title=cell.title,

@@ -14,6 +14,8 @@ PASSED, REGRESSED, INCOMPLETE = 0, 1, 3
 
 @dataclass(frozen=True, slots=True)
 class Gate:
+    """What a build is told, and why."""
+
     code: int
     """0 passed; 1 a drop beyond the allowed one is significant; 3 something cannot be vouched
     for (missing, unfinished, incomparable).  A regression found outweighs what is missing."""
@@ -23,6 +25,7 @@ class Gate:
 
     @property
     def sentence(self) -> str:
+        """The decision in one line."""
         if self.regressions:
             return f"Regression: {_listed(self.regressions)}."
         if self.gaps:

@@ -47,6 +47,7 @@ class Tolerances:
     tasks: Mapping[str, Tolerance] = field(default_factory=dict)
 
     def of(self, task: str, shots: int) -> Tolerance:
+        """What is allowed of a task at so many shots."""
         return self.tasks.get(f"{task}@{shots}", self.tasks.get(task, self.default))
 
     def updated(self, other: Iterable[str]) -> Tolerances:

@@ -57,6 +57,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
+    """What became of one task at one number of shots."""
+
     task: str
     title: str
     shots: int
@@ -98,6 +100,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """All rows of two runs."""
+
     base: str
     """The model's name."""
     new: str

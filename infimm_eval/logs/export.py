@@ -32,7 +32,7 @@ def write_results(folder: Path, cells: Sequence[Cell]) -> Path:
         file.write(json.dumps(results(cells), indent=2, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft, path)
+    draft.replace(path)
     return path
 
 

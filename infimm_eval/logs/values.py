@@ -33,6 +33,7 @@ class CellKey:
 
     @property
     def spot(self) -> Spot:
+        """Where the figure stands in tables."""
         return (self.task, self.shots, self.seed, self.control, self.support)
 
     @property
@@ -116,6 +117,7 @@ class Cell:
 
     @property
     def key(self) -> CellKey:
+        """What the figure depends on."""
         protocol = dict(self.settings.get("protocol", {}))
         data = protocol.pop("data", None)
         return CellKey(

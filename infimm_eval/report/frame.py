@@ -26,11 +26,13 @@ class Frame:
     bottom: float = 26
 
     def x(self, value: float) -> float:
+        """Pixels from the left."""
         low, high = self.x_range
         share = (value - low) / (high - low) if high > low else 0.5
         return round(self.left + share * (self.width - self.left - self.right), 1)
 
     def y(self, value: float) -> float:
+        """Pixels from the top."""
         low, high = self.y_range
         share = (value - low) / (high - low)
         return round(self.height - self.bottom - share * (self.height - self.top - self.bottom), 1)

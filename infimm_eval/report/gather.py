@@ -66,11 +66,13 @@ def is_demo(cell: Cell) -> bool:
 
 
 def has_demo_data(cell: Cell) -> bool:
+    """Whether the data is drawn by the program."""
     data = section(cell, "protocol").get("data")
     return (data.get("kind") if isinstance(data, Mapping) else data) == "demo"
 
 
 def has_demo_model(cell: Cell) -> bool:
+    """Whether the model is the one that ships with the program."""
     return bool(section(cell, "model").get("demo")) or cell.model.lower().startswith("demo")
 
 

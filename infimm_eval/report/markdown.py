@@ -49,13 +49,13 @@ def _head(runs: Sequence[Run]) -> str:
     lines = [f"# Results: {', '.join(escaped(run.name) for run in runs)}"]
     if notice := words.demo_notice([cell for run in runs for cell in run.cells]):
         lines.append(f"> **Demo.** {notice} {words.REAL_HINT} `{words.REAL_OPTIONS}`")
-    for run in runs:
-        for draft in run.drafts:
-            lines.append(
-                f"> **Not finished.** {escaped(run.name)}, {escaped(draft.task)}, "
-                f"{shots_text(draft.shots)}, seed {draft.seed}: "
-                f"{draft.answered:,} of {draft.asked:,} answered."
-            )
+    lines += [
+        f"> **Not finished.** {escaped(run.name)}, {escaped(draft.task)}, "
+        f"{shots_text(draft.shots)}, seed {draft.seed}: "
+        f"{draft.answered:,} of {draft.asked:,} answered."
+        for run in runs
+        for draft in run.drafts
+    ]
     return "\n\n".join(lines)
 
 

@@ -31,6 +31,8 @@ _SECTIONS = {"protocol": "Protocol", "model": "Model", "code": "Code"}
 
 @dataclass(frozen=True, slots=True)
 class Fact:
+    """One setting in words."""
+
     label: str
     value: str
 
@@ -150,6 +152,7 @@ def ocr_notes(runs: Sequence[Run]) -> list[str]:
 
 
 def shots_text(shots: int) -> str:
+    """``1 shot``, ``4 shots``."""
     return f"{shots} shot" if shots == 1 else f"{shots} shots"
 
 

@@ -19,6 +19,8 @@ from infimm_eval.report.tables import Figure, against, figure
 
 @dataclass(frozen=True, slots=True)
 class Point:
+    """One figure of a track."""
+
     x: int
     """Shots, or training steps."""
     figure: Figure
@@ -50,6 +52,8 @@ class Slopes:
 
 @dataclass(frozen=True, slots=True)
 class Series:
+    """One run's bars, by group."""
+
     name: str
     values: Mapping[str, float]
 

@@ -82,11 +82,14 @@ class Line:
 
     @property
     def demo(self) -> bool:
+        """Whether any figure of the row is of the demo."""
         return any(isinstance(entry, Figure) and entry.demo for entry in self.entries.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
+    """Rows and columns of values."""
+
     key: str
     title: str
     columns: tuple[str, ...]
@@ -158,9 +161,7 @@ def _published(stage: str, runs: Sequence[Run]) -> Table:
     columns = published.columns(stage)
     title = f"{stage.capitalize()} benchmarks"
     printed = _printed_lines(stage, columns)
-    lines: list[Line] = []
-    for line in (line for run in runs for line in _measured_lines(stage, columns, run)):
-        lines.append(line)
+    lines = [line for run in runs for line in _measured_lines(stage, columns, run)]
     # A measured line stands right above what was printed for the same model and shots.
     for row in printed:
         places = [

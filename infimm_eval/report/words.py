@@ -28,10 +28,12 @@ def printed(value: float) -> str:
 
 
 def measured(value: float | None) -> str:
+    """One decimal, or a dash."""
     return ABSENT if value is None else f"{value:.1f}"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
+    """In brackets."""
     return f"[{bounds[0]:.1f}, {bounds[1]:.1f}]" if bounds else ""
 
 
@@ -41,6 +43,7 @@ def spread(figure: Figure) -> str:
 
 
 def size(figure: Figure) -> str:
+    """How many samples, and over how many seeds."""
     many = f" {TIMES} {figure.seeds} seeds" if figure.seeds > 1 else ""
     return f"n {figure.n:,}{many}" if figure.n else ""
 
@@ -54,6 +57,7 @@ def verdict(figure: Figure, number: Number) -> str:
 
 
 def signed(value: float) -> str:
+    """One decimal with a sign."""
     return f"{value:+.1f}".replace("-", MINUS)
 
 

@@ -33,6 +33,7 @@ class Clusters:
 
     @property
     def means_S(self) -> Floats:
+        """Each stratum's weighted mean."""
         means: Floats = self.top_CS.sum(0) / self.bottom_CS.sum(0)
         return means
 

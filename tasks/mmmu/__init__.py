@@ -54,7 +54,7 @@ def with_figures(text: str, row: Row) -> Content:
     parts: list[str | Image] = []
     for position, part in enumerate(_FIGURE.split(text)):
         image = row.get(f"image_{part}") if position % 2 else None
-        parts.append(image if image else f"<image {part}>" if position % 2 else part)
+        parts.append(image or (f"<image {part}>" if position % 2 else part))
     return tuple(part for part in parts if part)
 
 

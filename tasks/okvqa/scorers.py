@@ -133,7 +133,7 @@ _IRREGULAR = """
 """
 
 _EXCEPTIONS = {word: word for word in _UNCHANGED.split()} | {
-    word: stem for word, stem in (pair.split(":") for pair in _IRREGULAR.split())
+    word: stem for word, _, stem in (pair.partition(":") for pair in _IRREGULAR.split())
 }
 """Words that OK-VQA's own stems treat otherwise than the rule, as OpenFlamingo lists them."""
 

@@ -61,7 +61,7 @@ def hostile_run(make_run: MakeRun) -> Path:
             values=values,
             shots=shots,
             headline=HOSTILE[0],
-            breakdown={HOSTILE[2]: {name: 50.0 for name in HOSTILE}},
+            breakdown={HOSTILE[2]: dict.fromkeys(HOSTILE, 50.0)},
             columns={},
         )
         for shots in (0, 2)
@@ -209,6 +209,6 @@ def test_labels_are_kept_apart_in_their_order() -> None:
 
 def test_every_drawing_says_its_figures(make_run: MakeRun) -> None:
     html = written(make_run())
-    spoken = re.findall(r"<desc[^>]*>(.*?)</desc>", html, re.S)
+    spoken = re.findall(r"<desc[^>]*>(.*?)</desc>", html, re.DOTALL)
     assert any("86.7 at 4 shots [40.0, 60.0]" in " ".join(text.split()) for text in spoken)
     assert any("yes/no 80.0" in text for text in spoken)

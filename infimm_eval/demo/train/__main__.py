@@ -15,6 +15,7 @@ from infimm_eval.demo.train import loop, tiny
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the demo model and write its checkpoint."""
     parser = argparse.ArgumentParser(prog="infimm_eval.demo.train", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the checkpoint folder")
     parser.add_argument("--seed", type=int, default=0)

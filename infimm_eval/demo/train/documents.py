@@ -83,12 +83,15 @@ def told(
 
 
 def ask_for_caption(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """For what is seen, in the style of the document."""
     return Exchange(f"{IMAGE}Output:", caption(scene, style), caption(scene, PLAIN))
 
 
 def ask_openly(
     make: Callable[[Scene, Style, random.Random], Question],
 ) -> Asker:
+    """A question to be answered in a word or two."""
+
     def asker(scene: Scene, style: Style, rng: random.Random) -> Exchange:
         question = make(scene, style, rng)
         return Exchange(_put(question.text), question.answer, question.plain)
@@ -97,6 +100,7 @@ def ask_openly(
 
 
 def ask_for_letter(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """A question with four lettered options."""
     choice = questions.choose(scene, rng)
     letter = "ABCD"[choice.answer]
     hint = rng.choice(("", "", "Context: Look at the things.\n"))
@@ -106,6 +110,7 @@ def ask_for_letter(scene: Scene, style: Style, rng: random.Random) -> Exchange:
 
 
 def ask_yes_or_no(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """Whether a statement about the picture is true."""
     fitting = [
         statement
         for category, statement in questions.STATEMENTS.items()
@@ -118,6 +123,7 @@ def ask_yes_or_no(scene: Scene, style: Style, rng: random.Random) -> Exchange:
 
 
 def ask_at_length(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """A question that is answered in a sentence."""
     family = "sign" if scene.sign else "scene"
     makers = [make for _, fits, make in judged_rows.ABILITIES if fits == family]
     long = rng.choice(makers)(scene, rng)
@@ -136,12 +142,14 @@ def ask_in_brackets(scene: Scene, style: Style, rng: random.Random) -> Exchange:
 
 
 def ask_for_a_number(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """How many things there are."""
     count = str(len(scene.things))
     text = f"How many things are there in {IMAGE}?"
     return Exchange(f"Question:{text} Short answer:", count, count)
 
 
 def ask_to_reason(scene: Scene, style: Style, rng: random.Random) -> Exchange:
+    """A question that takes two steps."""
     *_, make = rng.choice(judged_rows.REASONING)
     first = replace(scene, ground=rng.choice(GROUNDS))  # of two pictures, the second is asked about
     long = make(first, scene, rng)

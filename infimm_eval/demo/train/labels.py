@@ -31,6 +31,7 @@ class Labels(nn.Module):
         )
 
     def forward(self, tokens_IND: Tensor, latents_IVD: Tensor, facts: Facts) -> Tensor:
+        """The loss of naming what lies where, from a picture's tokens and from its latents."""
         patches_IPPPPD = tokens_IND[:, 1:].view(
             len(tokens_IND), 2, GRID // 2, 2, GRID // 2, tokens_IND.shape[-1]
         )
@@ -56,6 +57,7 @@ class Labels(nn.Module):
 
 
 def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """Losses added up."""
     return torch.stack(list(losses)).sum()
 
 
@@ -70,6 +72,7 @@ class Facts:
 
     @classmethod
     def of(cls, scenes: Sequence[Scene]) -> Facts:
+        """What is true of each scene, as class numbers."""
         places = torch.zeros(len(scenes), 4, 3, dtype=torch.long)
         named = torch.zeros(len(scenes), 3, 3, dtype=torch.long)
         whole = torch.zeros(len(scenes), 2, dtype=torch.long)

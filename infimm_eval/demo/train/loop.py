@@ -80,6 +80,7 @@ class Course:
 
     @property
     def steps(self) -> int:
+        """Of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
 
@@ -273,6 +274,7 @@ class Report:
         self._smooth: dict[str, float] = {}
 
     def __call__(self, step: int, losses: dict[str, Tensor]) -> None:
+        """Note the losses of a step, and print a line now and then."""
         for name, loss in losses.items():
             value = loss.item()
             self._smooth[name] = 0.95 * self._smooth.get(name, value) + 0.05 * value

@@ -34,6 +34,7 @@ CONSTANTS = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure a checkpoint and write its scores beside it."""
     parser = argparse.ArgumentParser(prog="infimm_eval.demo.train.measure", description=__doc__)
     parser.add_argument("folder", type=Path, help="the checkpoint")
     given = parser.parse_args(arguments)
@@ -111,6 +112,7 @@ class Black(Image):
     key = "black"
 
     def read(self) -> bytes:
+        """A PNG."""
         file = io.BytesIO()
         Pillow.new("RGB", (SIDE, SIDE)).save(file, "PNG")
         return file.getvalue()
@@ -124,9 +126,11 @@ class Blindfolded:
         self.name, self.style, self.settings = f"blind {model.name}", model.style, model.settings
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """The model's answers to the same questions about black pictures."""
         return self._model.generate(map(self._blind, requests))
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """The same, of options."""
         return self._model.rank(map(self._blind, requests))
 
     def _blind(self, request: Request) -> Request:

@@ -64,6 +64,7 @@ def _rows(tensors: Mapping[str, Tensor]) -> list[Row]:
 
 
 def joined(rows: Sequence[Row]) -> Row:
+    """Rows of outputs as one batch."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -126,6 +127,7 @@ _UNUSED = {"last_hidden_state", "hidden_states", "attentions"}
 
 
 def taken(output: Any, count: int) -> tuple[Form, list[Tensor]]:
+    """A tower's output as one row a picture, and the form to put them together again."""
     pooled = getattr(output, "pooler_output", None)
     if pooled is None or set(output) - _UNUSED - {"pooler_output", "deepstack_features"}:
         raise Unfamiliar
