@@ -47,10 +47,12 @@ class Fake:
 
     @property
     def name(self) -> str:
+        """``fake:WORD``, or ``fake`` where it says this and that."""
         return f"fake:{self._said}" if self._said else "fake"
 
     @property
     def settings(self) -> Mapping[str, Any]:
+        """What it says is all that it is."""
         return {
             "backend": "fake",
             "fingerprint": sha256(self._said.encode()).hexdigest()[:16],
@@ -59,9 +61,11 @@ class Fake:
 
     @property
     def statistics(self) -> Mapping[str, Any]:
+        """How many ``answers`` it gave."""
         return {"answers": self.answered}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Answers one request after another, and reads none ahead."""
         for request in requests:
             yield self._next(request) or Answer(request.id, self._text(request))
 

@@ -34,8 +34,9 @@ _WRAPPERS = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
     "OptimizedModule": "_orig_mod",
+    "InfiMM": "model",
 }
-"""What trainers put around a module, and the attribute in which it is found."""
+"""What trainers and Auto classes put around a module, and the attribute in which it is found."""
 
 
 def wrap(

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 import transformers as library
 
-from infimm_eval.models.transformers.model import TransformersModel, TransformersOptions
+from infimm_eval.models.transformers.engine import EngineOptions
+from infimm_eval.models.transformers.model import TransformersModel
 from infimm_eval.types import Answer, Request
 from tests.models.families import TEXT, tokenizer
 from tests.models.tiny import painted, request
@@ -116,7 +117,7 @@ def measured(
         processor,
         name="bench",
         fingerprint="",
-        options=TransformersOptions(batch_size=args.batch, sharing=sharing),
+        options=EngineOptions(batch_size=args.batch, sharing=sharing),
     )
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     start = clock()

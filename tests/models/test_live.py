@@ -15,6 +15,7 @@ from torch import nn
 
 from infimm_eval import flamingo, models
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo import hf
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.live import LiveModel
 from tests.models.families import FAMILIES, MORE, library, saved
@@ -280,6 +281,12 @@ def test_what_trainers_put_around_a_module_is_taken_off(tmp_path):
     assert (
         models.wrap(torch.compile(module), processor).settings["architecture"].startswith("Llava")
     )
+
+
+def test_what_the_auto_classes_give_for_infimm_is_a_flamingo_too(tmp_path):
+    module, processor = made("flamingo", tmp_path)
+    shell, reader = hf.InfiMM(hf.InfiMMConfig(), module), hf.InfiMMProcessor(processor)
+    assert said(models.wrap(shell, reader)) == said(models.wrap(module, processor))
 
 
 class Spread(nn.Module):

@@ -14,7 +14,7 @@ import transformers as library
 from infimm_eval import models
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.models.shared import auto_batch_size
-from infimm_eval.models.transformers import model as backend
+from infimm_eval.models.transformers import engine
 from infimm_eval.models.transformers.prompts import neutral
 from infimm_eval.models.transformers.requests import bytes_of
 from infimm_eval.types import Request
@@ -63,7 +63,7 @@ def test_a_ranking_is_the_likelihood_of_each_option(folder):
     model = load(folder)
     options = (" a dog", " a very large house", " no")
     (answer,) = model.rank([request("1", (painted(2), "what?"), options=options)])
-    job = model._prepare(request("1", (painted(2), "what?"), options=options))
+    job = model.engine.prepare(request("1", (painted(2), "what?"), options=options))
     for option, loglik in zip(options, answer.logliks, strict=True):
         prompt = model.formatter.encode([job.written], [job.shown])
         n = prompt["input_ids"].shape[1]
@@ -140,7 +140,7 @@ def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
 ):
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 24 * 10**6)
     monkeypatch.setattr(auto_batch_size, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
-    monkeypatch.setattr(backend, "bytes_of", lambda *_: 10**6)
+    monkeypatch.setattr(engine, "bytes_of", lambda *_: 10**6)
     model = load(saved(tmp_path, llava))
     assert rows_of_batches(model, few_shot(30), monkeypatch)[0][:2] == [4, rows]
 
@@ -148,14 +148,14 @@ def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
 def test_a_long_prompt_is_taken_for_more_than_a_short_one(folder):
     model = load(folder)
     short, long = (
-        bytes_of(model.model, model._prepare(request("1", (painted(1), "word " * n))))
+        bytes_of(model.model, model.engine.prepare(request("1", (painted(1), "word " * n))))
         for n in (3, 30)
     )
     assert 0 < short < long
 
 
 def test_a_row_is_weighed_also_where_shapes_differ_by_layer_or_are_not_told(tmp_path):
-    job = load(saved(tmp_path, llava))._prepare(request("1", (painted(1), "word " * 30)))
+    job = load(saved(tmp_path, llava)).engine.prepare(request("1", (painted(1), "word " * 30)))
     shapes = SimpleNamespace(hidden_size=32, intermediate_size=[48, 64], vocab_size=100)
     config = SimpleNamespace(get_text_config=lambda: shapes)
     assert bytes_of(SimpleNamespace(config=config, dtype=torch.float32), job) > 0
@@ -188,7 +188,7 @@ def test_a_chat_template_is_filled_in_once_with_its_opening_token(tmp_path):
     assert text == (
         "<s>system: Be brief.<end_of_utterance>\nuser: <image>what?<end_of_utterance>\nassistant: "
     )
-    job = model._prepare(asked)
+    job = model.engine.prepare(asked)
     ids = model.formatter.encode([job.written], [job.shown])["input_ids"][0].tolist()
     assert ids.count(1) == 1
 

@@ -52,6 +52,7 @@ def live(
 
     Weights are not copied to be read together, unless asked for: the memory is its trainer's.
     """
+    processor = getattr(processor, "processor", processor)  # the one that an Auto class gives
     if not isinstance(processor, Processor):
         kind = type(processor).__name__
         raise UsageError(

@@ -100,5 +100,6 @@ def release(error: RuntimeError) -> None:
 
 
 def too_large(what: str, error: RuntimeError) -> MachineryError:
+    """The error of a run that can do with no less."""
     reason = str(error).strip().split("\n")[0]
     return MachineryError(f"{what} does not fit into memory ({reason})")

@@ -25,6 +25,7 @@ class Statistics:
         self._device = device if device is not None and device.type == "cuda" else None
 
     def count(self, what: str, n: int = 1) -> None:
+        """``n`` more of ``what``."""
         with self._lock:
             self._numbers[what] += n
 

@@ -16,13 +16,14 @@ from infimm_eval.errors import UsageError
 from infimm_eval.models.options import ModelOptions, keywords
 from infimm_eval.models.shared import checkpoints
 from infimm_eval.models.shared.devices import device_of, dtype_of
+from infimm_eval.models.transformers.engine import EngineOptions
 from infimm_eval.models.transformers.generate import library
-from infimm_eval.models.transformers.model import TransformersModel, TransformersOptions
+from infimm_eval.models.transformers.model import TransformersModel
 from infimm_eval.types import Style
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions(TransformersOptions):
+class BuildOptions(EngineOptions):
     """What may be chosen of a checkpoint beside how the work is arranged."""
 
     style: Style | None = None
@@ -73,7 +74,7 @@ def live(
             "a model of transformers is wrapped with its processor, which has a tokenizer and an "
             f"image processor (AutoProcessor.from_pretrained), not {type(processor).__name__!r}"
         )
-    options = TransformersOptions(**keywords(TransformersOptions, own, "wrap"))
+    options = EngineOptions(**keywords(EngineOptions, own, "wrap"))
 
     def build(module: Any, fingerprint: str) -> TransformersModel:
         words = json.dumps(processor.tokenizer.get_vocab(), sort_keys=True)

@@ -64,7 +64,7 @@ def _rows(tensors: Mapping[str, Tensor]) -> list[Row]:
 
 
 def joined(rows: Sequence[Row]) -> Row:
-    """Rows of outputs as one batch."""
+    """Rows of equal shapes as one call's arguments."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -127,7 +127,8 @@ _UNUSED = {"last_hidden_state", "hidden_states", "attentions"}
 
 
 def taken(output: Any, count: int) -> tuple[Form, list[Tensor]]:
-    """A tower's output as one row a picture, and the form to put them together again."""
+    """The form of a tower's output for ``count`` rows, and each row's features (layers + 1, V, D);
+    ``Unfamiliar`` where it holds anything else that could matter."""
     pooled = getattr(output, "pooler_output", None)
     if pooled is None or set(output) - _UNUSED - {"pooler_output", "deepstack_features"}:
         raise Unfamiliar
