@@ -166,7 +166,7 @@ def _offered(point: EntryPoint, name: str) -> Callable[[ModelOptions], Model]:
     offered = from_entry_point(point)
     if isinstance(offered, Backend):
         return partial(offered.open, name)
-    return partial(build_own, point.value)
+    return partial(build_own, f"{point.module}:{point.attr}")
 
 
 def _kind(place: str, revision: str | None) -> str:

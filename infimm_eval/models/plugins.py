@@ -36,10 +36,11 @@ def build(spec: str, options: ModelOptions) -> Model:
     signature names them.  A model whose settings lack a ``fingerprint`` gets one of its source file
     and options.  UsageError, in one line, for everything that keeps it from being a model.
     """
-    place, _, name = spec.rpartition(":") if not spec.endswith(".py") else (spec, "", "MODEL")
-    of_file = place.endswith(".py")
-    module = plugins.from_file(Path(place), "infimm_eval.own_models") if of_file else None
-    module = module or plugins.from_module(place)
+    place, name = (spec, "MODEL") if spec.endswith(".py") else spec.rsplit(":", 1)
+    if place.endswith(".py"):
+        module = plugins.from_file(Path(place), "infimm_eval.own_models")
+    else:
+        module = plugins.from_module(place)
     where = f"{name} of {place}"
     target = plugins.attribute(module, name)
     given = _given(target, options, where)

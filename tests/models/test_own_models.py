@@ -266,4 +266,8 @@ def test_every_backend_refuses_what_it_does_not_take():
 def test_options_from_python_are_read_as_those_of_the_command_line(tmp_path):
     with pytest.raises(UsageError, match=r"unknown option 'windw' of demo; it takes batch_size"):
         models.load("demo", windw=3)
+    with pytest.raises(UsageError, match=r"unknown option 'loud' of demo-judge; it takes none"):
+        models.load("demo-judge", loud=True)
+    with pytest.raises(TypeError, match="not both"):
+        models.load("fake", ModelOptions(), device="cpu")
     assert models.load("demo", device="cpu", window="2").engine.options.window == 2  # type: ignore[attr-defined]
