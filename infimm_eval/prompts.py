@@ -207,15 +207,19 @@ def _render(template: str, **values: object) -> str:
 
     try:
         return _compile(template).render(values)
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(f"prompt template {template[:60]!r}: {error}") from error
 
 
 @lru_cache(maxsize=256)
 def _compile(template: str) -> Template:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    # A template may come from somebody's file: it fills in, and runs nothing.
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, keep_trailing_newline=True
+    )
     compiled = environment.from_string(template)
     compiled.globals = dict(compiled.globals)  # as a ChainMap they are walked for every prompt
     return compiled

@@ -139,7 +139,13 @@ class Answer:
 
 
 class Model(Protocol):
-    """Anything that answers prompts.  Never learns which benchmark it serves."""
+    """Anything that answers prompts.  Never learns which benchmark it serves.
+
+    Four more attributes are used where a model has them: ``statistics``, counters that only grow
+    (pictures encoded, seconds by stage) and can be added up over models; ``device`` and
+    ``picture_tokens`` (``{"query": n, "shot": n}``), which stand beside its figures; ``close()``,
+    which gives back files, threads and memory and may be called twice.
+    """
 
     @property
     def name(self) -> str:
@@ -167,12 +173,6 @@ class Model(Protocol):
         May be left out: such a model is refused where ``--choice rank`` would need it.
         """
         ...
-
-    # Two more are used where a model has them:
-    #
-    # statistics: Mapping[str, float]   counters that only grow (pictures encoded, seconds by
-    #                                   stage): their differences are added up and stand in cells
-    # close(): None                     gives back files, threads and memory; once is enough
 
 
 @dataclass(frozen=True, slots=True)

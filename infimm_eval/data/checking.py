@@ -188,12 +188,14 @@ def _is_text(value: object) -> bool:
 
 def check_templates(task: Task, where: str) -> None:
     """``UsageError`` where a prompt template cannot be read or speaks of what is not there."""
-    from jinja2 import Environment, TemplateSyntaxError, meta
+    from jinja2 import TemplateSyntaxError, meta
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    environment = ImmutableSandboxedEnvironment()
     for style, template in task.templates.items():
         for part in (template.ask, template.answer):
             try:
-                spoken = meta.find_undeclared_variables(Environment().parse(part))
+                spoken = meta.find_undeclared_variables(environment.parse(part))
             except TemplateSyntaxError as broken:
                 raise UsageError(
                     f"{where}: the {style} template {_short(part)}: {broken}"

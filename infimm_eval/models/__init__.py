@@ -170,10 +170,8 @@ def _offered(point: EntryPoint, name: str) -> Callable[[ModelOptions], Model]:
 
 
 def _kind(place: str, revision: str | None) -> str:
-    """InfiMM's layout has a vision tower and a language model under names of its own; a folder that
-    says it is one and lacks them is a broken one, not another model."""
+    """The backend of a checkpoint: that of Flamingos where one of their layouts claims it."""
+    from infimm_eval.flamingo.layouts import find_layout
     from infimm_eval.models.shared import checkpoints
 
-    config = checkpoints.config(place, revision)
-    named = str(config.get("model_type", "")).startswith("infimm")
-    return "infimm" if named or {"visual", "language"} <= set(config) else "hf"
+    return "infimm" if find_layout(checkpoints.config(place, revision)) else "hf"

@@ -66,6 +66,17 @@ class FlamingoModel:
         self._answering = Answering()
 
     @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.engine.model.device)
+
+    @property
+    def picture_tokens(self) -> Mapping[str, int]:
+        """Latents that text sees of a picture: as many of a shot's as of the query's."""
+        latents = len(self.engine.model.resampler.latents)
+        return {"query": latents, "shot": latents}
+
+    @property
     def statistics(self) -> Mapping[str, float]:
         """What the engine counted so far, all growing: ``requests``, ``batches``, ``tokens_in`` and
         ``tokens_out``; of pictures, how many stood ``in_prompts``, were ``distinct`` and had to be

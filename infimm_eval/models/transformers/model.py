@@ -66,6 +66,11 @@ class TransformersModel:
         self._answering = Answering()
 
     @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.engine.model.device)
+
+    @property
     def statistics(self) -> Mapping[str, float]:
         """What was counted so far, all growing: ``requests``, ``batches``, ``tokens_out``; of
         pictures, how many stood ``in_prompts``, were ``distinct`` and were ``encoded``, or, where
