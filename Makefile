@@ -20,6 +20,7 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pyright
 
 clean:
 	rm -rf $(VENV) dist build

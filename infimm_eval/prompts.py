@@ -121,7 +121,7 @@ class Prompter:
     """Builds the prompts of one run in one template.  Examples are rendered once and kept."""
 
     def __init__(self, style: Style, template: PromptTemplate) -> None:
-        self.style = style
+        self.style: Style = style
         self.template = template
         self._shown: dict[tuple[str, bool], tuple[Turn, Turn]] = {}
 

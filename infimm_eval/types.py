@@ -144,7 +144,8 @@ class Model(Protocol):
     Four more attributes are used where a model has them: ``statistics``, counters that only grow
     (pictures encoded, seconds by stage) and can be added up over models; ``device`` and
     ``picture_tokens`` (``{"query": n, "shot": n}``), which stand beside its figures; ``close()``,
-    which gives back files, threads and memory and may be called twice.
+    which gives back files, threads and memory when a run is over: it may be called twice, and a
+    closed model may be asked again.
     """
 
     @property

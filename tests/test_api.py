@@ -138,3 +138,34 @@ def test_whoever_listens_is_told() -> None:
 
     ie.evaluate("fake:yes", "vqav2", [0, 4], limit=2, data="demo", progress=Tells())
     assert Tells.told == ["finished", "finished"]
+
+
+def test_evaluation_in_the_middle_of_a_training_run_leaves_no_trace(tmp_path: Path) -> None:
+    import random
+
+    import torch
+
+    from infimm_eval import flamingo
+    from infimm_eval.flamingo.processor import Processor
+    from tests.models.tiny import checkpoint
+
+    def trained(evaluated: bool) -> list[torch.Tensor]:
+        model, processor = flamingo.load(checkpoint(tmp_path)), Processor.load(tmp_path)
+        wrapped = ie.wrap(model, processor)
+        random.seed(0), torch.manual_seed(0)
+        optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-3)
+        for step in range(3):
+            ids = torch.randint(4, 60, (2, 9))
+            logits = torch.nn.functional.dropout(model(ids), 0.1 + random.random() / 10)
+            torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+            logits.logsumexp(-1).mean().backward()
+            if evaluated and step == 1:
+                results = ie.evaluate(wrapped, "vqav2", [0, 2], limit=3, **QUIET)
+                assert results["vqav2", 2].n == 3 and model.training
+                assert results.cells[0].settings["code"]["device"] == "cpu"
+                assert results.cells[0].picture_tokens is not None
+            optimizer.step()
+            optimizer.zero_grad()
+        return [p.detach().clone() for p in model.parameters()]
+
+    assert all(map(torch.equal, trained(evaluated=True), trained(evaluated=False)))

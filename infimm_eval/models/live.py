@@ -92,6 +92,16 @@ class LiveModel:
         return self._opened().style
 
     @property
+    def device(self) -> str:
+        """Where its weights are."""
+        return ", ".join(sorted(map(str, _devices(self._module))))
+
+    @property
+    def picture_tokens(self) -> Mapping[str, int] | None:
+        """The backend's, where it knows."""
+        return getattr(self._opened(), "picture_tokens", None)
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Those of the backend; the fingerprint is of the weights as they stand."""
         return {**self._opened().settings, "fingerprint_of": "weights in memory"}

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 from weakref import finalize
 
 from infimm_eval.errors import UsageError
@@ -76,8 +76,7 @@ def evaluate(
     try:
         results.cells.extend(run(planned, opened, folder, listener))
     finally:
-        if isinstance(model, str):
-            close(opened)
+        close(opened)
     return results
 
 
@@ -100,7 +99,7 @@ def prepare(model: ModelLike, wanted: Wanted) -> tuple[Plan, Model]:
     data = wanted.data or ("demo" if demo else "hub")
     options = wanted.options
     if data == "demo" and not options.get("judge"):
-        options = {**options, "judge": "demo-judge"}
+        options = cast("Options", {**options, "judge": "demo-judge"})
     planned = plan(wanted, data=data, judge=load_judge(options))
     return planned, _load(model, options) if isinstance(model, str) else model
 

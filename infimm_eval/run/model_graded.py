@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from infimm_eval import logs
 from infimm_eval.errors import UsageError
@@ -81,7 +81,10 @@ class AskedBefore:
     facts: Mapping[str, Any]
     title: str
 
-    style: ClassVar[Style] = "instruct"
+    @property
+    def style(self) -> Style:
+        """Judges are asked."""
+        return "instruct"
 
     @property
     def name(self) -> str:

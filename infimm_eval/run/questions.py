@@ -31,6 +31,8 @@ class Question:
 class CellQuestions:
     """The questions of one cell, the same ones whoever is asked and in whatever order."""
 
+    style: Style
+
     def __init__(self, data: TaskData, shots: int, seed: int, style: Style) -> None:
         self.data, self.shots, self.seed, self.style = data, shots, seed, style
         self.task, self.plan = data.task, data.plan

@@ -171,8 +171,8 @@ def _pieces(value: object, depth: int = 0) -> Iterator[object]:
         inside = value
     elif isinstance(value, Mapping):
         inside = [*value.keys(), *value.values()]
-    elif hasattr(value, "__wrapped__"):
-        inside = [value.__wrapped__]
+    elif (wrapped := getattr(value, "__wrapped__", None)) is not None:
+        inside = [wrapped]
     if depth < _DEEPEST:
         for part in inside:
             yield from _pieces(part, depth + 1)
