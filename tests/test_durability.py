@@ -192,3 +192,40 @@ def test_the_hub_opens_one(tmp_path: Path) -> None:
         *("--output", str(tmp_path / "run")),
     )
     assert done.returncode == 97, done.stderr
+
+
+def test_sigterm_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "--limit", "40", delay=0.03)
+    wait_for_answers(tmp_path / "run")
+    process.terminate()
+    code, said = finish(process)
+    assert code == 3 and "Traceback" not in said
+    assert said.rstrip().splitlines()[-1].startswith("infimm-eval: stopped; every answer so far")
+
+
+def test_two_quick_stops_by_the_keyboard_are_one(tmp_path: Path) -> None:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = start(tmp_path / "run", "--limit", "40", delay=0.03, preexec_fn=heard)
+    wait_for_answers(tmp_path / "run")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    code, said = finish(process)
+    assert code == 3 and "Traceback" not in said
+
+
+def test_a_reader_that_goes_away_is_no_regression(tmp_path: Path) -> None:
+    assert finish(start(tmp_path / "run", "--limit", "5", "-q"))[0] == 0
+    words = [sys.executable, "-m", "infimm_eval", "compare", "run", "run", "--gate"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) in (0, 3)
+
+
+def test_quiet_hides_progress_and_tells_why_a_run_is_incomplete(tmp_path: Path) -> None:
+    words = ("--model", "fake:?error_every=3", "--limit", "9", "-q")
+    code, said = finish(start(tmp_path / "run", *words))
+    assert code == 3 and said == "VQAv2: 3 questions failed (as asked)\n"

@@ -461,3 +461,90 @@ def test_a_template_that_names_nothing_known_is_the_users_mistake(run: Run) -> N
 def test_a_template_of_ones_own_holds_for_the_benchmarks_further_splits(run: Run) -> None:
     (cell,) = run("vqav2:test2015", limit=1, templates={"vqav2": {"ask": "{{ question }}"}})
     assert cell.settings["protocol"]["prompt"]["ask"] == "{{ question }}"
+
+
+# -- one question, one fate ----------------------------------------------------------------------
+
+
+class Stumbles(Fake):
+    """Raises at every tenth question that it has not met, in the middle of a batch of eight."""
+
+    def __init__(self) -> None:
+        super().__init__("yes")
+        self.met: dict[str, int] = {}
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        source = iter(requests)
+        while batch := list(islice(source, 8)):
+            for request in batch:
+                if self.met.setdefault(request.id, len(self.met)) % 10 == 9:
+                    raise RuntimeError("the picture is 300 x 1")
+                yield Answer(request.id, "yes")
+
+
+def test_a_question_that_a_model_stumbles_over_takes_no_other_with_it(
+    run: Run, tmp_path: Path
+) -> None:
+    (sound,) = run("vqav2", model=Fake("yes"), limit=40, folder=tmp_path / "sound")
+    listener = Listener()
+    (cell,) = run("vqav2", model=Stumbles(), limit=40, listener=listener)
+    assert cell.unanswered == 4 and cell.n == sound.n and not cell.finished
+    assert any("broke off (RuntimeError: the picture is 300 x 1)" in n for n in listener.notes)
+    assert any("questions failed (RuntimeError: the picture" in note for note in listener.notes)
+
+
+def test_a_template_that_fails_for_one_sample_costs_that_question(run: Run) -> None:
+    ask = "{{ question }}{{ 1 // (question.split() | length - 5) }}"
+    template = {"vqav2": {"ask": ask}}
+    (cell,) = run("vqav2", limit=30, templates=template, zero_shot_demos=0)
+    assert 0 < cell.unanswered < 30
+
+
+def test_twenty_failures_in_a_row_for_one_reason_stop_the_run(run: Run) -> None:
+    model = Counting(error_every=1)
+    with pytest.raises(MachineryError, match="20 questions in a row failed for one reason"):
+        run("vqav2", model=model, limit=200)
+    assert len(model.asked) == 20
+
+
+def test_failures_with_answers_in_between_do_not(run: Run) -> None:
+    (cell,) = run("vqav2", model=Counting(error_every=2), limit=100)
+    assert cell.unanswered == 50
+
+
+# -- what a model says around its answer ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "scored"),
+    [
+        ("<think>no, no</think> yes", "yes"),
+        ("no </think>\nyes", "yes"),
+        ("<think>yes, of course, but", ""),
+        ("yes", "yes"),
+    ],
+)
+def test_thoughts_are_no_part_of_an_answer_and_stay_in_the_log(
+    run: Run, tmp_path: Path, said: str, scored: str
+) -> None:
+    (cell,) = run("vqav2", model=Fake(said), limit=2, style="instruct")
+    assert cell.settings["protocol"]["thinking"] == "removed"
+    assert cell.empty == (0 if scored else 2)
+    with logs.Log(tmp_path / "run") as log:
+        for entry in log.entries(cell.key):
+            assert entry.answer and (entry.answer.text, entry.said) == (said, scored)
+
+
+def test_thoughts_may_be_kept_and_the_protocol_says_so(run: Run, tmp_path: Path) -> None:
+    (cell,) = run("vqav2", model=Fake("<think>a</think>b"), limit=1, thinking="kept")
+    assert cell.settings["protocol"]["thinking"] == "kept"
+    with logs.Log(tmp_path / "run") as log:
+        (entry,) = log.entries(cell.key)
+    assert entry.said and "think" in entry.said
+
+
+def test_an_answer_may_be_given_more_tokens_and_the_protocol_says_so(run: Run) -> None:
+    model = Counting()
+    cells = run("vqav2", "mme", model=model, limit=1, max_new_tokens={"": 99, "mme": 7})
+    limits = [cell.settings["protocol"]["decoding"]["max_new_tokens"] for cell in cells]
+    assert limits == [99, 7] == [r.decoding.max_new_tokens for r in model.asked]

@@ -5,10 +5,15 @@ Heavy modules are imported inside the commands, so that ``--help`` and a typo ar
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import click
 
@@ -23,27 +28,67 @@ DONE, REGRESSION, USAGE, INCOMPLETE = 0, 1, 2, 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.  Known troubles are one line on stderr."""
     try:
-        code = infimm_eval.main(argv, prog_name="infimm-eval", standalone_mode=False)
-        return code if isinstance(code, int) else DONE
-    except click.ClickException as error:
-        _say(f"infimm-eval: {error.format_message()}")
-        return USAGE
-    except InfimmEvalError as error:
-        _say(f"infimm-eval: {error}")
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("infimm-eval: stopped; every answer so far is kept, the same command continues")
-        return INCOMPLETE
-    except sqlite3.DatabaseError as error:
-        _say(f"infimm-eval: the run log cannot be used ({error}); what it holds is kept")
-        return INCOMPLETE
-    except Exception as error:  # noqa: BLE001  Python's exit code, 1, would say: a regression
-        if isinstance(error, OSError) and error.strerror:
+        with _stopped_by_a_signal():
+            code = infimm_eval.main(argv, prog_name="infimm-eval", standalone_mode=False)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
+        # Python's own exit code, 1, would say that a regression was found.
+        code, line = _told(error)
+        if line:
+            _say(f"infimm-eval: {line}")
+    return code if isinstance(code, int) else DONE
+
+
+def _told(error: BaseException) -> tuple[int, str]:
+    """The exit code and the line for what ended a command; of a fault of the program, its
+    traceback."""
+    code, line = INCOMPLETE, ""
+    match error:
+        case SystemExit() | BrokenPipeError():
+            pass  # whoever read our output has gone
+        case click.Abort() | KeyboardInterrupt():
+            line = "stopped; every answer so far is kept, the same command continues"
+        case click.ClickException():
+            code, line = USAGE, error.format_message()
+        case InfimmEvalError():
+            code, line = error.exit_code, str(error)
+        case sqlite3.DatabaseError():
+            line = f"the run log cannot be used ({error}); what it holds is kept"
+        case OSError() if error.strerror:
             what = f"{error.filename}: " if error.filename else ""
-            _say(f"infimm-eval: {what}{error.strerror}; what was answered before is kept")
-        else:
-            traceback.print_exc()
-        return INCOMPLETE
+            line = f"{what}{error.strerror}; what was answered before is kept"
+        case _:
+            traceback.print_exception(error)
+    return code, line
+
+
+def command() -> NoReturn:
+    """``main`` as a program: a second Ctrl-C changes nothing, and where it was stopped no thread
+    that is still scoring holds it up."""
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = INCOMPLETE
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    alone = all(thread.daemon for thread in threading.enumerate()[1:])
+    if alone and code != INCOMPLETE:
+        sys.exit(code)
+    os._exit(code)
+
+
+@contextmanager
+def _stopped_by_a_signal() -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Verbs(click.Group):
@@ -98,4 +143,5 @@ for _command in (
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    with suppress(OSError):  # nobody may be there to read it
+        print(text, file=sys.stderr)

@@ -42,6 +42,17 @@ def pairs(_: click.Context, option: click.Parameter, given: Sequence[str] | None
     return found
 
 
+def limits(_: click.Context, __: click.Parameter, given: Sequence[str] | None) -> dict[str, int]:
+    """``N`` for every task (under ``""``), ``TASK=N`` for one."""
+    found = {}
+    for text in given or ():
+        task, _equals, number = text.rpartition("=")
+        if not number.isdigit() or int(number) < 1:
+            raise click.BadParameter(f"{text!r} is neither N nor TASK=N, N being at least 1")
+        found[task.strip()] = int(number)
+    return found
+
+
 def batch(_: click.Context, __: click.Parameter, text: str) -> int | str:
     """``auto``, or how many requests a batch holds."""
     if text == "auto":

@@ -87,6 +87,16 @@ _OUTPUT = click.Path(path_type=Path)
 )
 @click.option("--ocr", is_flag=True, help="Put OCR tokens into TextVQA's questions; marked so.")
 @click.option(
+    "--max-new-tokens",
+    multiple=True,
+    callback=parsing.limits,
+    metavar="[TASK=]N",
+    help="Another limit of an answer than the benchmark's own, e.g. for reasoning.  Repeatable.",
+)
+@click.option(
+    "--keep-thinking", is_flag=True, help="Score what a reasoning model thinks aloud, too."
+)
+@click.option(
     "--scorer",
     "--ruler",
     "scorer",
@@ -141,10 +151,14 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
         cells = run_plan(plan, model, folder, listener)
     finally:
         evaluate.close(model)
+    click.echo(report.screen(cells))  # first: a report that cannot be written hides no figure
     written = report.write([folder], folder)
-    click.echo(report.screen(cells))
     listener.say("report: " + ", ".join(map(str, written)))
-    return DONE if all(cell.finished for cell in cells) else INCOMPLETE
+    if all(cell.finished for cell in cells):
+        return DONE
+    if given["quiet"]:  # which hides progress, not the reason of an exit code
+        click.echo("\n".join(listener.noted), err=True)
+    return INCOMPLETE
 
 
 @click.command()

@@ -329,6 +329,8 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
 def _differing(base: Cell, new: Cell) -> Iterator[str]:
     """Protocol settings by dotted name, where the two do not agree; models may differ."""
     ours, theirs = (dict(_flat(_protocol(cell))) for cell in (base, new))
+    for name, usual in _SINCE.items():
+        ours.setdefault(name, usual), theirs.setdefault(name, usual)
     if None in (ours.get("scorer.digest"), theirs.get("scorer.digest")):
         # Recorded before scorers had digests: name and version speak alone.
         ours.pop("scorer.digest", None), theirs.pop("scorer.digest", None)
@@ -341,6 +343,10 @@ def _differing(base: Cell, new: Cell) -> Iterator[str]:
         yield f"shots: {base.shots} against {new.shots}"
     if base.seed != new.seed and "seed" not in ours:
         yield f"seed: {base.seed} against {new.seed}"
+
+
+_SINCE = {"thinking": "removed"}
+"""Settings that older runs did not record, with what they were."""
 
 
 def _protocol(cell: Cell) -> Mapping[str, Any]:

@@ -18,6 +18,8 @@ class Bar:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
+        self.noted: list[str] = []
+        """Everything that a person should read, in order."""
         self._bar: tqdm[Never] | None = None
         self._known = 0
 
@@ -59,6 +61,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """A line that stays on the screen."""
+        self.noted.append(text)
         self.say(text)
 
     def finished(self, cell: logs.Cell, known: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval import logs, prompts, scorers, stats
-from infimm_eval.run import model_graded, provenance, thumbnails
+from infimm_eval.run import model_graded, provenance, thinking, thumbnails
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
 from infimm_eval.run.scoring import Scoreboard, Scored, facts
@@ -62,7 +62,7 @@ def finish(
     scored = Scoreboard(
         task=questions.task,
         pairs=lambda: log.answered(cell.roster),
-        read=questions.template.read,
+        read=thinking.reader(questions.template.read, questions.plan.thinking),
         learned=learned,
         note=listener.note,
         judge=judge,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from infimm_eval import logs
 from infimm_eval.errors import UsageError
+from infimm_eval.run.thinking import without_thinking
 from infimm_eval.types import Answer, Model, Record, Request, Rubric, Score, Style
 
 _CHARACTERS_A_TOKEN = 4
@@ -170,7 +171,7 @@ def _verdicts(
             kept.add_answer(new[answer.id].key, answer)
     kept.save()
     said = {call.at: kept.answer(call.key) for call in calls}
-    return {at: answer.text for at, answer in said.items() if answer is not None}
+    return {at: without_thinking(a.text) for at, a in said.items() if a is not None}
 
 
 def _request(rubric: Rubric, record: Record, run: int, attempt: int) -> Request:

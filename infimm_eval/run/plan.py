@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from infimm_eval import registry
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.run.thinking import Thinking
 from infimm_eval.shots import Support
 from infimm_eval.types import Model, Style, Task
 
@@ -33,6 +34,9 @@ class Options(TypedDict, total=False):
     prompt_style: Style | None
     choice: Choice
     ocr: bool
+    keep_thinking: bool
+    max_new_tokens: Mapping[str, int]
+    """``{task: limit}``; ``""`` stands for every task."""
     scorer: Mapping[str, str]
     """``{task: name}``: another scorer for the headline."""
     prompts: Mapping[str, Mapping[str, str]]
@@ -70,6 +74,10 @@ class Plan:
     choice: Choice = "generate"
     judge: Model | None = None
     judge_runs: int = 1
+    thinking: Thinking = "removed"
+    """Whether thoughts of a reasoning model are scored with its answer."""
+    max_new_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Other limits than the benchmarks' own, by task; ``""`` stands for every task."""
     ocr: bool = False
     """Put OCR tokens into the questions of benchmarks that bring them."""
     templates: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -83,6 +91,11 @@ class Plan:
         """What stands in place of parts of the plugin's prompt template; a split's is its
         benchmark's."""
         return self.templates.get(task.name, self.templates.get(_benchmark(task.name), {}))
+
+    def limit_of(self, task: Task) -> int | None:
+        """The most new tokens of an answer, where it is not the benchmark's own."""
+        names = (task.name, _benchmark(task.name), "")
+        return next((self.max_new_tokens[n] for n in names if n in self.max_new_tokens), None)
 
     def cells(self) -> list[tuple[Task, int, int]]:
         """Task, shots and seed of each, in order.  Zero-shot benchmarks have one cell, at 0 shots
@@ -129,6 +142,9 @@ def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
     for name in templates:
         if name not in known:
             raise unknown("task in [prompts]", name, [task.name for task in tasks])
+    for name in options.get("max_new_tokens") or {}:
+        if name and name not in known:
+            raise unknown("task in --max-new-tokens", name, [task.name for task in tasks])
     given: dict[str, Any] = {
         name: value for name in _AS_GIVEN if (value := options.get(name)) is not None
     }
@@ -139,6 +155,7 @@ def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
         data=data,
         limit=wanted.limit,
         style=options.get("prompt_style"),
+        thinking="kept" if options.get("keep_thinking") else "removed",
         judge=judge,
         templates=templates,
         **given,
@@ -147,7 +164,7 @@ def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
 
 _AS_GIVEN = (
     *("revision", "support", "zero_shot_demos", "choice", "ocr"),
-    *("judge_runs", "check_batching", "samples_shown"),
+    *("judge_runs", "check_batching", "samples_shown", "max_new_tokens"),
 )
 """Options that a plan takes as they are."""
 

@@ -16,7 +16,7 @@ from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run.plan import ZERO_SHOT_DEMOS
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.shots import Shots
-from infimm_eval.types import PromptTemplate, Request, Sample, Style, Task
+from infimm_eval.types import Prompt, PromptTemplate, Request, Sample, Style, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Question:
     sample: Sample
     shot_ids: tuple[str, ...]
     request: Request
+    error: str = ""
+    """Why it cannot be put to a model: then the request asks nothing."""
 
 
 class CellQuestions:
@@ -40,6 +42,9 @@ class CellQuestions:
         self.template = _template(self.task, style, self.plan.template_of(self.task))
         if self.ocr:
             self.template = prompts.with_ocr(self.template)
+        if (limit := self.plan.limit_of(self.task)) is not None:
+            decoding = replace(self.template.decoding, max_new_tokens=limit)
+            self.template = replace(self.template, decoding=decoding)
         self.ranks = self.plan.choice == "rank" and self.task.rankable
         self._prompter = prompts.Prompter(style, self.template)
         self._text_only = self._text_only_examples()
@@ -52,17 +57,26 @@ class CellQuestions:
 
     def __iter__(self) -> Iterator[Question]:
         for sample in islice(self.data.samples(), self.plan.limit):
+            yield self._question(sample)
+
+    def _question(self, sample: Sample) -> Question:
+        """What goes wrong with one question is said of that one, and the others are asked."""
+        examples: list[Sample] = []
+        try:
             examples = self._examples(sample)
-            prompt = self._prompter(sample, examples, text_only=not self.shots)
-            request = Request(sample.id, prompt, self.template.decoding, self._options(sample))
-            yield Question(sample, tuple(shot.id for shot in examples), request)
+            prompt, error = self._prompter(sample, examples, text_only=not self.shots), ""
+        except UsageError as wrong:
+            prompt, error = Prompt(self.style, ()), str(wrong)
+        request = Request(sample.id, prompt, self.template.decoding, self._options(sample))
+        return Question(sample, tuple(shot.id for shot in examples), request, error)
 
     def check(self) -> None:
         """Make every sample and the first prompt, so that ``UsageError`` says before anything is
         asked what is wrong with a row, a picture, a template or the number of shots."""
         if not self.data.total:
             raise UsageError(f"{self.task.title}: its data holds no samples")
-        next(iter(self))
+        if first := next(iter(self)).error:
+            raise UsageError(first)
 
     def shown_with(self, sample: Sample) -> list[Sample]:
         """The sample behind the examples whose pictures its prompt shows."""
@@ -80,6 +94,7 @@ class CellQuestions:
             "prompt_fingerprint": self._prompter.fingerprint,
             "decoding": asdict(w.decoding),
             "choice": "rank" if self.ranks else "generate",
+            "thinking": self.plan.thinking,
             "shots": self.shots,
             "zero_shot_demos": self._text_only,
         }

@@ -14,6 +14,7 @@ from infimm_eval import logs, registry
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run import cells, model_graded
 from infimm_eval.run.scoring import Scoreboard, facts
+from infimm_eval.run.thinking import reader
 from infimm_eval.types import CorpusFunction, Model, Rubric, Scorer, Task
 
 
@@ -97,16 +98,17 @@ class _Again:
         """The new cell, as it stands in the log."""
         cell, roster = self.cell, self.log.roster(self.cell.key)
         old = cell.settings["protocol"]
+        told = old.get("thinking", "removed")
         scored = Scoreboard(
             task=self.task,
             pairs=lambda: self.log.answered(roster),
-            read=self.task.templates[old["prompt_style"]].read,
+            read=reader(self.task.templates[old["prompt_style"]].read, told),
             learned=self._learned,
             note=self.note,
             judge=self.judge,
         ).score()
         kept = {k: v for k, v in old.items() if k not in ("scorer", "judge", "judge_runs")}
-        protocol = {**kept, **facts(self.task, self.judge)}
+        protocol = {**kept, "thinking": told, **facts(self.task, self.judge)}
         made = replace(
             cell,
             settings={**cell.settings, "protocol": protocol},

@@ -7,17 +7,20 @@ questions of the next.  Knows neither benchmarks nor scores.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from threading import RLock
-from typing import Any
+from typing import Any, TypeAlias
 
 from infimm_eval import logs
-from infimm_eval.errors import MachineryError
+from infimm_eval.errors import InfimmEvalError, MachineryError
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
 from infimm_eval.types import Answer, Model, Request
+
+Ask: TypeAlias = Callable[[Iterable[Request]], Iterator[Answer]]
+"""``Model.generate`` or ``Model.rank``."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +53,21 @@ class Asking:
         return self.drained and not self.open
 
 
+HOPELESS = 20
+"""So many failures in a row for one and the same reason stop a run: the quota is spent, the server
+takes one picture a prompt, the context is too short."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request that the model has not answered yet."""
+
+    cell: Asking
+    request: Request
+    key: str
+    """Of the answer to come."""
+
+
 @dataclass(slots=True)
 class Stream:
     """Puts the questions of all cells to the model, those apart that the log can answer.
@@ -62,8 +80,10 @@ class Stream:
     log: logs.Log
     listener: ProgressListener
     over: Callable[[Asking], None]
-    _waiting: dict[str, tuple[Asking, str]] = field(default_factory=dict)
-    """Open requests by their id: the cell, and the key of the answer to come."""
+    _waiting: dict[str, _Open] = field(default_factory=dict)
+    """By the request's id."""
+    _alike: tuple[str, int] = ("", 0)
+    """Why the last questions failed, and how many in a row did for that reason."""
     _lock: RLock = field(default_factory=RLock)
     _counted: Mapping[str, Any] = field(default_factory=dict)
     _since: float = 0.0
@@ -72,15 +92,41 @@ class Stream:
         """Until every cell is over.  ``MachineryError`` where the model leaves questions open."""
         self._counted, self._since = statistics(self.model), time.monotonic()
         for ranks, group in groupby(cells, lambda cell: cell.questions.ranks):
-            asked = list(group)
-            for answer in (self.model.rank if ranks else self.model.generate)(
-                self._requests(asked)
-            ):
-                self._take(answer)
+            ask = self.model.rank if ranks else self.model.generate
+            requests = self._requests(list(group))
+            while not self._answered(ask, requests):
+                self._ask_alone(ask)
             if self._waiting:
                 left = len(self._waiting)
                 some = ", ".join(islice(self._waiting, 3))
                 raise MachineryError(f"{self.model.name} left {left} questions open ({some})")
+
+    def _answered(self, ask: Ask, requests: Iterator[Request]) -> bool:
+        """Whether the model came to the end of the requests; False where an error of one of them
+        broke it off.  What the program itself refuses or cannot do ends the run as it is."""
+        try:
+            for answer in ask(requests):
+                self._take(answer)
+        except InfimmEvalError:
+            raise
+        except Exception as error:
+            if not self._waiting:
+                raise
+            self.listener.note(f"{self.model.name} broke off ({_reason(error)}) and is asked on")
+            return False
+        return True
+
+    def _ask_alone(self, ask: Ask) -> None:
+        """Put each open request by itself: one that cannot be answered takes no other with it."""
+        for id, waiting in list(self._waiting.items()):
+            try:
+                answers = list(ask(iter([waiting.request])))
+            except InfimmEvalError:
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, it is of this question
+                answers = [Answer(id, "", "error", notes={"error": _reason(error)})]
+            for answer in answers:
+                self._take(answer)
 
     def _requests(self, cells: Sequence[Asking]) -> Iterator[Request]:
         """Whatever thread the model draws them in."""
@@ -102,6 +148,9 @@ class Stream:
             key = logs.request_key(asker, sample.id, request, prompt)
             self.log.add_entry(cell.roster, position, sample, prompt, question.shot_ids, key)
             cell.count += 1
+            if question.error:
+                self._fail(cell, question.error)
+                continue
             if self.log.known(key):
                 cell.known += 1
                 self.listener.asked(known=True)
@@ -115,11 +164,10 @@ class Stream:
             id = request.id
             while id in self._waiting:
                 id += "'"
-            self._waiting[id] = cell, key
+            named = request if id == request.id else replace(request, id=id)
+            self._waiting[id] = _Open(cell, named, key)
             cell.open += 1
-        if id == request.id:
-            return request
-        return Request(id, request.prompt, request.decoding, request.options)
+        return named
 
     def _take(self, answer: Answer) -> None:
         with self._lock:
@@ -128,16 +176,29 @@ class Stream:
                     f"{self.model.name} answered {answer.id!r}, which was not asked or was "
                     "answered before"
                 )
-            cell, key = self._waiting.pop(answer.id)
+            waiting = self._waiting.pop(answer.id)
+        cell = waiting.cell
         if answer.finish == "error":  # not kept, so that the same command asks again
-            cell.failed += 1
-            cell.reason = cell.reason or str(answer.notes.get("error", "no reason given"))
+            self._fail(cell, str(answer.notes.get("error", "no reason given")))
         else:
-            self.log.add_answer(key, answer)
+            self._alike = ("", 0)
+            self.log.add_answer(waiting.key, answer)
             self.listener.asked(known=False)
         with self._lock:
             cell.open -= 1
             self._end(cell)
+
+    def _fail(self, cell: Asking, reason: str) -> None:
+        """One question comes to nothing.  ``MachineryError`` after many in a row for one reason."""
+        cell.failed += 1
+        cell.reason = cell.reason or reason
+        before, count = self._alike
+        self._alike = (reason, count + 1 if reason == before else 1)
+        if self._alike[1] == HOPELESS:
+            raise MachineryError(
+                f"{self.model.name}: {HOPELESS} questions in a row failed for one reason "
+                f"({reason}); what was answered before is kept"
+            )
 
     def _end(self, cell: Asking) -> None:
         if not cell.over:
@@ -151,6 +212,12 @@ class Stream:
                 f"{cell.questions.task.title}: {cell.failed} questions failed ({cell.reason})"
             )
         self.over(cell)
+
+
+def _reason(error: Exception) -> str:
+    """An unforeseen error in one line."""
+    said = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def settings(model: Model) -> dict[str, Any]:
