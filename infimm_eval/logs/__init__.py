@@ -12,7 +12,14 @@ scorer makes another cell.
 """
 
 from infimm_eval.logs.codec import asker, dump_prompt, request_key
-from infimm_eval.logs.export import results, sample_line, write_jsonl, write_parquet, write_results
+from infimm_eval.logs.export import (
+    cell_row,
+    results,
+    sample_line,
+    write_jsonl,
+    write_parquet,
+    write_results,
+)
 from infimm_eval.logs.schema import SCHEMA
 from infimm_eval.logs.store import FILE, Draft, Log, read
 from infimm_eval.logs.values import Cell, CellKey, Entry, NamedImage, fingerprint, shown
@@ -27,6 +34,7 @@ __all__ = [
     "Log",
     "NamedImage",
     "asker",
+    "cell_row",
     "dump_prompt",
     "fingerprint",
     "read",

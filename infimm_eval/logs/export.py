@@ -20,7 +20,7 @@ def results(cells: Sequence[Cell]) -> dict[str, Any]:
     return {
         "schema": RESULTS_SCHEMA,
         "model": cells[0].settings["model"] if cells else {},
-        "cells": [_cell(cell) for cell in cells],
+        "cells": [cell_row(cell) for cell in cells],
     }
 
 
@@ -50,7 +50,8 @@ def write_parquet(log: Log, path: Path) -> None:
     pd.DataFrame(list(_lines(log))).to_parquet(path, index=False)
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def cell_row(cell: Cell) -> dict[str, Any]:
+    """A cell as ``results.json`` has it."""
     body: dict[str, Any] = {
         "task": cell.task,
         "shots": cell.shots,

@@ -40,26 +40,5 @@ class ProgressListener(Protocol):
         ...
 
 
-class Silent:
+class Silent(ProgressListener):
     """A listener that keeps everything to itself."""
-
-    def started(self, total: int) -> None:
-        """Says nothing."""
-
-    def asking(self, title: str, shots: int, seed: int) -> None:
-        """Says nothing."""
-
-    def asked(self, known: bool) -> None:
-        """Says nothing."""
-
-    def stage(self, text: str) -> None:
-        """Says nothing."""
-
-    def note(self, text: str) -> None:
-        """Says nothing."""
-
-    def finished(self, cell: logs.Cell, known: int) -> None:
-        """Says nothing."""
-
-    def closed(self) -> None:
-        """Says nothing."""

@@ -100,27 +100,8 @@ class Results:
 
 def _row(cell: logs.Cell) -> dict[str, Any]:
     low, high = cell.ci95 or (None, None)
-    return {
-        "task": cell.task,
-        "shots": cell.shots,
-        "seed": cell.seed,
-        "control": cell.control,
-        "support": cell.support,
-        "model": cell.model,
-        "headline": cell.headline,
-        "value": cell.value,
-        "ci95_low": low,
-        "ci95_high": high,
-        "n": cell.n,
-        "n_of": cell.n_of,
-        "unscored": cell.unscored,
-        "unparsed": cell.unparsed,
-        "cut": cell.cut,
-        "empty": cell.empty,
-        "shortened": cell.shortened,
-        "complete": cell.complete,
-        "seconds": cell.seconds,
-    }
+    flat = {k: v for k, v in logs.cell_row(cell).items() if not isinstance(v, dict | list)}
+    return {"model": cell.model, **flat, "ci95_low": low, "ci95_high": high}
 
 
 def _brief(cell: logs.Cell) -> tuple[str, ...]:
