@@ -11,7 +11,7 @@ import pytest
 
 from infimm_eval import logs, registry
 from infimm_eval.models.fake import Fake
-from infimm_eval.run import Plan, Silent
+from infimm_eval.run import Plan, ProgressListener
 from infimm_eval.run import run as run_plan
 from infimm_eval.types import Model, Task
 from tests.golden import mini
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-class Listener(Silent):
+class Listener(ProgressListener):
     """Remembers what it is told, and how many answers came from the log."""
 
     def __init__(self) -> None:
@@ -67,12 +67,12 @@ def run(tmp_path: Path) -> Callable[..., list[logs.Cell]]:
         *tasks: str | Task,
         model: Model | None = None,
         folder: Path = tmp_path / "run",
-        listener: Silent | None = None,
+        listener: ProgressListener | None = None,
         **plan: Any,
     ) -> list[logs.Cell]:
         loaded = [registry.load(task) if isinstance(task, str) else task for task in tasks]
         defaults: dict[str, Any] = {"samples_shown": 0}
         planned = Plan(tasks=loaded, **{**defaults, **plan})
-        return run_plan(planned, model or Fake(), folder, listener or Silent())
+        return run_plan(planned, model or Fake(), folder, listener or ProgressListener())
 
     return go

@@ -13,7 +13,7 @@ import pytest
 
 import infimm_eval as ie
 from infimm_eval.models.fake import Fake
-from infimm_eval.run import Silent
+from infimm_eval.run import ProgressListener
 
 QUIET = {"progress": False, "data": "demo"}
 
@@ -130,7 +130,7 @@ def test_a_bare_module_is_told_to_be_wrapped() -> None:
 
 
 def test_whoever_listens_is_told() -> None:
-    class Tells(Silent):
+    class Tells(ProgressListener):
         told: list[str] = []  # noqa: RUF012
 
         def finished(self, cell: object, known: int) -> None:

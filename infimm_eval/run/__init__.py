@@ -9,7 +9,7 @@ each cell scored while the next is asked.
 """
 
 from infimm_eval.run.plan import Options, Plan, Wanted
-from infimm_eval.run.progress import ProgressListener, Silent
+from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.run import run
 
-__all__ = ["Options", "Plan", "ProgressListener", "Silent", "Wanted", "run"]
+__all__ = ["Options", "Plan", "ProgressListener", "Wanted", "run"]

@@ -8,9 +8,10 @@ from typing import Never
 from tqdm import tqdm
 
 from infimm_eval import logs
+from infimm_eval.run.progress import ProgressListener
 
 
-class Bar:
+class Bar(ProgressListener):
     """A progress bar over all cells of a run, and a line for each that is finished.
 
     ``quiet`` says nothing at all; warnings and errors are not its matter.

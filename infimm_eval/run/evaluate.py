@@ -17,7 +17,7 @@ from weakref import finalize
 
 from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Options, Plan, Wanted, plan
-from infimm_eval.run.progress import ProgressListener, Silent
+from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.results import Results
 from infimm_eval.run.run import run
 
@@ -164,7 +164,7 @@ def _listener(progress: bool | ProgressListener) -> ProgressListener:
     if not isinstance(progress, bool):
         return progress
     if not progress:
-        return Silent()
+        return ProgressListener()
     from infimm_eval.run.bar import Bar
 
     return Bar()

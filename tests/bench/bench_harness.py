@@ -20,7 +20,7 @@ from pathlib import Path
 from infimm_eval import logs, registry
 from infimm_eval.logs import NamedImage
 from infimm_eval.models.fake import Fake
-from infimm_eval.run import Plan, Silent
+from infimm_eval.run import Plan, ProgressListener
 from infimm_eval.run import run as run_plan
 from infimm_eval.types import Answer, Model, Request, Row, Source, Task
 
@@ -63,7 +63,7 @@ def task(count: int) -> Task:
 def run(count: int, model: Model) -> logs.Cell:
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(tasks=[task(count)], shots=(4,), samples_shown=0)
-        (cell,) = run_plan(plan, model, Path(folder), Silent())
+        (cell,) = run_plan(plan, model, Path(folder), ProgressListener())
     return cell
 
 

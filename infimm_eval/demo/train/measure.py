@@ -22,7 +22,7 @@ from infimm_eval import models, registry
 from infimm_eval.demo.rows import vqa_rows
 from infimm_eval.demo.scenes import SIDE
 from infimm_eval.models.fake import Fake
-from infimm_eval.run import Plan, Silent
+from infimm_eval.run import Plan, ProgressListener
 from infimm_eval.run import run as run_plan
 from infimm_eval.scorers import caption
 from infimm_eval.types import Answer, Image, Model, Request
@@ -70,7 +70,7 @@ def run(model: Model, task: str, shots: Sequence[int], limit: int | None) -> lis
         benchmark = replace(benchmark, scorers=(caption.cider,))
     plan = Plan(tasks=[benchmark], shots=shots, limit=limit, samples_shown=0)
     with tempfile.TemporaryDirectory() as folder:
-        cells = run_plan(plan, model, Path(folder), Silent())
+        cells = run_plan(plan, model, Path(folder), ProgressListener())
     return [round(cell.value or 0.0, 1) for cell in cells]
 
 
