@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
@@ -49,6 +48,8 @@ def doctor() -> int:
 
 def _checks() -> Iterator[tuple[str, str, str]]:
     """Name, what was found, and what to do about it (empty: nothing)."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and --help needs it not
+
     yield "infimm_eval", __version__, ""
     yield "python", f"{platform.python_version()} on {platform.machine()}", ""
     for package, least in _PACKAGES.items():
