@@ -35,7 +35,7 @@ class Figure:
     unparsed: int = 0
     limit: int | None = None
     n_of: int | None = None
-    """How many samples the published split has."""
+    """How many samples the published split has, where fewer were asked."""
     cut: int = 0
     empty: int = 0
     others: int = 0
@@ -51,7 +51,7 @@ class Figure:
         marks = []
         if self.limit is not None:
             marks.append(f"limited to {self.limit:,}")
-        elif self.n_of is not None and self.n < self.n_of:
+        elif self.n_of is not None:
             marks.append(f"subset of {self.n_of:,}")
         if self.unscored:
             marks.append(f"{self.unscored:,} unscored")
@@ -143,7 +143,7 @@ def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ())
         unscored=sum(cell.unscored for cell in cells),
         unparsed=sum(cell.unparsed for cell in cells),
         limit=min(limits) if limits else None,
-        n_of=max((cell.n_of for cell in cells if cell.n_of is not None), default=None),
+        n_of=max((cell.n_of or 0 for cell in cells if cell.subset), default=None),
         cut=sum(cell.cut for cell in cells),
         empty=sum(cell.empty for cell in cells),
         others=sum(cell.others for cell in cells),
