@@ -88,7 +88,7 @@ class LiveModel:
 
     @property
     def style(self) -> Style:
-        """The wording that the processor comes with a format for, unless told otherwise."""
+        """The style that the processor comes with a format for, unless told otherwise."""
         return self._opened().style
 
     @property

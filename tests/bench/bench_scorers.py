@@ -1,4 +1,4 @@
-"""Seconds that rulers take on corpora of full size.
+"""Seconds that scorers take on corpora of full size.
 
     python tests/bench/bench_scorers.py [--meteor]
 

@@ -29,7 +29,7 @@ class BuildOptions(EngineOptions):
     """What may be chosen of a checkpoint beside how the work is arranged."""
 
     style: Style | None = None
-    """The wording; the one that the checkpoint comes with a format for, unless given."""
+    """The style of prompts; the one that the checkpoint comes with a format for, unless given."""
     resampler_heads: int | None = None
     """Where the checkpoint does not tell; see ``flamingo.load``."""
 

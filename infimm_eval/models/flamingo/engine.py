@@ -2,7 +2,7 @@
 
 The stages of a request: prepared by a worker thread (text to ids, pictures to pixels), pictures
 encoded, waiting in a bounded window, read and answered in a batch of its like (by continuous
-batching where it is decoded greedily).  Wording and files are its callers' business.
+batching where it is decoded greedily).  Prompts and files are its callers' business.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class PromptFormatter:
 
     @property
     def style(self) -> Style:
-        """The wording that the checkpoint comes with a format for."""
+        """The style that the checkpoint comes with a format for."""
         return "completion" if self.chat_format == "plain" else "instruct"
 
     def encode(self, prompt: Prompt, room: int) -> tuple[Encoded, list[Image]]:

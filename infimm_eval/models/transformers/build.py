@@ -27,7 +27,7 @@ class BuildOptions(EngineOptions):
     """What may be chosen of a checkpoint beside how the work is arranged."""
 
     style: Style | None = None
-    """The wording; the one that the checkpoint comes with a format for, unless given."""
+    """The style of prompts; the one that the checkpoint comes with a format for, unless given."""
 
 
 def build(name: str, options: ModelOptions) -> TransformersModel:

@@ -21,7 +21,7 @@ class PromptFormatter(Protocol):
 
     @property
     def style(self) -> Style:
-        """The wording that the checkpoint comes with a format for."""
+        """The style that the checkpoint comes with a format for."""
         ...
 
     @property
