@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -304,3 +307,23 @@ def test_gathering_keeps_every_unit(clusters: list[str]) -> None:
     found = gather(units)
     assert found.bottom_CS.sum() == 2 * len(units)
     assert len(found.top_CS) == clusters.count("") + len(set(clusters) - {""})
+
+
+def test_the_last_digit_of_an_interval_does_not_depend_on_the_number_of_threads() -> None:
+    code = (
+        "import random; from infimm_eval import stats; from infimm_eval.types import Unit; "
+        "r = random.Random(0); "
+        "units = [Unit(str(i), str(i // 2), r.random(), 1.0, 'ab'[i % 2]) for i in range(6000)]; "
+        "print(repr(stats.interval(units)))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2", "4")
+    }
+    assert len(told) == 1

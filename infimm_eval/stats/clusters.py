@@ -58,7 +58,7 @@ class Clusters:
             step = max(1, CELLS_AT_ONCE // min(8 * len(rows), size))
             for start in range(0, resamples, step):
                 part = sums[start : start + step]
-                part += _drawn(rng, counts, len(part)) @ rows * (size / (size - 1))
+                part += product(_drawn(rng, counts, len(part)), rows) * (size / (size - 1))
         top, bottom = sums[:, :strata], sums[:, strata:]
         whole = (bottom > 0).all(1)
         totals: Floats = (top[whole] / bottom[whole]).sum(1)
@@ -81,6 +81,15 @@ class Clusters:
             yield rows[kind == index]
         if lonely.any():
             yield rows[lonely]
+
+
+def product(left_RK: Floats, right_KS: Floats) -> Floats:
+    """The matrix product, added up in one order: BLAS lets the last digit of an interval depend on
+    how many threads there are."""
+    made_RS = np.zeros((len(left_RK), right_KS.shape[1]))
+    for s in np.flatnonzero(right_KS.any(0)):
+        made_RS[:, s] = np.einsum("rk,k->r", left_RK, np.ascontiguousarray(right_KS[:, s]))
+    return made_RS
 
 
 def _drawn(rng: np.random.Generator, counts: NDArray[np.intp], resamples: int) -> Floats:
