@@ -124,6 +124,11 @@ class Request:
     """``rank`` only: the continuations whose log-likelihoods are wanted, as they would be said."""
 
 
+Finish: TypeAlias = Literal["stop", "length", "error"]
+"""Why an answer ended: the model came to its end, the limit of new tokens was reached, or it could
+not be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said, untouched."""
@@ -131,7 +136,7 @@ class Answer:
     id: str
     text: str
     """The new text alone; for a ranking, the best option."""
-    finish: Literal["stop", "length", "error"] = "stop"
+    finish: Finish = "stop"
     logliks: tuple[float, ...] = ()
     """For a ranking: the summed log-likelihood (nats) of each option, in order."""
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -168,11 +173,12 @@ class Model(Protocol):
         """Answer every request once, in any order, as soon as each is ready."""
         ...
 
-    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """Score ``request.options`` by log-likelihood, once each, in any order.
 
-        May be left out: such a model is refused where ``--choice rank`` would need it.
-        """
+class RankingModel(Model, Protocol):
+    """A model that can also score given continuations; ``--choice rank`` needs one."""
+
+    def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Score ``request.options`` by log-likelihood, once each, in any order."""
         ...
 
 

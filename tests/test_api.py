@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -169,3 +170,40 @@ def test_evaluation_in_the_middle_of_a_training_run_leaves_no_trace(tmp_path: Pa
         return [p.detach().clone() for p in model.parameters()]
 
     assert all(map(torch.equal, trained(evaluated=True), trained(evaluated=False)))
+
+
+def test_answers_of_one_object_are_never_taken_for_anothers(tmp_path: Path) -> None:
+    class Says(Mine):
+        settings = {}  # noqa: RUF012
+
+        def __init__(self, word: str) -> None:
+            self.word = word
+
+        def generate(self, requests: Iterable[ie.Request]) -> Iterator[ie.Answer]:
+            return (ie.Answer(request.id, self.word) for request in requests)
+
+    values = [
+        ie.evaluate(Says(word), "vqav2", 0, limit=20, output=tmp_path, **QUIET)["vqav2", 0].value
+        for word in ("yes", "no")
+    ]
+    assert values[0] != values[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"choice": "rnk"}, "unknown choice 'rnk'"),
+        ({"support": "x"}, "unknown support 'x'"),
+        ({"limit": -1}, "limit should be a whole number from 1, not -1"),
+        ({"shots": "0,4"}, "shots should be whole numbers"),
+        ({"shots": []}, "shots should be whole numbers"),
+        ({"scorer": "official"}, "scorer should be a mapping by task or name"),
+        ({"prompts": {"vqav2": {"ask": 5}}}, r"\[prompts.vqav2\] ask should be a text, not 5"),
+        ({"model": Fake("yes"), "device": "cuda"}, "device is for models that are given by name"),
+        ({"model": Fake}, r"the model is the class Fake; call it"),
+    ],
+)
+def test_mistakes_are_told_as_on_the_command_line(wrong: dict[str, Any], said: str) -> None:
+    call: dict[str, Any] = {"model": "fake:yes", "tasks": "vqav2", "limit": 2, **QUIET, **wrong}
+    with pytest.raises(ie.UsageError, match=said):
+        ie.evaluate(**call)

@@ -322,3 +322,37 @@ def test_a_wording_for_no_task_of_the_run_is_named(go: Go, tmp_path: Path) -> No
     )
     code, _, said = go("--config", config)
     assert code == 2 and "unknown task in [prompts] 'vqav3'; did you mean 'vqav2'?" in said
+
+
+def test_options_that_may_be_repeated_stand_in_a_config_too(go: Go, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        'model = "fake:yes"\ndata = "demo"\ntasks = ["textvqa"]\nlimit = 3\n'
+        'scorer = ["textvqa=official"]\nmax-new-tokens = 33\n'
+    )
+    assert go("--config", config, "--output", tmp_path / "run", "-q")[0] == 0
+    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    assert cell["settings"]["protocol"]["scorer"]["name"] == "official"
+    assert cell["settings"]["protocol"]["decoding"]["max_new_tokens"] == 33
+
+
+def test_a_file_that_cannot_be_written_is_the_users_mistake(go: Go, made: Made) -> None:
+    run = made("yes")
+    code, printed, said = go("compare", run, run, "--junit", "/nonexistent/j.xml")
+    assert code == 2 and "same" in printed
+    assert "cannot write /nonexistent/j.xml: No such file or directory; choose another" in said
+
+
+def test_a_model_that_calls_exit_is_no_success(go: Go, tmp_path: Path) -> None:
+    (tmp_path / "quits.py").write_text(
+        "class MODEL:\n    name, style, settings = 'quits', 'completion', {}\n"
+        "    def generate(self, requests):\n        raise SystemExit(0)\n"
+    )
+    words = ("--model", tmp_path / "quits.py", "--tasks", "vqav2", "--data", "demo", "--limit", 2)
+    code, _, said = go(*words, "--output", tmp_path / "run", "-q")
+    assert code == 3 and "something called sys.exit(0)" in said
+
+
+def test_the_folder_of_a_model_of_ones_own_is_called_after_its_file() -> None:
+    names = ("./constant.py", "../a/my-model.py:NAME", "pkg.mod:NAME")
+    assert [evaluate.slug(name) for name in names] == ["constant", "my-model-NAME", "pkg.mod-NAME"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,21 @@ from infimm_eval import logs, registry
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.models.fake import Fake
 from infimm_eval.scorers import caption
-from infimm_eval.types import Answer, Outcome, Request, Row, Source, Summary, Task, Unit
+from infimm_eval.types import (
+    Answer,
+    CorpusFunction,
+    Outcome,
+    Record,
+    Request,
+    Row,
+    Score,
+    Scorer,
+    Scoring,
+    Source,
+    Summary,
+    Task,
+    Unit,
+)
 from tests.conftest import Listener
 
 Run = Callable[..., list[logs.Cell]]
@@ -548,3 +563,92 @@ def test_an_answer_may_be_given_more_tokens_and_the_protocol_says_so(run: Run) -
     cells = run("vqav2", "mme", model=model, limit=1, max_new_tokens={"": 99, "mme": 7})
     limits = [cell.settings["protocol"]["decoding"]["max_new_tokens"] for cell in cells]
     assert limits == [99, 7] == [r.decoding.max_new_tokens for r in model.asked]
+
+
+def test_a_scorer_that_fails_for_one_answer_leaves_that_one_unscored(
+    run: Run, tmp_path: Path
+) -> None:
+    def picky(record: Record) -> Any:
+        number = int(record.sample.id) % 4
+        return [Score(1.0), 1 / (number - 1) if number == 1 else 1.0, Score(float("nan"))][
+            min(number, 2)
+        ]
+
+    listener, task = Listener(), registry.load("vqav2")
+    rows = [row for row, _ in zip(task.source.demo(), range(8), strict=False)]
+    numbered = replace(
+        task,
+        source=Source(demo=lambda: ({**row, "question_id": at} for at, row in enumerate(rows))),
+        scorers=(Scorer(name="picky", function=picky),),
+    )
+    (cell,) = run(numbered, model=Fake("yes"), listener=listener)
+    assert (cell.value, cell.unscored, cell.finished) == (100.0, 6, False)
+    assert any("6 times the scorer failed: ZeroDivisionError" in note for note in listener.notes)
+
+
+def test_a_scorer_of_too_few_scores_is_named(run: Run) -> None:
+    short = CorpusFunction(score=lambda records, learned: Scoring(list(records)[:1] and [Score(1)]))
+    task = replace(registry.load("vqav2"), scorers=(Scorer(name="short", function=short),))
+    with pytest.raises(UsageError, match="'short' of VQAv2 gives 1 scores for 5 answers"):
+        run(task, limit=5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"text": 5}, "the text of an answer is 5"),
+        ({"finish": "eos"}, "finish 'eos' is none of stop, length, error"),
+    ],
+)
+def test_an_answer_that_breaks_the_protocol_fails_alone(
+    run: Run, wrong: dict[str, Any], said: str
+) -> None:
+    class Odd(Fake):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for number, answer in enumerate(super().generate(requests)):
+                yield replace(answer, **wrong) if number == 2 else answer
+
+    listener = Listener()
+    (cell,) = run("vqav2", model=Odd("yes"), limit=6, listener=listener)
+    assert cell.unanswered == 1 and any(said in note for note in listener.notes)
+
+
+def test_a_ranking_without_its_log_likelihoods_is_no_answer(run: Run) -> None:
+    class Silent(Fake):
+        def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for number, answer in enumerate(super().rank(requests)):
+                yield replace(answer, logliks=()) if number == 1 else answer
+
+    (cell,) = run("scienceqa", model=Silent(), limit=4, choice="rank")
+    assert cell.unanswered == 1
+
+
+def test_half_a_surrogate_pair_and_odd_notes_are_kept_as_they_can_be(
+    run: Run, tmp_path: Path
+) -> None:
+    class Odd(Fake):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Answer]:
+            for request in requests:
+                yield Answer(request.id, "yes \ud83d", notes={"path": tmp_path, "text": "\ud83d"})
+
+    (cell,) = run("vqav2", model=Odd(), limit=2)
+    assert cell.n == 2 and not cell.unanswered
+
+
+def test_an_edited_task_of_ones_own_is_another_figure(run: Run, tmp_path: Path) -> None:
+    def edited(text: str) -> Task:
+        path = tmp_path / "mine.py"
+        path.write_text(
+            "from dataclasses import replace\nfrom infimm_eval import registry\n"
+            "BASE = registry.load('vqav2')\n"
+            f"def sample(row):\n    return replace(BASE.sample(row), references=('{text}',) * 10)\n"
+            "TASK = replace(BASE, name='mine', sample=sample)\n"
+        )
+        sys.modules.pop("infimm_eval.own_tasks.mine", None)
+        return registry.load(str(path))
+
+    (first,) = run(edited("no"), model=Fake("yes"), limit=5)
+    (second,) = run(edited("yes"), model=Fake("yes"), limit=5)
+    assert (first.value, second.value) == (0.0, 100.0)
+    with logs.Log(tmp_path / "run") as log:
+        assert [cell.value for cell in log.cells()] == [0.0, 100.0]

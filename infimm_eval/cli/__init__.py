@@ -43,8 +43,11 @@ def _told(error: BaseException) -> tuple[int, str]:
     traceback."""
     code, line = INCOMPLETE, ""
     match error:
-        case SystemExit() | BrokenPipeError():
+        case BrokenPipeError():
             pass  # whoever read our output has gone
+        case SystemExit():
+            if not isinstance(error.__context__, OSError):  # as click's is for a broken pipe
+                line = f"something called sys.exit({error.code!r}); what was answered is kept"
         case click.Abort() | KeyboardInterrupt():
             line = "stopped; every answer so far is kept, the same command continues"
         case click.ClickException():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from infimm_eval.cli.parsing import write
 from infimm_eval.errors import UsageError
 
 _FILE = click.Path(path_type=Path)
@@ -55,9 +56,9 @@ def compare(
     found = comparing.compare(cells, comparing.load(new), allowed.updated(tolerance), force=force)
     decision = comparing.gate(found)
     text = comparing.markdown(found, decision if gated else None)
-    if junit is not None:
-        junit.write_bytes(comparing.junit(found, decision))
-    if markdown_ is not None:
-        markdown_.write_text(text, encoding="utf-8")
     click.echo(json.dumps(comparing.as_json(found, decision)) if as_json else text)
+    if junit is not None:
+        write(junit, comparing.junit(found, decision))
+    if markdown_ is not None:
+        write(markdown_, text.encode())
     return decision.code if gated else 0

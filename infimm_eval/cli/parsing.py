@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,21 @@ def numbers(_: click.Context, option: click.Parameter, text: str) -> tuple[int, 
 
 
 def pairs(_: click.Context, option: click.Parameter, given: Sequence[str] | None) -> dict[str, str]:
-    """``KEY=VALUE``, repeated or separated by commas; a value may hold ``=`` and, where the
-    option is repeated, commas."""
+    """``KEY=VALUE``, repeated; a value may hold anything."""
     found = {}
     for text in given or ():
-        several = text.count("=") > 1 and "," in text
-        for word in text.split(",") if several else [text]:
-            key, equals, value = word.partition("=")
-            if not key.strip() or not equals:
-                raise click.BadParameter(f"{word!r} is not of the form {option.metavar}")
-            found[key.strip()] = value.strip()
+        key, equals, value = text.partition("=")
+        if not key.strip() or not equals:
+            raise click.BadParameter(f"{text!r} is not of the form {option.metavar}")
+        found[key.strip()] = value.strip()
     return found
+
+
+def by_task(
+    ctx: click.Context, option: click.Parameter, given: Sequence[str] | None
+) -> dict[str, str]:
+    """``TASK=NAME``, repeated or separated by commas."""
+    return pairs(ctx, option, [word for text in given or () for word in text.split(",")])
 
 
 def limits(_: click.Context, __: click.Parameter, given: Sequence[str] | None) -> dict[str, int]:
@@ -73,13 +77,27 @@ def config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
     ctx.obj = written.pop("prompts", {})
-    options = {p.name: p for p in ctx.command.params}
+    options = {name.strip("-").replace("-", "_"): p for p in ctx.command.params for name in p.opts}
     for key in written:
         if key.replace("-", "_") not in options:
-            raise unknown(f"option in {path}", key, [name for name in options if name])
-    ctx.default_map = {k.replace("-", "_"): _as_typed(v) for k, v in written.items()}
+            raise unknown(f"option in {path}", key, options)
+    named = ((options[key.replace("-", "_")], value) for key, value in written.items())
+    ctx.default_map = {str(option.name): _as_typed(option, value) for option, value in named}
     return path
 
 
-def _as_typed(value: Any) -> Any:
+def _as_typed(option: click.Parameter, value: Any) -> Any:
+    """A value of TOML as the command line would have it."""
+    if isinstance(option, click.Option) and option.multiple:
+        if isinstance(value, Mapping):
+            return [f"{key}={inner}" for key, inner in value.items()]
+        return [str(inner) for inner in (value if isinstance(value, list) else [value])]
     return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that a person has named; ``UsageError`` where that cannot be done."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another") from error

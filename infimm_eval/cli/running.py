@@ -101,7 +101,7 @@ _OUTPUT = click.Path(path_type=Path)
     "--ruler",
     "scorer",
     multiple=True,
-    callback=parsing.pairs,
+    callback=parsing.by_task,
     metavar="TASK=NAME",
     help="Another scorer for the headline, e.g. textvqa=official (see `tasks`).",
 )
@@ -166,7 +166,7 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
 @click.option(
     "--scorer",
     multiple=True,
-    callback=parsing.pairs,
+    callback=parsing.by_task,
     metavar="TASK=NAME",
     help="Another scorer for the headline, e.g. textvqa=official (see `tasks`).",
 )

@@ -94,11 +94,12 @@ class Log:
     def add_answer(self, key: str, answer: Answer) -> None:
         """Keep an answer; on disk within a tenth of a second, and before it is scored."""
         logliks = json.dumps(answer.logliks) if answer.logliks else None
-        notes = json.dumps(dict(answer.notes), ensure_ascii=False) if answer.notes else None
+        notes = json.dumps(dict(answer.notes), default=str) if answer.notes else None
+        text = answer.text.encode("utf-8", "replace").decode()  # no byte stands for half a pair
         with self._writing():
             self._db.execute(
                 "INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?)",
-                (key, answer.text, answer.finish, logliks, notes),
+                (key, text, answer.finish, logliks, notes),
             )
             if self._saver is None:
                 self._saver = Timer(_SECONDS_UNSAVED, self._save_behind)

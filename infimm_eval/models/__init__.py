@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.models.options import Backend, BatchSize, ModelOptions
+from infimm_eval.models.plugins import adopt
 from infimm_eval.models.plugins import build as build_own
 from infimm_eval.plugins import from_entry_point, importable, installed
 
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from infimm_eval.models.live import LiveModel
-    from infimm_eval.types import Model, Style
+    from infimm_eval.types import Model, RankingModel, Style
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BatchSize",
     "ModelOptions",
+    "adopt",
     "available",
     "load",
     "require_rank",
@@ -117,12 +119,13 @@ def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Mo
     return _opener(spec, options.revision)(options)
 
 
-def require_rank(model: Model) -> None:
-    """UsageError for a model that cannot score options by their log-likelihood."""
+def require_rank(model: Model) -> RankingModel:
+    """The model; UsageError for one that cannot score options by their log-likelihood."""
     if not callable(getattr(model, "rank", None)):
         raise UsageError(
             f"{model.name} has no rank(requests) to score options with; use --choice generate"
         )
+    return cast("RankingModel", model)
 
 
 def wrap(

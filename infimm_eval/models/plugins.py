@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+from uuid import uuid4
 
 from infimm_eval import plugins
 from infimm_eval.errors import UsageError
@@ -45,11 +46,33 @@ def build(spec: str, options: ModelOptions) -> Model:
     target = plugins.attribute(module, name)
     given = _given(target, options, where)
     model: Any = target(**given) if callable(target) and _is_made(target) else target
-    _check(model, where)
+    check(model, where)
     if "fingerprint" not in model.settings:
-        model = _Fingerprinted(model, _fingerprint(Path(str(module.__file__)), given))
+        named = _fingerprint(Path(str(module.__file__)), given)
+        model = _Fingerprinted(model, named, "source file and options")
     found: Model = model
     return found
+
+
+def adopt(model: Any) -> Model:
+    """An object of Python's as a model.  One without a fingerprint gets one that nothing else has,
+    now or later: what another object answered is never taken for its answers."""
+    where = f"the model, a {type(model).__name__}"
+    if isinstance(model, type):
+        raise UsageError(
+            f"the model is the class {model.__name__}; call it, and give what it makes"
+        )
+    if not any(hasattr(model, name) for name in NEEDED[:3]):
+        raise UsageError(
+            f"{where}, has no {', '.join(NEEDED[:3])}; for a live module with its processor write "
+            "ie.wrap(model, processor)"
+        )
+    check(model, where)
+    if "fingerprint" in model.settings:
+        found: Model = model
+        return found
+    adopted: Any = _Fingerprinted(model, uuid4().hex[:16], "this object, this once")
+    return adopted  # type: ignore[no-any-return]
 
 
 def _is_made(target: object) -> bool:
@@ -71,7 +94,7 @@ def _given(target: object, options: ModelOptions, where: str) -> dict[str, Any]:
     return keywords(target, {**options.wanted(named), **options.options}, where)
 
 
-def _check(model: Any, where: str) -> None:
+def check(model: Any, where: str) -> None:
     """Everything that the protocol says and a look can tell, before anything is asked."""
     lacking = [name for name in NEEDED if not hasattr(model, name)]
     if len(lacking) == len(NEEDED):
@@ -107,9 +130,11 @@ def _fingerprint(source: Path, given: Mapping[str, Any]) -> str:
 class _Fingerprinted:
     """A model whose settings do not tell it from others, with a fingerprint that does."""
 
-    def __init__(self, model: Any, fingerprint: str) -> None:
+    def __init__(self, model: Any, fingerprint: str, of: str) -> None:
+        """``of``: what the fingerprint is made of, for whoever reads the settings."""
         self._model = model
         self._fingerprint = fingerprint
+        self._of = of
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # while it is being copied
@@ -121,5 +146,5 @@ class _Fingerprinted:
         return {
             **self._model.settings,
             "fingerprint": self._fingerprint,
-            "fingerprint_of": "source file and options",
+            "fingerprint_of": self._of,
         }

@@ -147,8 +147,13 @@ def zero_shot_notes(runs: Sequence[Run]) -> list[str]:
 
 def ocr_notes(runs: Sequence[Run]) -> list[str]:
     """Whose questions had OCR tokens in them, for the captions of tables."""
-    given = {run.name: None for run in runs for c in run.cells if section(c, "protocol").get("ocr")}
-    return [f"TextVQA was asked with OCR tokens in the prompt: {', '.join(given)}."] * bool(given)
+    given = {
+        f"{cell.title} ({run.name})": None
+        for run in runs
+        for cell in run.cells
+        if section(cell, "protocol").get("ocr")
+    }
+    return [f"Asked with OCR tokens in the prompt: {', '.join(given)}."] * bool(given)
 
 
 def shots_text(shots: int) -> str:

@@ -18,7 +18,7 @@ class Bar(ProgressListener):
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
+        self._quiet = quiet or sys.stderr is None  # which a shell may have closed
         self.noted: list[str] = []
         """Everything that a person should read, in order."""
         self._bar: tqdm[Never] | None = None

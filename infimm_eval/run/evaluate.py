@@ -37,7 +37,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     limit: int | None = None,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | int = (0,),
     output: str | Path | None = None,
     progress: bool | ProgressListener = True,
     **options: Unpack[Options],
@@ -58,11 +58,10 @@ def evaluate(
             near = get_close_matches(name, Options.__annotations__, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"evaluate got an unexpected keyword argument {name!r}{hint}")
-    _check(model)
     wanted = Wanted(
         tasks=[tasks] if isinstance(tasks, str) else list(tasks),
         shots=[shots] if isinstance(shots, int) else list(shots),
-        seeds=list(seeds),
+        seeds=[seeds] if isinstance(seeds, int) else list(seeds),
         data=None if data is None else str(data),
         limit=limit,
         options=options,
@@ -80,19 +79,6 @@ def evaluate(
     return results
 
 
-def _check(model: ModelLike) -> None:
-    """``UsageError`` for what is no model, and how to make one of it."""
-    if isinstance(model, str):
-        return
-    wanted = ("name", "style", "settings", "generate")
-    lacking = [name for name in wanted if not hasattr(model, name)]
-    if lacking:
-        raise UsageError(
-            f"a {type(model).__name__} is no model: it lacks {', '.join(lacking)}; "
-            "for a live module with its processor write ie.wrap(model, processor)"
-        )
-
-
 def prepare(model: ModelLike, wanted: Wanted) -> tuple[Plan, Model]:
     """The plan and the loaded model; the plan is checked first, since it costs nothing."""
     demo = model == "demo"
@@ -101,7 +87,26 @@ def prepare(model: ModelLike, wanted: Wanted) -> tuple[Plan, Model]:
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})
     planned = plan(wanted, data=data, judge=load_judge(options))
-    return planned, _load(model, options) if isinstance(model, str) else model
+    return planned, _load(model, options) if isinstance(model, str) else _adopt(model, options)
+
+
+def _adopt(model: Model, options: Options) -> Model:
+    from infimm_eval import models
+
+    for name in _OF_A_NAMED_MODEL:
+        if options.get(name) not in (None, "auto", {}):
+            raise UsageError(f"{name} is for models that are given by name, not for an object")
+    return models.adopt(model)
+
+
+_OF_A_NAMED_MODEL = (
+    "model_revision",
+    "model_option",
+    "batch_size",
+    "picture_cache",
+    "device",
+    "dtype",
+)
 
 
 def close(model: Model) -> None:
@@ -113,7 +118,9 @@ def close(model: Model) -> None:
 
 def slug(model: str) -> str:
     """A folder's name for a model: the last folder of a path (with the one above it where it only
-    counts steps), a hub id with its owner."""
+    counts steps), a hub id with its owner, a file of one's own without its ending."""
+    if found := re.search(r"([^/]+)\.py(:\w+)?$", model):
+        return re.sub(r"[^\w.-]+", "-", "".join(filter(None, found.groups())))
     if Path(model).is_dir():
         folder = Path(model).resolve()
         numbered = re.fullmatch(r"(checkpoint|step|epoch|global_step)[-_]?\d+", folder.name)

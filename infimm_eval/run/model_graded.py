@@ -143,6 +143,9 @@ def score(
         found |= {at: s for at, s in scores.items() if last or s.value is not None}
         # A call that failed waits for the next run: only what was said badly is asked again.
         open_ = [at for at in scores if at not in found]
+    unread = sum(score.value is None for score in found.values())
+    if unread:
+        say(f"{unread} verdicts of {judge.model.name} could not be read")
     return [_mean([found.get(at) for at in spots]) for spots in _rows(len(panel), judge.runs)]
 
 

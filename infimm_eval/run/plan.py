@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from infimm_eval import registry
 from infimm_eval.data import checking
@@ -131,13 +131,17 @@ def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
     that nobody knows, and for choices that do not go together."""
     if not wanted.tasks:
         raise UsageError("name the benchmarks: --tasks coco,vqav2, or --tasks all")
+    _check(wanted)
     options = wanted.options
     tasks = _scored_by(registry.select(wanted.tasks), options.get("scorer") or {})
     for task in tasks:
         checking.check_templates(task, f"the task {task.name}")
     if options.get("ocr") and not any(task.ocr for task in tasks):
-        raise UsageError("--ocr: none of these benchmarks brings OCR tokens; textvqa does")
-    templates = options.get("prompts") or {}
+        able = [name for name in registry.names() if registry.load(name).ocr]
+        raise UsageError(
+            f"--ocr: none of these benchmarks brings OCR tokens; {', '.join(able)} does"
+        )
+    templates = _prompts(options.get("prompts") or {})
     known = {name for task in tasks for name in (task.name, _benchmark(task.name))}
     for name in templates:
         if name not in known:
@@ -167,6 +171,42 @@ _AS_GIVEN = (
     *("judge_runs", "check_batching", "samples_shown", "max_new_tokens"),
 )
 """Options that a plan takes as they are."""
+
+
+def _check(wanted: Wanted) -> None:
+    """``UsageError`` for a choice that is none, whoever made it."""
+    for name, given in (("shots", wanted.shots), ("seeds", wanted.seeds)):
+        if not given or not all(type(n) is int and n >= 0 for n in given):
+            raise UsageError(
+                f"{name} should be whole numbers from 0, such as [0, 4]; not {given!r}"
+            )
+    if wanted.limit is not None and (type(wanted.limit) is not int or wanted.limit < 1):
+        raise UsageError(f"limit should be a whole number from 1, not {wanted.limit!r}")
+    options: Mapping[str, Any] = {**wanted.options}
+    for name, known in _ONE_OF.items():
+        if options.get(name) is not None and options[name] not in known:
+            raise unknown(name, str(options[name]), known)
+    for name in ("scorer", "max_new_tokens", "model_option", "prompts"):
+        if not isinstance(options.get(name) or {}, Mapping):
+            raise UsageError(f"{name} should be a mapping by task or name, not {options[name]!r}")
+
+
+_ONE_OF: Mapping[str, tuple[str, ...]] = {
+    "support": get_args(Support),
+    "choice": get_args(Choice),
+    "prompt_style": get_args(Style),
+}
+
+
+def _prompts(given: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
+    """Parts of prompt templates by task; ``UsageError`` for what is no text."""
+    for task, parts in given.items():
+        if not isinstance(parts, Mapping):
+            raise UsageError(f"[prompts.{task}] should be a table with ask, answer or system")
+        for part, text in parts.items():
+            if not isinstance(text, str):
+                raise UsageError(f"[prompts.{task}] {part} should be a text, not {text!r}")
+    return given
 
 
 def _benchmark(name: str) -> str:

@@ -15,6 +15,7 @@ from infimm_eval import prompts
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run.plan import ZERO_SHOT_DEMOS
 from infimm_eval.run.task_data import TaskData
+from infimm_eval.scorers.digest import source
 from infimm_eval.shots import Shots
 from infimm_eval.types import Prompt, PromptTemplate, Request, Sample, Style, Task
 
@@ -75,8 +76,8 @@ class CellQuestions:
         asked what is wrong with a row, a picture, a template or the number of shots."""
         if not self.data.total:
             raise UsageError(f"{self.task.title}: its data holds no samples")
-        if first := next(iter(self)).error:
-            raise UsageError(first)
+        if wrong := next(iter(self)).error:
+            raise UsageError(f"{self.task.name}: {wrong}")
 
     def shown_with(self, sample: Sample) -> list[Sample]:
         """The sample behind the examples whose pictures its prompt shows."""
@@ -98,6 +99,9 @@ class CellQuestions:
             "shots": self.shots,
             "zero_shot_demos": self._text_only,
         }
+        if not _built_in(self.task):
+            # A person edits a file and forgets its version: what it did before is another figure.
+            protocol["task_digest"] = source(self.task.sample, self.task.metrics, w.read)
         if self.ocr:
             protocol["ocr"] = "in the prompt"
         if self._selection is not None:
@@ -133,6 +137,11 @@ class CellQuestions:
         if not self.ranks:
             return ()
         return tuple("".join(p for p in option if isinstance(p, str)) for option in sample.options)
+
+
+def _built_in(task: Task) -> bool:
+    """Whether the task comes with the program, whose versions are looked after."""
+    return getattr(task.sample, "__module__", "").startswith("infimm_eval.tasks.")
 
 
 def _template(task: Task, style: Style, replaced: Mapping[str, str]) -> PromptTemplate:

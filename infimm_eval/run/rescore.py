@@ -13,6 +13,7 @@ from typing import Any
 from infimm_eval import logs, registry
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run import cells, model_graded
+from infimm_eval.run.evaluate import load_judge
 from infimm_eval.run.scoring import Scoreboard, facts
 from infimm_eval.run.thinking import reader
 from infimm_eval.types import CorpusFunction, Model, Rubric, Scorer, Task
@@ -23,7 +24,7 @@ def rescore(
     *,
     scorer: Mapping[str, str] | None = None,
     tasks: Sequence[str | Task] = (),
-    judge: Model | None = None,
+    judge: str | Model | None = None,
     judge_runs: int = 1,
     note: Callable[[str], None] = lambda text: None,
 ) -> list[logs.Cell]:
@@ -36,6 +37,7 @@ def rescore(
     ``UsageError`` where a task or scorer is not known, and where verdicts are lacking.
     """
     chosen = dict(scorer or {})
+    asked = load_judge({"judge": judge})
     shown = logs.read(Path(folder))
     if not shown:
         raise UsageError(f"{folder} has no finished cell; run it to the end first")
@@ -43,7 +45,7 @@ def rescore(
         known = _tasks(shown, registry.select(tasks), chosen)
         made = []
         for cell in shown:
-            grader = _judge(cell, log, judge, judge_runs)
+            grader = _judge(cell, log, asked, judge_runs)
             made.append(_Again(cell, known[cell.task], log, grader, note).score())
         logs.write_results(log.folder, log.shown())
     return made

@@ -44,6 +44,8 @@ class Results:
 
         ``KeyError`` where the task was not run at so many shots.
         """
+        if not isinstance(spot, tuple) or len(spot) != 2:
+            raise KeyError(f"name a task and a number of shots, such as ['vqav2', 4]; not {spot!r}")
         cells = list(self._plain(*spot))
         if not cells:
             have = ", ".join(f"{c.task!r}, {c.shots}" for c in self.cells if not c.control)

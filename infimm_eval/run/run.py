@@ -132,7 +132,7 @@ def _check_batching(
     questions = cell.questions
     together = {s.id: a.text for s, a in log.answered(cell.roster) if a is not None}
     chosen = thumbnails.showcase(together, questions.plan.check_batching)
-    ask = model.rank if questions.ranks else model.generate
+    ask = models.require_rank(model).rank if questions.ranks else model.generate
     listener.stage("checking the batch")
     differ = []
     for question in questions:

@@ -148,8 +148,11 @@ class Scoreboard:
         """Read the answers once for every scorer that looks at one at a time."""
         scorer, *others = self.task.scorers
         beside = [other for other in others if _looks_at_one(other)]
-        roster = _Roster({other.name: (other, Packed(Score)) for other in beside})
+        roster = _Roster(
+            {other.name: (scorers.score_one(other), Packed(Score)) for other in beside}
+        )
         scoring = self._score(scorer, self._enrolled(roster))
+        self._look_at(scorer, scoring, roster)
         outcomes = roster.outcomes(scoring.scores)
         summary = self.task.metrics(outcomes, scoring.corpus)
         metrics = dict(summary.metrics)
@@ -179,8 +182,8 @@ class Scoreboard:
                 continue
             roster.counts.add(answer, text)
             record = Record(sample, answer, text)
-            for other, scores in roster.beside.values():
-                scores.append(other.function(record))  # type: ignore[operator]
+            for score, scores in roster.beside.values():
+                scores.append(score(record))
             yield record
 
     @cached_property
@@ -196,6 +199,18 @@ class Scoreboard:
             return Scoring([NO_RIGHT_ANSWER for _ in graded])
         judge = model_graded.needed(self.judge, self.task.title)
         return Scoring(model_graded.score(rubric, graded, judge, self.note))
+
+    def _look_at(self, scorer: Scorer, scoring: Scoring, roster: _Roster) -> None:
+        """Say what a scorer could not do; ``UsageError`` where its scores belong to no answers."""
+        answered = len(roster.asked) - roster.counts.unanswered
+        if len(scoring.scores) != answered:
+            raise UsageError(
+                f"the scorer {scorer.name!r} of {self.task.title} gives {len(scoring.scores)} "
+                f"scores for {answered} answers"
+            )
+        failed = [s.read_as for s in scoring.scores if s.read_as.startswith(scorers.FAILED)]
+        if failed:
+            self.note(f"{self.task.title}, {scorer.name}: {len(failed)} times {failed[0]}")
 
     def _headline(self, scorer: Scorer, roster: _Roster) -> float | None:
         """The headline under another scorer, which may have read the answers already."""
@@ -235,7 +250,7 @@ def _looks_at_one(scorer: Scorer) -> bool:
 class _Roster:
     """What one reading of a cell's answers leaves of every sample, in the order of the split."""
 
-    beside: Mapping[str, tuple[Scorer, Packed[Score]]]
+    beside: Mapping[str, tuple[Callable[[Record], Score], Packed[Score]]]
     """The other scorers that share the reading, by name, with the scores of the answered."""
     asked: Packed[Asked] = field(default_factory=lambda: Packed(Asked))
     counts: Counts = field(default_factory=Counts)

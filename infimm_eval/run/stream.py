@@ -7,17 +7,20 @@ questions of the next.  Knows neither benchmarks nor scores.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
+from math import isfinite
+from pathlib import Path
 from threading import RLock
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
-from infimm_eval import logs
-from infimm_eval.errors import InfimmEvalError, MachineryError
+from infimm_eval import logs, models
+from infimm_eval.errors import InfimmEvalError, MachineryError, UsageError
 from infimm_eval.run.progress import ProgressListener
-from infimm_eval.run.questions import CellQuestions
-from infimm_eval.types import Answer, Model, Request
+from infimm_eval.run.questions import CellQuestions, Question
+from infimm_eval.types import Answer, Finish, Model, Request
 
 Ask: TypeAlias = Callable[[Iterable[Request]], Iterator[Answer]]
 """``Model.generate`` or ``Model.rank``."""
@@ -92,7 +95,7 @@ class Stream:
         """Until every cell is over.  ``MachineryError`` where the model leaves questions open."""
         self._counted, self._since = statistics(self.model), time.monotonic()
         for ranks, group in groupby(cells, lambda cell: cell.questions.ranks):
-            ask = self.model.rank if ranks else self.model.generate
+            ask = models.require_rank(self.model).rank if ranks else self.model.generate
             requests = self._requests(list(group))
             while not self._answered(ask, requests):
                 self._ask_alone(ask)
@@ -111,7 +114,10 @@ class Stream:
             raise
         except Exception as error:
             if not self._waiting:
-                raise
+                raise MachineryError(
+                    f"the model {self.model.name} raised {_reason(error)} ({_place(error)}); what "
+                    "was answered before is kept"
+                ) from error
             self.listener.note(f"{self.model.name} broke off ({_reason(error)}) and is asked on")
             return False
         return True
@@ -146,7 +152,7 @@ class Stream:
             sample, request = question.sample, question.request
             prompt = logs.dump_prompt(request.prompt)
             key = logs.request_key(asker, sample.id, request, prompt)
-            self.log.add_entry(cell.roster, position, sample, prompt, question.shot_ids, key)
+            self._enter(cell, position, question, prompt, key)
             cell.count += 1
             if question.error:
                 self._fail(cell, question.error)
@@ -156,6 +162,16 @@ class Stream:
                 self.listener.asked(known=True)
                 continue
             yield self._opened(cell, request, key)
+
+    def _enter(
+        self, cell: Asking, position: int, question: Question, prompt: str, key: str
+    ) -> None:
+        try:
+            self.log.add_entry(
+                cell.roster, position, question.sample, prompt, question.shot_ids, key
+            )
+        except UsageError as error:
+            raise UsageError(f"{cell.questions.task.name}, row {position + 1}: {error}") from error
 
     def _opened(self, cell: Asking, request: Request, key: str) -> Request:
         """The request under an id that no open one has: the sample's, which may be open in
@@ -170,6 +186,10 @@ class Stream:
         return named
 
     def _take(self, answer: Answer) -> None:
+        if not isinstance(answer, Answer):
+            raise MachineryError(
+                f"{self.model.name} yields {type(answer).__name__!r}; an Answer is wanted"
+            )
         with self._lock:
             if answer.id not in self._waiting:
                 raise MachineryError(
@@ -178,7 +198,9 @@ class Stream:
                 )
             waiting = self._waiting.pop(answer.id)
         cell = waiting.cell
-        if answer.finish == "error":  # not kept, so that the same command asks again
+        if wrong := _fault(answer, waiting.request):
+            self._fail(cell, f"{self.model.name} broke the protocol: {wrong}")
+        elif answer.finish == "error":  # not kept, so that the same command asks again
             self._fail(cell, str(answer.notes.get("error", "no reason given")))
         else:
             self._alike = ("", 0)
@@ -212,6 +234,25 @@ class Stream:
                 f"{cell.questions.task.title}: {cell.failed} questions failed ({cell.reason})"
             )
         self.over(cell)
+
+
+def _fault(answer: Answer, request: Request) -> str:
+    """What is wrong with an answer, whatever it says."""
+    if not isinstance(answer.text, str):
+        return f"the text of an answer is {answer.text!r}"
+    if answer.finish not in get_args(Finish):
+        return f"finish {answer.finish!r} is none of {', '.join(get_args(Finish))}"
+    if answer.finish == "error" or not request.options:
+        return ""
+    if len(answer.logliks) != len(request.options):
+        return f"{len(answer.logliks)} log-likelihoods of {len(request.options)} options"
+    return "" if all(map(isfinite, answer.logliks)) else "a log-likelihood that is no number"
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised: file and line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
 
 
 def _reason(error: Exception) -> str:

@@ -6,11 +6,16 @@ a model or a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any
 
+from infimm_eval.errors import InfimmEvalError
 from infimm_eval.packed import Packed
 from infimm_eval.types import CorpusFunction, Record, Rubric, Sample, Score, Scorer, Scoring
+
+FAILED = "the scorer failed"
+"""How ``read_as`` begins of an answer that a scorer could not score."""
 
 
 def learn(scorer: Scorer, split: Iterable[Sample]) -> Any:
@@ -28,4 +33,28 @@ def score(scorer: Scorer, records: Iterable[Record], learned: Any = None) -> Sco
         raise TypeError(f"{scorer.name} is a judge's rubric; see run.model_graded")
     if isinstance(function, CorpusFunction):
         return function.score(records, learned)
-    return Scoring(Packed(Score, map(function, records)))
+    return Scoring(Packed(Score, map(score_one(scorer), records)))
+
+
+def score_one(scorer: Scorer) -> Callable[[Record], Score]:
+    """A scorer that looks at one answer at a time, as a function that always gives a score: where
+    the scorer's own fails, that answer stays unscored and says why, and the others do not know."""
+    function: Any = scorer.function
+
+    def safely(record: Record) -> Score:
+        try:
+            made = function(record)
+        except InfimmEvalError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, it is of this answer
+            said = " ".join(str(error).split())[:100]
+            return Score(None, f"{FAILED}: {type(error).__name__}: {said}")
+        if isinstance(made, Score) and (made.value is None or _is_number(made.value)):
+            return made
+        return Score(None, f"{FAILED}: it gave {str(made)[:60]!r}, no Score of a number")
+
+    return safely
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and isfinite(value)

@@ -66,11 +66,11 @@ def behaviour(scorer: Scorer, records: Sequence[Record]) -> Any:
 
 def _digest(scorer: Scorer) -> str:
     if scorer.cases is None:
-        return _source(scorer)
+        return source(scorer.function)
     try:
         shown = behaviour(scorer, list(scorer.cases()))
     except UsageError:  # a package that it takes is not installed
-        return _source(scorer)
+        return source(scorer.function)
     return _hash([json.dumps(shown, sort_keys=True)])
 
 
@@ -129,12 +129,12 @@ def _content(content: Content) -> list[Any]:
 # ---- where it is written
 
 
-def _source(scorer: Scorer) -> str:
-    """A hash of the modules that define a scorer, with their neighbours of the same package, and of
-    what they were put together from."""
-    files = {file for name in _modules(scorer.function) for file in _package(name)}
+def source(*functions: object) -> str:
+    """A hash of the modules that define functions, with their neighbours of the same package, and
+    of what they were put together from."""
+    files = {file for f in functions for name in _modules(f) for file in _package(name)}
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(files)]
-    return _hash([*map(_called, _pieces(scorer.function)), *texts])
+    return _hash([*(_called(piece) for f in functions for piece in _pieces(f)), *texts])
 
 
 def _package(module: str) -> list[Path]:

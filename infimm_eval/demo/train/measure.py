@@ -131,7 +131,7 @@ class Blindfolded:
 
     def rank(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """The same, of options."""
-        return self._model.rank(map(self._blind, requests))
+        return models.require_rank(self._model).rank(map(self._blind, requests))
 
     def _blind(self, request: Request) -> Request:
         turns = tuple(
