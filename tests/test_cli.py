@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infimm_eval import cli, registry
+from infimm_eval.run import evaluate
 
 Done = tuple[int, str, str]
 """Exit code, stdout, stderr."""

@@ -229,3 +229,10 @@ def test_quiet_hides_progress_and_tells_why_a_run_is_incomplete(tmp_path: Path) 
     words = ("--model", "fake:?error_every=3", "--limit", "9", "-q")
     code, said = finish(start(tmp_path / "run", *words))
     assert code == 3 and said == "VQAv2: 3 questions failed (as asked)\n"
+
+
+def test_closed_error_output_costs_nothing(tmp_path: Path) -> None:
+    words = f"{sys.executable} -m infimm_eval --model fake:yes --tasks vqav2 --data demo --limit 2"
+    closed = f"{words} --output {tmp_path / 'run'} 2>&-"
+    done = subprocess.run(["sh", "-c", closed], capture_output=True, text=True)
+    assert done.returncode == 0 and "VQAv2" in done.stdout

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -43,11 +43,10 @@ def _told(error: BaseException) -> tuple[int, str]:
     traceback."""
     code, line = INCOMPLETE, ""
     match error:
-        case BrokenPipeError():
-            pass  # whoever read our output has gone
+        case _ReaderGone():
+            pass
         case SystemExit():
-            if not isinstance(error.__context__, OSError):  # as click's is for a broken pipe
-                line = f"something called sys.exit({error.code!r}); what was answered is kept"
+            line = f"something called sys.exit({error.code!r}); what was answered is kept"
         case click.Abort() | KeyboardInterrupt():
             line = "stopped; every answer so far is kept, the same command continues"
         case click.ClickException():
@@ -72,7 +71,7 @@ def command() -> NoReturn:
     except KeyboardInterrupt:
         code = INCOMPLETE
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
             stream.flush()
     alone = all(thread.daemon for thread in threading.enumerate()[1:])
@@ -94,6 +93,10 @@ def _stopped_by_a_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _ReaderGone(Exception):
+    """Whoever read our output has gone."""
+
+
 class _Verbs(click.Group):
     """Commands of which one, ``run``, is meant where none is named."""
 
@@ -102,6 +105,12 @@ class _Verbs(click.Group):
         if args and args[0] not in own and args[0].startswith("-"):
             args = ["run", *args]
         return super().parse_args(ctx, args or ["--help"])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would exit with 1
+            raise _ReaderGone from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

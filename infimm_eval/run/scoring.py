@@ -147,10 +147,8 @@ class Scoreboard:
     def score(self) -> Scored:
         """Read the answers once for every scorer that looks at one at a time."""
         scorer, *others = self.task.scorers
-        beside = [other for other in others if _looks_at_one(other)]
-        roster = _Roster(
-            {other.name: (scorers.score_one(other), Packed(Score)) for other in beside}
-        )
+        beside = filter(_looks_at_one, others)
+        roster = _Roster({s.name: (scorers.score_one(s), Packed(Score)) for s in beside})
         scoring = self._score(scorer, self._enrolled(roster))
         self._look_at(scorer, scoring, roster)
         outcomes = roster.outcomes(scoring.scores)
