@@ -89,7 +89,7 @@ def readers() -> Iterator[str]:
         for name, kind in vars(module).items():
             own = inspect.isclass(kind) and kind.__module__ == module.__name__ and name[0] != "_"
             if own and hasattr(kind, "rows") and hasattr(kind, "files"):
-                yield item(f"data.{stem}.{name}", kind.__doc__)
+                yield item(f"data.{stem}.{name}{signature(kind)}", kind.__doc__)
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., object]]]:
@@ -101,7 +101,8 @@ def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., object]]]
 
 def signature(function: Callable[..., object]) -> str:
     """As it is written: annotations without the quotes that they are kept in."""
-    return re.sub(r"((?:: |-> ))'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    written = re.sub(r"((?:: |-> ))'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    return written.removesuffix(" -> None")
 
 
 def item(name: str, doc: str | None) -> str:

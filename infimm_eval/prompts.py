@@ -137,8 +137,15 @@ class Prompter:
     @property
     def fingerprint(self) -> str:
         """Names the template by its templates, search and reading."""
-        w = self.template
-        said = (self.style, w.system, w.ask, w.answer, repr(w.decoding), w.read.__qualname__)
+        template = self.template
+        said = (
+            self.style,
+            template.system,
+            template.ask,
+            template.answer,
+            repr(template.decoding),
+            template.read.__qualname__,
+        )
         return sha256("\0".join(said).encode()).hexdigest()[:12]
 
     def _example(self, shot: Sample, text_only: bool) -> tuple[Turn, Turn]:

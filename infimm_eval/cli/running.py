@@ -129,11 +129,11 @@ _OUTPUT = click.Path(path_type=Path)
 def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
     """Run benchmarks on a model; the same command again continues."""
     from infimm_eval import report
-    from infimm_eval.run import Wanted, bar, evaluate
+    from infimm_eval.run import PlanRequest, bar, evaluate
     from infimm_eval.run import run as run_plan
 
     options = cast("Options", {**given, "prompts": ctx.obj or {}})
-    wanted = Wanted(
+    request = PlanRequest(
         tasks=given["tasks"],
         shots=given["shots"],
         seeds=given["seed"],
@@ -142,7 +142,7 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
         options=options,
     )
     listener = bar.Bar(given["quiet"])
-    plan, model = evaluate.prepare(given["model"], wanted)
+    plan, model = evaluate.prepare(given["model"], request)
     if plan.zero_shot_only:
         listener.say(f"zero-shot only, run at 0 shots: {', '.join(plan.zero_shot_only)}")
     folder = given["output"] or Path("results") / evaluate.slug(given["model"])

@@ -8,8 +8,8 @@ each cell scored while the next is asked.
     evaluate, rescore, score_file, submit    thin callers
 """
 
-from infimm_eval.run.plan import Options, Plan, Wanted
+from infimm_eval.run.plan import Options, Plan, PlanRequest
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.run import run
 
-__all__ = ["Options", "Plan", "ProgressListener", "Wanted", "run"]
+__all__ = ["Options", "Plan", "PlanRequest", "ProgressListener", "run"]

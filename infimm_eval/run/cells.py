@@ -15,7 +15,7 @@ from infimm_eval.run import model_graded, provenance, thinking, thumbnails
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
 from infimm_eval.run.scoring import Scoreboard, Scored, facts
-from infimm_eval.run.stream import Asking, settings
+from infimm_eval.run.stream import CellProgress, settings
 from infimm_eval.types import Model, Scorer, Task
 
 
@@ -48,7 +48,7 @@ class Learned:
 
 
 def finish(
-    cell: Asking,
+    cell: CellProgress,
     model: Model,
     log: logs.Log,
     listener: ProgressListener,

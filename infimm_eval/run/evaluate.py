@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from weakref import finalize
 
 from infimm_eval.errors import UsageError
-from infimm_eval.run.plan import Options, Plan, Wanted, plan
+from infimm_eval.run.plan import Options, Plan, PlanRequest, plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.results import Results
 from infimm_eval.run.run import run
@@ -58,7 +58,7 @@ def evaluate(
             near = get_close_matches(name, Options.__annotations__, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"evaluate got an unexpected keyword argument {name!r}{hint}")
-    wanted = Wanted(
+    request = PlanRequest(
         tasks=[tasks] if isinstance(tasks, str) else list(tasks),
         shots=[shots] if isinstance(shots, int) else list(shots),
         seeds=[seeds] if isinstance(seeds, int) else list(seeds),
@@ -66,7 +66,7 @@ def evaluate(
         limit=limit,
         options=options,
     )
-    planned, opened = prepare(model, wanted)
+    planned, opened = prepare(model, request)
     listener = _listener(progress)
     folder = Path(mkdtemp(prefix="infimm-eval-") if output is None else output)
     results = Results([], folder)
@@ -79,14 +79,14 @@ def evaluate(
     return results
 
 
-def prepare(model: ModelLike, wanted: Wanted) -> tuple[Plan, Model]:
+def prepare(model: ModelLike, request: PlanRequest) -> tuple[Plan, Model]:
     """The plan and the loaded model; the plan is checked first, since it costs nothing."""
     demo = model == "demo"
-    data = wanted.data or ("demo" if demo else "hub")
-    options = wanted.options
+    data = request.data or ("demo" if demo else "hub")
+    options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})
-    planned = plan(wanted, data=data, judge=load_judge(options))
+    planned = plan(request, data=data, judge=load_judge(options))
     return planned, _load(model, options) if isinstance(model, str) else _adopt(model, options)
 
 

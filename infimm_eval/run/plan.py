@@ -114,7 +114,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PlanRequest:
     """What a person asks for, before anything is looked up."""
 
     tasks: Sequence[str | Task]
@@ -126,14 +126,14 @@ class Wanted:
     options: Options = field(default_factory=Options)
 
 
-def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
+def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
     """Typed choices from a person's words.  ``UsageError`` for a task, scorer or prompt template
     that nobody knows, and for choices that do not go together."""
-    if not wanted.tasks:
+    if not request.tasks:
         raise UsageError("name the benchmarks: --tasks coco,vqav2, or --tasks all")
-    _check(wanted)
-    options = wanted.options
-    tasks = _scored_by(registry.select(wanted.tasks), options.get("scorer") or {})
+    _check(request)
+    options = request.options
+    tasks = _scored_by(registry.select(request.tasks), options.get("scorer") or {})
     for task in tasks:
         checking.check_templates(task, f"the task {task.name}")
     if options.get("ocr") and not any(task.ocr for task in tasks):
@@ -154,10 +154,10 @@ def plan(wanted: Wanted, *, data: str, judge: Model | None) -> Plan:
     }
     return Plan(
         tasks=tasks,
-        shots=tuple(wanted.shots),
-        seeds=tuple(wanted.seeds),
+        shots=tuple(request.shots),
+        seeds=tuple(request.seeds),
         data=data,
-        limit=wanted.limit,
+        limit=request.limit,
         style=options.get("prompt_style"),
         thinking="kept" if options.get("keep_thinking") else "removed",
         judge=judge,
@@ -173,16 +173,16 @@ _AS_GIVEN = (
 """Options that a plan takes as they are."""
 
 
-def _check(wanted: Wanted) -> None:
+def _check(request: PlanRequest) -> None:
     """``UsageError`` for a choice that is none, whoever made it."""
-    for name, given in (("shots", wanted.shots), ("seeds", wanted.seeds)):
+    for name, given in (("shots", request.shots), ("seeds", request.seeds)):
         if not given or not all(type(n) is int and n >= 0 for n in given):
             raise UsageError(
                 f"{name} should be whole numbers from 0, such as [0, 4]; not {given!r}"
             )
-    if wanted.limit is not None and (type(wanted.limit) is not int or wanted.limit < 1):
-        raise UsageError(f"limit should be a whole number from 1, not {wanted.limit!r}")
-    options: Mapping[str, Any] = {**wanted.options}
+    if request.limit is not None and (type(request.limit) is not int or request.limit < 1):
+        raise UsageError(f"limit should be a whole number from 1, not {request.limit!r}")
+    options: Mapping[str, Any] = {**request.options}
     for name, known in _ONE_OF.items():
         if options.get(name) is not None and options[name] not in known:
             raise unknown(name, str(options[name]), known)

@@ -85,15 +85,15 @@ class CellQuestions:
 
     def protocol(self) -> dict[str, Any]:
         """All that must agree for two figures to be comparable, but for the scorer."""
-        w = self.template
+        template = self.template
         protocol: dict[str, Any] = {
             "task": self.task.name,
             "task_version": self.task.version,
             "data": self.data.rows.identity,
             "prompt_style": self.style,
-            "prompt": {"ask": w.ask, "answer": w.answer, "system": w.system},
+            "prompt": {"ask": template.ask, "answer": template.answer, "system": template.system},
             "prompt_fingerprint": self._prompter.fingerprint,
-            "decoding": asdict(w.decoding),
+            "decoding": asdict(template.decoding),
             "choice": "rank" if self.ranks else "generate",
             "thinking": self.plan.thinking,
             "shots": self.shots,
@@ -101,7 +101,7 @@ class CellQuestions:
         }
         if not _built_in(self.task):
             # A person edits a file and forgets its version: what it did before is another figure.
-            protocol["task_digest"] = source(self.task.sample, self.task.metrics, w.read)
+            protocol["task_digest"] = source(self.task.sample, self.task.metrics, template.read)
         if self.ocr:
             protocol["ocr"] = "in the prompt"
         if self._selection is not None:

@@ -46,7 +46,7 @@ def rescore(
         made = []
         for cell in shown:
             grader = _judge(cell, log, asked, judge_runs)
-            made.append(_Again(cell, known[cell.task], log, grader, note).score())
+            made.append(_CellRescore(cell, known[cell.task], log, grader, note).score())
         logs.write_results(log.folder, log.shown())
     return made
 
@@ -87,7 +87,7 @@ def _judge(
 
 
 @dataclass(frozen=True, slots=True)
-class _Again:
+class _CellRescore:
     """One cell under the scorers of today."""
 
     cell: logs.Cell

@@ -17,7 +17,7 @@ from infimm_eval.run import cells, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
-from infimm_eval.run.stream import Asking, Stream
+from infimm_eval.run.stream import CellProgress, Stream
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.types import Model, Rubric
 
@@ -31,25 +31,25 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
     """
     questions = _prepared(plan, model)
     with logs.Log(folder, writing=True) as log:
-        asked = [Asking(q, cells.draft_name(q, model)) for q in questions]
-        desk = _Desk(model, log, listener, _judge(plan, log))
+        asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
+        queue = _ScoringQueue(model, log, listener, _judge(plan, log))
         try:
             listener.started(sum(q.data.total for q in questions))
-            over = desk.hold if plan.check_batching else desk.score
+            over = queue.hold if plan.check_batching else queue.score
             Stream(model, log, listener, over).ask(asked)
-            for cell in desk.held:
+            for cell in queue.held:
                 cell.statistics = {**cell.statistics, **_check_batching(cell, model, log, listener)}
-                desk.score(cell)
-            desk.close(wait=True)
+                queue.score(cell)
+            queue.close(wait=True)
         except KeyboardInterrupt:
-            desk.close(wait=False)
+            queue.close(wait=False)
             raise
         except Exception:
-            desk.close(wait=True)
+            queue.close(wait=True)
             raise
         finally:
             listener.closed()
-        return desk.results(asked)
+        return queue.results(asked)
 
 
 def _prepared(plan: Plan, model: Model) -> list[CellQuestions]:
@@ -84,28 +84,28 @@ def _judge(plan: Plan, log: logs.Log) -> model_graded.Judge | None:
 
 
 @dataclass(slots=True)
-class _Desk:
+class _ScoringQueue:
     """Scores cells, one at a time, in a thread beside the model."""
 
     model: Model
     log: logs.Log
     listener: ProgressListener
     judge: model_graded.Judge | None
-    held: list[Asking] = field(default_factory=list)
+    held: list[CellProgress] = field(default_factory=list)
     _futures: dict[int, Future[logs.Cell]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="score")
     )
 
-    def hold(self, cell: Asking) -> None:
+    def hold(self, cell: CellProgress) -> None:
         """Something is still to be asked about this cell once the stream is over."""
         self.held.append(cell)
 
-    def score(self, cell: Asking) -> None:
+    def score(self, cell: CellProgress) -> None:
         """In its turn, while others are asked."""
         self._futures[id(cell)] = self._pool.submit(self._finish, cell)
 
-    def _finish(self, cell: Asking) -> logs.Cell:
+    def _finish(self, cell: CellProgress) -> logs.Cell:
         try:
             finished = cells.finish(cell, self.model, self.log, self.listener, self.judge)
         except Exception as error:
@@ -120,13 +120,13 @@ class _Desk:
         """Wait for what is being scored; or score nothing more, since somebody wants to go."""
         self._pool.shutdown(wait=wait, cancel_futures=not wait)
 
-    def results(self, asked: Sequence[Asking]) -> list[logs.Cell]:
+    def results(self, asked: Sequence[CellProgress]) -> list[logs.Cell]:
         """The finished cells; raises the first error of those that could not be scored."""
         return [self._futures[id(cell)].result() for cell in asked]
 
 
 def _check_batching(
-    cell: Asking, model: Model, log: logs.Log, listener: ProgressListener
+    cell: CellProgress, model: Model, log: logs.Log, listener: ProgressListener
 ) -> dict[str, Any]:
     """Ask some samples again, each alone: does anything change that the batch should not?"""
     questions = cell.questions

@@ -27,7 +27,7 @@ Ask: TypeAlias = Callable[[Iterable[Request]], Iterator[Answer]]
 
 
 @dataclass(slots=True, eq=False)
-class Asking:
+class CellProgress:
     """One cell while it is asked."""
 
     questions: CellQuestions
@@ -65,7 +65,7 @@ takes one picture a prompt, the context is too short."""
 class _Open:
     """A request that the model has not answered yet."""
 
-    cell: Asking
+    cell: CellProgress
     request: Request
     key: str
     """Of the answer to come."""
@@ -82,7 +82,7 @@ class Stream:
     model: Model
     log: logs.Log
     listener: ProgressListener
-    over: Callable[[Asking], None]
+    over: Callable[[CellProgress], None]
     _waiting: dict[str, _Open] = field(default_factory=dict)
     """By the request's id."""
     _alike: tuple[str, int] = ("", 0)
@@ -91,7 +91,7 @@ class Stream:
     _counted: Mapping[str, Any] = field(default_factory=dict)
     _since: float = 0.0
 
-    def ask(self, cells: Sequence[Asking]) -> None:
+    def ask(self, cells: Sequence[CellProgress]) -> None:
         """Until every cell is over.  ``MachineryError`` where the model leaves questions open."""
         self._counted, self._since = statistics(self.model), time.monotonic()
         for ranks, group in groupby(cells, lambda cell: cell.questions.ranks):
@@ -134,7 +134,7 @@ class Stream:
             for answer in answers:
                 self._take(answer)
 
-    def _requests(self, cells: Sequence[Asking]) -> Iterator[Request]:
+    def _requests(self, cells: Sequence[CellProgress]) -> Iterator[Request]:
         """Whatever thread the model draws them in."""
         for cell in cells:
             yield from self._cell(cell)
@@ -142,7 +142,7 @@ class Stream:
                 cell.drained = True
                 self._end(cell)
 
-    def _cell(self, cell: Asking) -> Iterator[Request]:
+    def _cell(self, cell: CellProgress) -> Iterator[Request]:
         questions = cell.questions
         self.listener.asking(questions.title, questions.shots, questions.seed)
         task, shots, seed = questions.task.name, questions.shots, questions.seed
@@ -164,7 +164,7 @@ class Stream:
             yield self._opened(cell, request, key)
 
     def _enter(
-        self, cell: Asking, position: int, question: Question, prompt: str, key: str
+        self, cell: CellProgress, position: int, question: Question, prompt: str, key: str
     ) -> None:
         try:
             self.log.add_entry(
@@ -173,7 +173,7 @@ class Stream:
         except UsageError as error:
             raise UsageError(f"{cell.questions.task.name}, row {position + 1}: {error}") from error
 
-    def _opened(self, cell: Asking, request: Request, key: str) -> Request:
+    def _opened(self, cell: CellProgress, request: Request, key: str) -> Request:
         """The request under an id that no open one has: the sample's, which may be open in
         another cell."""
         with self._lock:
@@ -210,7 +210,7 @@ class Stream:
             cell.open -= 1
             self._end(cell)
 
-    def _fail(self, cell: Asking, reason: str) -> None:
+    def _fail(self, cell: CellProgress, reason: str) -> None:
         """One question comes to nothing.  ``MachineryError`` after many in a row for one reason."""
         cell.failed += 1
         cell.reason = cell.reason or reason
@@ -222,7 +222,7 @@ class Stream:
                 f"({reason}); what was answered before is kept"
             )
 
-    def _end(self, cell: Asking) -> None:
+    def _end(self, cell: CellProgress) -> None:
         if not cell.over:
             return
         self.log.save()
