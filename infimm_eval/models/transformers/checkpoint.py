@@ -25,6 +25,7 @@ from infimm_eval.flamingo.misfits import require_finite, require_fit, require_la
 from infimm_eval.flamingo.shards import shapes, weight_files
 from infimm_eval.models.shared import checkpoints
 from infimm_eval.models.shared.batch_limiter import lacks_memory, too_large
+from infimm_eval.models.shared.refusals import one_line
 from infimm_eval.models.transformers.generate import library
 
 WEIGHTS = (
@@ -135,15 +136,9 @@ def opening(folder: Path) -> Iterator[None]:
             raise too_large(str(folder), error) from error
         if code := own_code(folder):
             raise UsageError(f"{folder}: {code}") from error
-        raise UsageError(f"{folder} cannot be loaded by transformers: {reason(error)}") from error
+        raise UsageError(f"{folder} cannot be loaded by transformers: {one_line(error)}") from error
     finally:
         library.utils.logging.set_verbosity(told)
-
-
-def reason(error: Exception) -> str:
-    """One line, however much was said."""
-    said = str(error).strip().split("\n")[0][:300]
-    return said or type(error).__name__
 
 
 def own_code(folder: Path) -> str:
@@ -219,7 +214,7 @@ def _loaded(folder: Path, dtype: torch.dtype, renamed: Mapping[str, str]) -> tup
             for file in folder.iterdir():
                 if not file.name.startswith("adapter_"):
                     (place / file.name).symlink_to(file.absolute())
-        return library.AutoModelForImageTextToText.from_pretrained(
+        model, info = library.AutoModelForImageTextToText.from_pretrained(
             place,
             dtype=dtype,
             trust_remote_code=False,
@@ -227,3 +222,4 @@ def _loaded(folder: Path, dtype: torch.dtype, renamed: Mapping[str, str]) -> tup
             ignore_mismatched_sizes=True,  # they are told of in the report
             output_loading_info=True,
         )
+        return model, info
