@@ -136,7 +136,7 @@ def _name(source: Source) -> str:
 def opened(source: Source, name: str, max_pixels: int) -> Image.Image:
     """The picture with its pixels decoded, having looked at its size first.
 
-    ``PictureError``, which calls it by its ``name``, where it cannot be or is beyond ``max_pixels``.
+    ``PictureError``, which calls it by its ``name``, where it cannot be or has over ``max_pixels``.
     """
     if not isinstance(source, Image.Image | bytes | str | PathLike):
         raise PictureError(

@@ -12,14 +12,14 @@ import torch
 import transformers as library
 
 from infimm_eval import models
-from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.errors import UsageError
 from infimm_eval.models.shared import auto_batch_size
 from infimm_eval.models.transformers import engine
 from infimm_eval.models.transformers.prompts import neutral
 from infimm_eval.models.transformers.requests import bytes_of
 from infimm_eval.types import Request
 from tests.models.families import FAMILIES, answers, idefics, llava, load, saved
-from tests.models.tiny import Painted, few_shot, painted, request
+from tests.models.tiny import few_shot, painted, request
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -159,11 +159,6 @@ def test_a_row_is_weighed_also_where_shapes_differ_by_layer_or_are_not_told(tmp_
     shapes = SimpleNamespace(hidden_size=32, intermediate_size=[48, 64], vocab_size=100)
     config = SimpleNamespace(get_text_config=lambda: shapes)
     assert bytes_of(SimpleNamespace(config=config, dtype=torch.float32), job) > 0
-
-
-def test_an_unreadable_picture_stops_the_run_by_name(folder):
-    with pytest.raises(MachineryError, match=r"coco/7\.jpg"):
-        answers(load(folder), [request("x", (Painted(None, "coco/7.jpg"), "Output:"))])
 
 
 def test_settings_name_what_can_move_a_number(folder):

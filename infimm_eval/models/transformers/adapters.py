@@ -16,6 +16,7 @@ from infimm_eval.flamingo.misfits import require_fit
 from infimm_eval.flamingo.shards import shapes, weight_files
 from infimm_eval.models.transformers.checkpoint import (
     misfits,
+    naming,
     open_processor,
     opening,
     require_finite_weights,
@@ -38,16 +39,17 @@ def require_peft(folder: Path) -> None:
 def put_on(model: Any, folder: Path) -> None:
     """Puts the folder's adapter into the layers of its base, as it was trained: nothing is merged,
     and so nothing is rounded.  UsageError where its tensors are not those that the base takes."""
-    files = weight_files(folder, WEIGHTS)
-    for path in files:
-        shapes(path, any_dtype=True)
-    with opening(folder):
-        info = model.load_adapter(str(folder), ignore_mismatched_sizes=True)
-    found = misfits(info.to_dict())
-    untouched = {name for name in found["missing"] if _adds_nothing(model, name)}
-    found["missing"] = [name for name in found["missing"] if name not in untouched]
-    require_fit(files, found, f"the base that {folder} is for")
-    require_finite_weights(model)
+    with naming(folder):
+        files = weight_files(folder, WEIGHTS)
+        for path in files:
+            shapes(path, any_dtype=True)
+        with opening(folder):
+            info = model.load_adapter(str(folder), ignore_mismatched_sizes=True)
+        found = misfits(info.to_dict())
+        untouched = {name for name in found["missing"] if _adds_nothing(model, name)}
+        found["missing"] = [name for name in found["missing"] if name not in untouched]
+        require_fit(files, found, "the base that it is for")
+        require_finite_weights(model)
     if untouched:
         _log.warning("%s holds nothing for %d tensors of its layers", folder, len(untouched))
 

@@ -78,7 +78,7 @@ def open_model(
     files = weight_files(folder, WEIGHTS)
     found = {path: shapes(path, any_dtype=True) for path in files}
     keys = [key for table in found.values() for key in table]
-    with _naming(folder):
+    with naming(folder):
         require_layers(given, keys)
         _require_numbers(folder, given, found)
         wrapping, renamed = _unwrapped(keys)
@@ -113,7 +113,8 @@ def require_finite_weights(model: Any) -> None:
 
 
 @contextmanager
-def _naming(folder: Path) -> Iterator[None]:
+def naming(folder: Path) -> Iterator[None]:
+    """A ``UsageError`` says whose it is."""
     try:
         yield
     except UsageError as error:
