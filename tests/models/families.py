@@ -354,8 +354,9 @@ MORE = {
     "qwen3": qwen3,
     "gemma3": gemma3,
     "paligemma": paligemma,
-    "mllama": mllama,
 }
+ENCODING_ALL = {"mllama": mllama}
+"""Those whose tower cannot be stood before: every picture is encoded whenever it is shown."""
 
 
 def saved(place: Path, family: Any, template: str | None = TEMPLATE) -> Path:

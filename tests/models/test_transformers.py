@@ -206,7 +206,7 @@ def test_idefics_1_is_written_in_its_own_lines(tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"model_type": "bert"}, "reads pictures"), ({"model_type": "llava"}, "cannot be loaded")],
+    [({"model_type": "bert"}, "reads pictures"), ({"model_type": "llava"}, "holds no weights")],
 )
 def test_a_folder_that_is_no_such_model_is_refused_in_one_line(tmp_path, config, message):
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from infimm_eval.flamingo.pictures import PictureError
 from infimm_eval.models.transformers.pictures import decoded
 from infimm_eval.types import Answer, Image
-from tests.models.families import FAMILIES, MORE, answers, llava, load, saved
+from tests.models.families import ENCODING_ALL, FAMILIES, MORE, answers, llava, load, saved
 from tests.models.tiny import Painted, few_shot, painted, request
 
 
@@ -74,7 +74,7 @@ def test_a_picture_that_cannot_be_shown_costs_the_questions_that_show_it_alone(f
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "pixtral", "llava", "mllama"])
 @pytest.mark.parametrize("ranked", [False, True])
 def test_a_strip_is_answered_or_costs_its_own_question(tmp_path, family, ranked):
-    place = saved(tmp_path, {**FAMILIES, **MORE}[family])
+    place = saved(tmp_path, (FAMILIES | MORE | ENCODING_ALL)[family])
     options = (" a dog", " no") if ranked else ()
     plain = [request(str(n), (painted(n), "Output:"), options=options) for n in range(5)]
     odd = [

@@ -69,7 +69,7 @@ def live(
 
     It works with a copy of the processor, whose padding is its trainer's.
     """
-    require_processor(processor, name)
+    require_processor(processor, "a model of transformers is wrapped with its processor")
     options = EngineOptions(**keywords(EngineOptions, own, "wrap"))
 
     def build(module: Any, fingerprint: str) -> TransformersModel:

@@ -50,16 +50,17 @@ def open_processor(folder: Path) -> Any:
     """The folder's processor; UsageError where it has none that takes pictures and text."""
     with opening(folder):
         processor = library.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-    require_processor(processor, folder)
+    require_processor(processor, f"{folder} should hold a processor")
     return processor
 
 
-def require_processor(processor: Any, whose: object) -> None:
-    """UsageError for what is no processor of pictures and text."""
+def require_processor(processor: Any, what: str) -> None:
+    """UsageError, which begins with ``what`` should be one, for no processor of pictures and
+    text."""
     if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
         raise UsageError(
-            f"{whose}: a model of transformers needs its processor, which has a tokenizer and an "
-            f"image processor (AutoProcessor.from_pretrained), not {type(processor).__name__!r}"
+            f"{what}, which has a tokenizer and an image processor (AutoProcessor.from_pretrained), "
+            f"not {type(processor).__name__!r}"
         )
 
 
