@@ -199,10 +199,20 @@ def test_code_of_a_checkpoint_is_named_and_never_run(place, file, edit, monkeypa
     assert f"auto_map in {file} names Python of its own" in refusal(place)
 
 
+def test_an_image_processor_of_a_checkpoints_own_is_not_run(place, monkeypatch):
+    (place / "evil.py").write_text("raise SystemExit('the code of a checkpoint was run')")
+    own = {"image_processor_type": "P", "auto_map": {"AutoImageProcessor": "evil.P"}}
+    configure(place, lambda c: c.update(image_processor=own), "processor_config.json")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    refusal(place)
+
+
 def test_code_that_nobody_needs_is_no_obstacle(place, whole):
     (place / "evil.py").write_text("raise SystemExit('the code of a checkpoint was run')")
     auto = {"AutoModelForImageTextToText": "evil.M", "AutoConfig": "evil.C"}
     configure(place, lambda c: c.update(auto_map=auto))
+    own = {"tokenizer_class": "T", "auto_map": {"AutoTokenizer": ["evil.T", None]}}
+    configure(place, lambda c: c.update(own), "tokenizer_config.json")
     (place / "custom_generate").mkdir()
     shutil.copy(place / "evil.py", place / "custom_generate" / "generate.py")
     assert texts(load_hf(place)) == texts(load(whole))

@@ -25,7 +25,7 @@ from infimm_eval.flamingo.misfits import require_finite, require_fit, require_la
 from infimm_eval.flamingo.shards import shapes, weight_files
 from infimm_eval.models.shared import checkpoints
 from infimm_eval.models.shared.batch_limiter import lacks_memory, too_large
-from infimm_eval.models.shared.refusals import one_line
+from infimm_eval.models.shared.refusals import ASTRAY, one_line
 from infimm_eval.models.transformers.generate import library
 
 WEIGHTS = (
@@ -59,8 +59,8 @@ def require_processor(processor: Any, what: str) -> None:
     text."""
     if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
         raise UsageError(
-            f"{what}, which has a tokenizer and an image processor (AutoProcessor.from_pretrained), "
-            f"not {type(processor).__name__!r}"
+            f"{what}, which has a tokenizer and an image processor "
+            f"(AutoProcessor.from_pretrained), not {type(processor).__name__!r}"
         )
 
 
@@ -125,27 +125,32 @@ def naming(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def opening(folder: Path) -> Iterator[None]:
-    """What the library says of a folder that it cannot open, in one line; it reports nothing else.
+    """What the library says of a folder that it cannot open, in one line; it reports nothing else,
+    and asks nobody whether a checkpoint's code may run.
 
     A checkpoint's files can lead it astray in any way: there is no list of its errors.
     """
-    told = library.utils.logging.get_verbosity()
+    dynamic, told = library.dynamic_module_utils, library.utils.logging.get_verbosity()
+    patience = dynamic.TIME_OUT_REMOTE_CODE
+    dynamic.TIME_OUT_REMOTE_CODE = 0
     library.utils.logging.set_verbosity_error()
     try:
         yield
     except Exception as error:
         if isinstance(error, RuntimeError) and lacks_memory(error):
             raise too_large(str(folder), error) from error
-        if code := own_code(folder):
-            raise UsageError(f"{folder}: {code}") from error
-        raise UsageError(f"{folder} cannot be loaded by transformers: {one_line(error)}") from error
+        # The library's words on code that is not run are instructions to run it.
+        said = "" if "trust_remote_code" in str(error) else one_line(error)
+        why = "; ".join(filter(None, [said, own_code(folder)]))
+        raise UsageError(f"{folder} cannot be loaded by transformers: {why}") from error
     finally:
         library.utils.logging.set_verbosity(told)
+        dynamic.TIME_OUT_REMOTE_CODE = patience
 
 
 def own_code(folder: Path) -> str:
     """What a checkpoint wants that is its own Python, in words; empty where it wants none."""
-    for file in sorted(folder.glob("*config.json")):
+    for file in filter(Path.is_file, sorted(folder.glob("*config.json"))):
         try:
             wanted = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -164,11 +169,11 @@ def _require_known(folder: Path, given: Mapping[str, Any]) -> None:
     kind = given.get("model_type")
     known = library.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     if not (isinstance(kind, str) and kind in known):
-        code = own_code(folder)
-        raise UsageError(
-            f"{folder} is a {kind!r} model; transformers {library.__version__} has no "
-            f"model of that type that reads pictures and writes text{code and '; '}{code}"
+        lacking = (
+            f"{folder} is a {kind!r} model; transformers {library.__version__} has no model of "
+            "that type that reads pictures and writes text"
         )
+        raise UsageError("; ".join(filter(None, [lacking, own_code(folder)])))
     for name in ("attn_implementation", "_attn_implementation"):
         kernel = given.get(name)
         if "/" in str(kernel):
@@ -185,9 +190,13 @@ def _require_numbers(
     make up what is missing before it tells."""
     if "quantization_config" in given:  # whose weights are packed
         return
-    with opening(folder), without_weights():
+    with opening(folder):
         config = library.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        model = library.AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        try:
+            with without_weights():
+                model = library.AutoModelForImageTextToText.from_config(config)
+        except ASTRAY:  # what cannot be built is told of where it is loaded
+            return
     wanted = sum(weight.numel() for weight in model.parameters())
     stored = sum(math.prod(shape) for table in found.values() for shape in table.values())
     if wanted > 2 * stored + _SLACK:
