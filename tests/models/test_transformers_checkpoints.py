@@ -218,8 +218,10 @@ def test_code_that_nobody_needs_is_no_obstacle(place, whole):
     assert texts(load_hf(place)) == texts(load(whole))
 
 
-def test_a_kernel_from_the_hub_is_named_and_never_fetched(place):
-    configure(place, lambda c: c.update(attn_implementation="kernels-community/flash-attn3"))
+@pytest.mark.parametrize("part", [None, "text_config"])
+def test_a_kernel_from_the_hub_is_named_and_never_fetched(place, part):
+    kernel = {"attn_implementation": "kernels-community/flash-attn3"}
+    configure(place, lambda c: (c[part] if part else c).update(kernel))
     assert "a kernel from the hub (kernels-community/flash-attn3)" in refusal(place)
 
 

@@ -122,6 +122,12 @@ def test_a_picture_stands_upright_as_its_exif_says():
     assert np.array_equal(np.asarray(decoded(turned, "turned.png")), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_turns_nothing():
+    turned = encoded(Pillow.fromarray(RAMP), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    assert decoded(turned, "odd.png").size == (40, 30)
+
+
 def test_numbers_without_a_scale_are_refused_by_name():
     with pytest.raises(PictureError, match=r"depth\.tiff.*mode F.*8 or 16 bits"):
         decoded(encoded(Pillow.fromarray(RAMP.astype(np.float32)), "TIFF"), "depth.tiff")

@@ -36,9 +36,9 @@ def refused(request: Request, why: str, notes: Mapping[str, Any] | None = None) 
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, however much that is."""
-    said = " ".join(str(error).split())[:300]
-    return said or type(error).__name__
+    """What an error says, however much that is, and whatever else than letters it echoes."""
+    said = "".join(c if c.isprintable() else " " for c in str(error)[:3000])
+    return " ".join(said.split())[:300] or type(error).__name__
 
 
 def each_its_own(

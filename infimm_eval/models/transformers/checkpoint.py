@@ -174,13 +174,13 @@ def _require_known(folder: Path, given: Mapping[str, Any]) -> None:
             "that type that reads pictures and writes text"
         )
         raise UsageError("; ".join(filter(None, [lacking, own_code(folder)])))
-    for name in ("attn_implementation", "_attn_implementation"):
-        kernel = given.get(name)
-        if "/" in str(kernel):
-            raise UsageError(
-                f"{folder}: {name} in config.json names a kernel from the hub ({kernel}), which "
-                "is never fetched; leave it out"
-            )
+    for section in (given, *(part for part in given.values() if isinstance(part, dict))):
+        for name in ("attn_implementation", "_attn_implementation"):
+            if "/" in str(section.get(name)):
+                raise UsageError(
+                    f"{folder}: {name} in config.json names a kernel from the hub "
+                    f"({section[name]}), which is never fetched; leave it out"
+                )
 
 
 def _require_numbers(

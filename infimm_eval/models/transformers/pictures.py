@@ -5,6 +5,8 @@ Knows kinds of files, no processor; never guesses what a picture without a scale
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -24,8 +26,9 @@ def decoded(file: bytes, name: str) -> Image.Image:
             f"{name}: a picture in mode {picture.mode} says nothing of its scale; save it with 8 "
             "or 16 bits"
         )
-    try:
+    with suppress(*BROKEN):  # what is no EXIF says nothing
         picture = ImageOps.exif_transpose(picture)
+    try:
         if sixteen:
             picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
         return picture.convert("RGB")
