@@ -8,21 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.fetching import fetch
 from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.key_map import KeyMap
 from infimm_eval.flamingo.layouts import layout_of
+from infimm_eval.flamingo.meta import without_weights
+from infimm_eval.flamingo.misfits import require_finite, require_fit, require_layers
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.shards import shapes, tensors, weight_files
 
-_LISTED = 10  # keys of each kind named in one message
 _Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -50,8 +49,9 @@ def load(
         layout = layout_of(given)
         found = {path: shapes(path) for path in files}
         merged = {layout.keys.canonical(k): s for table in found.values() for k, s in table.items()}
+        require_layers(given, merged)
         config = layout.complete(layout.read(given), merged, resampler_heads)
-        with torch.device("meta"), _Unfilled():
+        with without_weights():
             model = layout.build(config)
         computed = layout.computed(config)
         wanted = {key: tuple(t.shape) for key, t in _stored(model.state_dict(), layout.keys)}
@@ -84,19 +84,6 @@ def save_pretrained(model: Flamingo, folder: str | Path) -> None:
     write_json(folder / "config.json", config)
     state = {k: t.detach().contiguous() for k, t in _stored(model.state_dict(), layout.keys)}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-class _Unfilled(TorchFunctionMode):
-    """Leaves out the normal numbers of new weights: on the meta device nobody would see them, and
-    torch imports its compiler for them, which takes seconds."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is nn.init.normal_:
-            return kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
@@ -146,15 +133,7 @@ def _check_keys(
             if shape != wanted.get(name, shape)
         ],
     }
-    if any(problems.values()):
-        files = ", ".join(path.name for path in found)
-        counted = "; ".join(_counted(kind, them) for kind, them in problems.items() if them)
-        raise UsageError(f"{files} and config.json do not belong together: {counted}")
-
-
-def _counted(kind: str, keys: list[str]) -> str:
-    more = [f"and {len(keys) - _LISTED} more"] if len(keys) > _LISTED else []
-    return f"{len(keys)} {kind} ({', '.join(keys[:_LISTED] + more)})"
+    require_fit(found, problems)
 
 
 def _read(
@@ -181,12 +160,5 @@ def _read(
 
 def _converted(stored: Tensor, device: torch.device, dtype: torch.dtype, where: str) -> Tensor:
     tensor = stored.to(device, dtype)
-    if _finite(tensor):
-        return tensor
-    if _finite(stored):
-        raise UsageError(f"{where} holds numbers too large for {dtype}; load it with another dtype")
-    raise UsageError(f"{where} holds NaN or infinite numbers; download it again")
-
-
-def _finite(tensor: Tensor) -> bool:
-    return all(bound.isfinite() for bound in tensor.aminmax())
+    require_finite(tensor, stored, where)
+    return tensor

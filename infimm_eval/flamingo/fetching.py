@@ -11,7 +11,7 @@ from typing import Any
 
 from infimm_eval.errors import UsageError
 
-_SAFETENSORS, _PICKLED = "*.safetensors", "pytorch_model*.bin"
+_SAFETENSORS, _PICKLED = "*.safetensors", ["pytorch_model*.bin", "adapter_model.bin"]
 
 
 def fetch(name: str, files: Sequence[str], *, weights: bool = True, **options: Any) -> Path:
@@ -27,7 +27,7 @@ def fetch(name: str, files: Sequence[str], *, weights: bool = True, **options: A
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted, **options))
         if weights and not any(folder.glob("model*.safetensors*")):  # no file and no index
-            folder = Path(snapshot_download(name, allow_patterns=[_PICKLED], **options))
+            folder = Path(snapshot_download(name, allow_patterns=_PICKLED, **options))
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UsageError(

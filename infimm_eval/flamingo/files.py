@@ -18,6 +18,8 @@ _LFS = b"version https://git-lfs"
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object.  UsageError naming the file if it is absent or something else."""
     refuse_pointer(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"{path} is not a file; a checkpoint folder needs one of that name")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

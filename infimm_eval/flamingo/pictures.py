@@ -101,13 +101,13 @@ def preprocess(
     ``name`` is what the message calls a picture that has no path.
     """
     name = name or _name(source)
-    square = _square(_opened(source, name, max_pixels), size, name, max_pixels)
+    square = _square(opened(source, name, max_pixels), size, name, max_pixels)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
     middle, spread = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
     return pixels.to(torch.float32).div_(255).sub_(middle).div_(spread)
 
 
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -133,8 +133,11 @@ def _name(source: Source) -> str:
     return str(source) if isinstance(source, str | PathLike) else "a picture"
 
 
-def _opened(source: Source, name: str, max_pixels: int) -> Image.Image:
-    """The picture with its pixels decoded, having looked at its size first."""
+def opened(source: Source, name: str, max_pixels: int) -> Image.Image:
+    """The picture with its pixels decoded, having looked at its size first.
+
+    ``PictureError``, which calls it by its ``name``, where it cannot be or has over ``max_pixels``.
+    """
     if not isinstance(source, Image.Image | bytes | str | PathLike):
         raise PictureError(
             f"{name}: a picture is a path, bytes or PIL.Image, not a {type(source).__name__}"
@@ -157,7 +160,7 @@ def _opened(source: Source, name: str, max_pixels: int) -> Image.Image:
         raise PictureError(f"{name}: there is no such file") from error
     except _BOMB as error:
         raise PictureError(f"{name}: beyond {max_pixels} pixels ({error})") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise PictureError(f"{name}: not a readable picture ({error})") from error
     return picture
 

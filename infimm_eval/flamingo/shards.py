@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import struct
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -28,7 +29,7 @@ _DTYPES = {
     "BF16": torch.bfloat16,
 }
 _READABLE = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES.values())
-_NAMES = (
+NAMES = (
     "model.safetensors.index.json",
     "model.safetensors",
     "pytorch_model.bin.index.json",
@@ -41,9 +42,10 @@ _ASTRAY: tuple[type[Exception], ...] = (
 )  # fmt: skip
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The folder's weight files.  UsageError if there are none or an index names absent ones."""
-    for name in _NAMES:
+def weight_files(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
+    """The folder's weight files: those of the first of ``names`` that is there.  UsageError if none
+    is or an index names absent ones."""
+    for name in names:
         path = folder / name
         if not path.is_file():
             continue
@@ -53,7 +55,7 @@ def weight_files(folder: Path) -> list[Path]:
         if absent := [f.name for f in files if not f.is_file()]:
             raise UsageError(f"{path} names {', '.join(absent)}, not in the folder; download again")
         return files
-    raise UsageError(f"{folder} holds no weights; one of these was expected: {', '.join(_NAMES)}")
+    raise UsageError(f"{folder} holds no weights; one of these was expected: {', '.join(names)}")
 
 
 def _shards(index: Path) -> list[str]:
@@ -62,16 +64,24 @@ def _shards(index: Path) -> list[str]:
         raise UsageError(f"{index} has no weight_map from keys to files; download it again")
     if not named:
         raise UsageError(f"{index} names no weight files; download it again")
+    for name in named.values():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UsageError(f"{index} names {name!r}, a file outside its folder")
     return sorted(set(named.values()))
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in a weight file, without reading the tensors."""
+def shapes(path: Path, *, any_dtype: bool = False) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor in a weight file, without reading the tensors.  UsageError for a file
+    that is cut off, no weights or, unless ``any_dtype``, holds other numbers than floats."""
     refuse_pointer(path)
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
-            return {key: entry.shape for key, entry in _header(path, file)[0].items()}
-    return {key: tuple(tensor.shape) for key, tensor in _unpickle(path, mmap=True).items()}
+            entries, _ = _header(path, file, any_dtype=any_dtype)
+        return {key: entry.shape for key, entry in entries.items()}
+    held = _unpickle(path, mmap=True)
+    if not any_dtype:
+        _require_dense_floats(path, held)
+    return {key: tuple(tensor.shape) for key, tensor in held.items()}
 
 
 def tensors(path: Path) -> Iterator[tuple[list[str], Tensor]]:
@@ -84,6 +94,7 @@ def tensors(path: Path) -> Iterator[tuple[list[str], Tensor]]:
         yield from _safetensors(path)
         return
     held = _unpickle(path, mmap=False)
+    _require_dense_floats(path, held)
     for first, *twins in _twins(held):
         for twin in twins:
             del held[twin]
@@ -103,7 +114,7 @@ def _safetensors(path: Path) -> Iterator[tuple[list[str], Tensor]]:
     with path.open("rb") as file:
         entries, start = _header(path, file)
         for key, entry in sorted(entries.items(), key=lambda item: item[1].first):
-            tensor = torch.empty(entry.shape, dtype=entry.dtype)
+            tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
             file.seek(start + entry.first)
             file.readinto(tensor.flatten().view(torch.uint8).numpy().data)
             yield [key], tensor
@@ -112,13 +123,15 @@ def _safetensors(path: Path) -> Iterator[tuple[list[str], Tensor]]:
 class _Entry(NamedTuple):
     """A tensor in a safetensors file: its bytes are [first, last) after the table."""
 
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
     first: int
     last: int
 
 
-def _header(path: Path, file: BinaryIO) -> tuple[dict[str, _Entry], int]:
+def _header(
+    path: Path, file: BinaryIO, *, any_dtype: bool = False
+) -> tuple[dict[str, _Entry], int]:
     """The file's table of tensors and where its data begins; UsageError if any of it is cut off.
 
     Layout: a little-endian u64 N, N bytes of JSON, then the data that the table's offsets count
@@ -134,27 +147,36 @@ def _header(path: Path, file: BinaryIO) -> tuple[dict[str, _Entry], int]:
         table = None
     if not isinstance(table, dict):
         raise UsageError(f"{path} is not a safetensors file; download it again")
-    entries = {k: _entry(path, k, given) for k, given in table.items() if k != "__metadata__"}
+    table.pop("__metadata__", None)
+    entries = {key: _entry(path, key, given, any_dtype) for key, given in table.items()}
     end = 8 + length + max((entry.last for entry in entries.values()), default=0)
     if end > size:
         raise UsageError(f"{path} is cut off ({size} of {end} bytes); download it again")
     return entries, 8 + length
 
 
-def _entry(path: Path, key: str, given: Any) -> _Entry:
+def _entry(path: Path, key: str, given: Any, any_dtype: bool) -> _Entry:
     match given:
         case {
-            "dtype": str(named),
+            "dtype": str(dtype),
             "shape": [*shape],
             "data_offsets": [int(first), int(last)],
-        } if first >= 0 and all(isinstance(n, int) and n >= 0 for n in shape):
-            if named not in _DTYPES:
-                raise UsageError(f"{path}: {key} is stored as {named}, not one of {_READABLE}")
-            dtype = _DTYPES[named]
-            if last - first == math.prod(shape) * dtype.itemsize:
+        } if first >= 0 and all(type(n) is int and n >= 0 for n in shape):
+            if not (any_dtype or dtype in _DTYPES):
+                raise UsageError(f"{path}: {key} is stored as {dtype}, not one of {_READABLE}")
+            bits = re.search(r"\d+", dtype)  # of a number, which every name but BOOL tells
+            size = math.prod(shape) * (int(bits[0]) if bits else 8)
+            if 8 * (last - first) == size:
                 return _Entry(dtype, tuple(shape), first, last)
             raise UsageError(f"{path}: the size of {key} contradicts its shape; download it again")
     raise UsageError(f"{path}: what it says of {key} is no safetensors entry; download it again")
+
+
+def _require_dense_floats(path: Path, held: Mapping[str, Tensor]) -> None:
+    for key, value in held.items():
+        if value.dtype not in _DTYPES.values() or value.layout != torch.strided:
+            kind = f"{value.layout} {value.dtype}".replace("torch.", "").removeprefix("strided ")
+            raise UsageError(f"{path}: {key} is stored as {kind}, not one of {_READABLE}")
 
 
 def _unpickle(path: Path, *, mmap: bool) -> dict[str, Tensor]:
@@ -177,7 +199,4 @@ def _unpickle(path: Path, *, mmap: bool) -> dict[str, Tensor]:
             )
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UsageError(f"{path} holds something other than tensors by name: {key!r}")
-        if value.dtype not in _DTYPES.values() or value.layout != torch.strided:
-            kind = f"{value.layout} {value.dtype}".replace("torch.", "").removeprefix("strided ")
-            raise UsageError(f"{path}: {key} is stored as {kind}, not one of {_READABLE}")
     return held

@@ -305,6 +305,38 @@ def paligemma(template: str | None) -> tuple[Any, Any]:
     return library.PaliGemmaForConditionalGeneration(config), processor
 
 
+def mllama(template: str | None) -> tuple[Any, Any]:
+    tiles = [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]]
+    config = library.MllamaConfig(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_global_layers": 1,
+            "attention_heads": 4,
+            "image_size": 28,
+            "patch_size": 14,
+            "vision_output_dim": 64,
+            "intermediate_layers_indices": [0],
+            "max_num_tiles": 4,
+            "supported_aspect_ratios": tiles,
+        },
+        text_config={
+            **TEXT,
+            "cross_attention_layers": [1],
+            "num_hidden_layers": 3,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        image_token_index=3,
+    )
+    pictures = library.MllamaImageProcessor(size={"height": 28, "width": 28}, max_image_tiles=4)
+    words = tokenizer([*SPECIAL[:3], "<|image|>", "<|eot_id|>", "<|python_tag|>"])
+    written = template and template.replace("<image>", "<|image|>")
+    written = written and written.replace("<end_of_utterance>", "<|eot_id|>")
+    processor = library.MllamaProcessor(pictures, words, chat_template=written)
+    return library.MllamaForConditionalGeneration(config), processor
+
+
 FAMILIES = {
     "llava": llava,
     "idefics": idefics,
@@ -323,6 +355,8 @@ MORE = {
     "gemma3": gemma3,
     "paligemma": paligemma,
 }
+ENCODING_ALL = {"mllama": mllama}
+"""Those whose tower cannot be stood before: every picture is encoded whenever it is shown."""
 
 
 def saved(place: Path, family: Any, template: str | None = TEMPLATE) -> Path:

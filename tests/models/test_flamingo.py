@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -500,9 +501,36 @@ class Gone(Painted):
         (Gone(None, "coco/8.jpg"), r"coco/8\.jpg: the picture cannot be read"),
     ],
 )
-def test_an_unreadable_picture_stops_the_run_by_name(folder, picture: Image, message):
-    with pytest.raises((UsageError, MachineryError), match=message):
-        answers(load(folder), [*few_shot(3), request("x", (picture, "Output:"))])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_unreadable_picture_costs_the_questions_that_show_it_alone(
+    folder, picture: Image, message, workers
+):
+    broken = [request(f"x{n}", (painted(n), picture, "Output:")) for n in range(3)]
+    found = answers(load(folder, workers=workers), [broken[0], *few_shot(3), *broken[1:]])
+    assert {id for id, answer in found.items() if answer.finish == "error"} == {"x0", "x1", "x2"}
+    assert all(re.match(message, found[one.id].notes["error"]) for one in broken)
+    expected = answers(load(folder), few_shot(3))
+    assert {id: found[id].text for id in expected} == {i: a.text for i, a in expected.items()}
+
+
+def test_a_picture_that_vanishes_while_the_run_goes_on_stops_it_by_name(folder, monkeypatch):
+    images = load(folder).engine.images
+    fleeting = Fleeting((9, 9, 9), "coco/9.jpg")
+    wanted = {images.digest(fleeting): fleeting}
+    assert images.fetch(wanted).keys() == wanted.keys()
+    images.features.clear()
+    monkeypatch.setattr(Fleeting, "there", False)
+    with pytest.raises(MachineryError, match=r"coco/9\.jpg"):
+        images.fetch(wanted)
+
+
+class Fleeting(Painted):
+    there = True
+
+    def read(self) -> bytes:
+        if not self.there:
+            raise OSError("the disk is gone")
+        return super().read()
 
 
 def test_the_fingerprint_is_of_what_the_folder_holds_and_not_of_its_path(folder, tmp_path):
@@ -568,3 +596,10 @@ def test_a_broken_folder_that_says_it_is_infimm_is_not_taken_for_another_model(t
     write(tmp_path / "config.json", {"model_type": "infimm-zephyr", "visual": {"layers": "24"}})
     with pytest.raises(UsageError, match=r"has neither tokenizer\.json nor tokenizer\.model"):
         load(tmp_path)
+
+
+def test_an_adapter_is_never_passed_over(tmp_path):
+    place = checkpoint(tmp_path)
+    write(place / "adapter_config.json", {})
+    with pytest.raises(UsageError, match="holds an adapter"):
+        load(place)

@@ -10,10 +10,10 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from infimm_eval.types import Request
-from tests.models.families import FAMILIES, MORE, llava, load, saved
+from tests.models.families import ENCODING_ALL, FAMILIES, MORE, llava, load, saved
 from tests.models.tiny import few_shot, painted, request
 
-ALL = FAMILIES | MORE
+ALL = FAMILIES | MORE | ENCODING_ALL
 # PaliGemma's processor makes an array of its tensors in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 OPTIONS = (" a dog", " a very large house", " no", "!")

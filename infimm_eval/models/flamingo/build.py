@@ -37,6 +37,11 @@ class BuildOptions(EngineOptions):
 def build(name: str, options: ModelOptions) -> FlamingoModel:
     """``name``: a folder or a hub id in InfiMM's layout."""
     folder = checkpoints.folder(name, options.revision)
+    if (folder / checkpoints.ADAPTER).is_file():
+        raise UsageError(
+            f"{folder} holds an adapter, which this backend does not put on; merge it into the "
+            "weights that it is for"
+        )
     return _loaded(folder, Path(name).name or name, options)
 
 

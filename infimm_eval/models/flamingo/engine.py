@@ -19,6 +19,7 @@ import torch
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
+from infimm_eval.flamingo.pictures import PictureError
 from infimm_eval.flamingo.processor import PromptTooLong
 from infimm_eval.models.flamingo.beginnings import beginnings, shared
 from infimm_eval.models.flamingo.generate import Generation
@@ -26,12 +27,13 @@ from infimm_eval.models.flamingo.images import ImageEncoder
 from infimm_eval.models.flamingo.prefix_cache import PrefixCache
 from infimm_eval.models.flamingo.prompts import PromptFormatter
 from infimm_eval.models.flamingo.rank import Ranking, option_ids
-from infimm_eval.models.flamingo.requests import Job, Refused, bytes_of
+from infimm_eval.models.flamingo.requests import Job, bytes_of
 from infimm_eval.models.options import BatchSize
 from infimm_eval.models.shared.auto_batch_size import AutoBatchSize
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.prefetch import prefetch
+from infimm_eval.models.shared.refusals import Refused, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.shared.window import Window
 from infimm_eval.types import Answer, Request
@@ -194,15 +196,15 @@ class Engine:
             longest = max(map(len, options), default=0)
             if longest > decoding.max_new_tokens:
                 encoded, pictures = encode(request.prompt, positions - longest)
-        except PromptTooLong as error:
-            return Refused(Answer(request.id, "", "error", notes={"error": str(error)}))
+            digests = tuple(map(self.images.digest, pictures))
+        except (PromptTooLong, PictureError) as error:
+            return Refused(refused(request, str(error)))
         ends = marks.eos
         if request.prompt.style == "completion":
             ends = (*ends, marks.end_of_chunk)
         notes = {"tokens_in": len(encoded.ids)}
         if encoded.dropped_shots:
             notes["dropped_shots"] = encoded.dropped_shots
-        digests = tuple(map(self.images.digest, pictures))
         return Job(
             request=request,
             ids=encoded.ids,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import MachineryError
+from infimm_eval.flamingo.pictures import PictureError
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.statistics import Statistics
@@ -52,7 +53,8 @@ class ImageEncoder:
 
     def digest(self, image: Image) -> str:
         """The digest of the picture's file; its pixels are made now, unless its latents are kept
-        or another thread is at it.  Raises what reading and decoding raise."""
+        or another thread makes them.  ``PictureError`` for one that cannot be shown, whoever asks
+        first."""
         known = self._digests.get(image)
         file = None if known else _read(image)
         digest = known or sha256(file or b"").hexdigest()
@@ -62,15 +64,18 @@ class ImageEncoder:
             if digest not in self._distinct:
                 self._distinct.add(digest)
                 self.statistics.count("pictures_distinct")
-            if digest in self._decoded or self.features.holds(digest):
+            if self.features.holds(digest):
                 return digest
-            future: Future[Tensor] = Future()
-            self._decoded[digest] = future
-        try:
-            future.set_result(self._decode(image, file))
-        except BaseException as error:
-            future.set_exception(error)
-            raise
+            known_pixels = self._decoded.get(digest)
+            pixels = known_pixels or Future[Tensor]()
+            self._decoded[digest] = pixels
+        if known_pixels is None:
+            try:
+                pixels.set_result(self._decode(image, file))
+            except BaseException as error:
+                pixels.set_exception(error)
+                raise
+        pixels.result()
         return digest
 
     def fetch(self, wanted: Mapping[str, Image]) -> dict[str, Tensor]:
@@ -106,7 +111,10 @@ class ImageEncoder:
         if future is not None:
             return future.result()
         self.statistics.count("pictures_read_again")
-        return self._decode(image, None)
+        try:
+            return self._decode(image, None)
+        except PictureError as error:  # it was there a while ago
+            raise MachineryError(str(error)) from error
 
     def _decode(self, image: Image, file: bytes | None) -> Tensor:
         return self._pixels(_read(image) if file is None else file, image.name).to(self._dtype)
@@ -116,4 +124,4 @@ def _read(image: Image) -> bytes:
     try:
         return image.read()
     except OSError as error:
-        raise MachineryError(f"{image.name}: the picture cannot be read ({error})") from error
+        raise PictureError(f"{image.name}: the picture cannot be read ({error})") from error

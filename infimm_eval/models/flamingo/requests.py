@@ -13,7 +13,7 @@ from torch import Tensor
 
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.models.flamingo.beginnings import Prefix
-from infimm_eval.types import Answer, Image, Request
+from infimm_eval.types import Image, Request
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -60,13 +60,6 @@ class Job:
         """Jobs that want the same search can be in one batch."""
         d = self.request.decoding
         return (d.num_beams, d.length_penalty, d.min_new_tokens, d.stop, self.eos)
-
-
-@dataclass(slots=True, eq=False)
-class Refused:
-    """A prompt that the model cannot read, and the answer that says so."""
-
-    answer: Answer
 
 
 def widest(jobs: Sequence[Job]) -> int:

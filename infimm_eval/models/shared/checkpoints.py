@@ -22,6 +22,9 @@ _FILES = [
 
 _WEIGHTS = ["*.safetensors", "*.bin"]
 
+ADAPTER = "adapter_config.json"
+"""Where it lies there is an adapter, alone or beside the weights that it is for."""
+
 
 def folder(place: str, revision: str | None = None) -> Path:
     """The checkpoint's folder on this machine, fetched from the hub where ``place`` is an id."""
@@ -33,25 +36,42 @@ def folder(place: str, revision: str | None = None) -> Path:
 
 
 def config(place: str, revision: str | None = None) -> dict[str, Any]:
-    """The parsed ``config.json``, without fetching the weights."""
-    file = Path(place) / "config.json"
-    if not Path(place).is_dir():
-        file = _from_hub(place, revision, ["config.json"], weights=False) / "config.json"
-    if not file.is_file():
-        raise UsageError(f"{place} has no config.json: is it a checkpoint folder?")
-    try:
-        read = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{file} is not JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise UsageError(f"{file} should hold a JSON object, not a {type(read).__name__}")
-    return read
+    """The parsed ``config.json``, of the base where there is an adapter alone, without fetching the
+    weights."""
+    here = Path(place)
+    if not here.is_dir():
+        here = _from_hub(place, revision, ["config.json", ADAPTER], weights=False)
+    if (here / "config.json").is_file():
+        return _object(here / "config.json")
+    if (here / ADAPTER).is_file():
+        return config(*_base(here))
+    raise UsageError(f"{place} has no config.json: is it a checkpoint folder?")
 
 
-def fingerprint(checkpoint: Path) -> str:
-    """Names what the checkpoint holds, whatever its path: SHA-256 over the name and the content
-    of every file that a model is built from.  Reads all of them, several at once."""
-    files = sorted({file for kind in (*_WEIGHTS, *_FILES) for file in checkpoint.glob(kind)})
+def base(checkpoint: Path) -> Path:
+    """The folder of the weights that a checkpoint's adapter is for: its own where it holds both,
+    else the one that its ``adapter_config.json`` names, fetched if need be.  Itself without one."""
+    if (checkpoint / "config.json").is_file() or not (checkpoint / ADAPTER).is_file():
+        return checkpoint
+    found = folder(*_base(checkpoint))
+    if (found / ADAPTER).is_file():
+        raise UsageError(
+            f"{checkpoint} holds an adapter for {found}, where there is another; merge that one "
+            "into its weights first"
+        )
+    return found
+
+
+def fingerprint(*folders: Path) -> str:
+    """Names what a checkpoint holds, whatever its path: SHA-256 over the name and the content of
+    every file that a model is built from, in one folder or in those of a base and its adapter.
+    Reads all of them, several at once."""
+    kinds = (*_WEIGHTS, *_FILES)
+    files = [
+        file
+        for folder in folders
+        for file in sorted({found for kind in kinds for found in folder.glob(kind)})
+    ]
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(_digest, files))
     return named(*(f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)))
@@ -71,6 +91,37 @@ def step(checkpoint: Path) -> dict[str, int]:
         return {"step": int(json.loads(state.read_text(encoding="utf-8"))["global_step"])}
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{state} names no global_step; mend or remove it ({error})") from error
+
+
+def _base(checkpoint: Path) -> tuple[str, str | None]:
+    """A place as ``folder`` takes it, and its revision, as ``adapter_config.json`` has them; a
+    relative path may be meant from there."""
+    written = _object(checkpoint / ADAPTER)
+    place, revision = written.get("base_model_name_or_path"), written.get("revision")
+    if not isinstance(place, str) or not place:
+        raise UsageError(
+            f"{checkpoint / ADAPTER} names no base_model_name_or_path; write the folder or the hub "
+            "id of the model there that the adapter is for"
+        )
+    for here in (Path(place), checkpoint / place):
+        if here.is_dir() and here.resolve() != checkpoint.resolve():
+            return str(here), None
+    if place.count("/") != 1 or place.startswith((".", "/")):
+        raise UsageError(
+            f"{checkpoint / ADAPTER}: the base_model_name_or_path {place} is no folder here; write "
+            "there where the model lies that the adapter is for"
+        )
+    return place, revision if isinstance(revision, str) else None
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise UsageError(f"{file} should hold a JSON object, not a {type(read).__name__}")
+    return read
 
 
 def _digest(file: Path) -> str:

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.errors import UsageError
 from infimm_eval.models.options import ModelOptions, keywords
 from infimm_eval.models.shared import checkpoints
 from infimm_eval.models.shared.devices import device_of, dtype_of
+from infimm_eval.models.transformers.adapters import open_adapted_processor, put_on, require_peft
+from infimm_eval.models.transformers.checkpoint import (
+    open_model,
+    open_processor,
+    require_processor,
+)
 from infimm_eval.models.transformers.engine import EngineOptions
 from infimm_eval.models.transformers.generate import library
 from infimm_eval.models.transformers.model import TransformersModel
@@ -37,27 +42,22 @@ def build(name: str, options: ModelOptions) -> TransformersModel:
     dtype = dtype_of(options, device)
     shared = {"batch_size": options.batch_size, "picture_cache": options.picture_cache}
     own = BuildOptions(**keywords(BuildOptions, {**shared, **options.options}, name))
-    kind = checkpoints.config(str(folder)).get("model_type")
-    known = library.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    if kind not in known:
-        raise UsageError(
-            f"{name} is a {kind!r} model; transformers {library.__version__} has no "
-            "model of that type that reads pictures and writes text"
-        )
     library.utils.logging.disable_progress_bar()
-    try:
-        processor = library.AutoProcessor.from_pretrained(folder)
-        model = library.AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(f"{name} cannot be loaded by transformers: {reason}") from error
+    adapted = (folder / checkpoints.ADAPTER).is_file()
+    if adapted:
+        require_peft(folder)
+    base = checkpoints.base(folder)
+    model, facts = open_model(base, device, dtype)
+    if adapted:
+        put_on(model, folder)
+        facts["adapter_of"] = base.name
     return TransformersModel(
-        model.to(device),
-        processor,
+        model,
+        open_processor(base) if base == folder else open_adapted_processor(folder, base),
         name=Path(name).name or name,
-        fingerprint=checkpoints.fingerprint(folder),
+        fingerprint=checkpoints.fingerprint(*dict.fromkeys([base, folder])),
         style=own.style,
-        facts=checkpoints.step(folder),
+        facts={**checkpoints.step(folder), **facts},
         options=own,
     )
 
@@ -69,11 +69,7 @@ def live(
 
     It works with a copy of the processor, whose padding is its trainer's.
     """
-    if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
-        raise UsageError(
-            "a model of transformers is wrapped with its processor, which has a tokenizer and an "
-            f"image processor (AutoProcessor.from_pretrained), not {type(processor).__name__!r}"
-        )
+    require_processor(processor, "a model of transformers is wrapped with its processor")
     options = EngineOptions(**keywords(EngineOptions, own, "wrap"))
 
     def build(module: Any, fingerprint: str) -> TransformersModel:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.pictures import PictureError
 from infimm_eval.models.options import BatchSize
 from infimm_eval.models.shared.auto_batch_size import AutoBatchSize
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.prefetch import prefetch
+from infimm_eval.models.shared.refusals import Refused, each_its_own, one_line, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.shared.window import Window
 from infimm_eval.models.transformers.batches import Collator
@@ -28,6 +30,7 @@ from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.rank import Likelihoods, Ranking
 from infimm_eval.models.transformers.requests import Job, bytes_of, prepared
+from infimm_eval.models.transformers.templates import PromptRefused
 from infimm_eval.types import Answer, Request
 
 WINDOW_ROWS = 16
@@ -87,9 +90,7 @@ class Engine:
         if options.sharing:
             images.attend(model)
         collator = Collator(model, formatter, self.statistics)
-        self.generation = Generation(
-            model, tokenizer, formatter.marks, collator, images, self.statistics
-        )
+        self.generation = Generation(model, tokenizer, formatter, collator, images, self.statistics)
         likelihoods = Likelihoods(
             model,
             images,
@@ -128,7 +129,8 @@ class Engine:
         """Pictures are decoded by threads while the model computes."""
         window = Window[Job](limiter, self.options.window, rows=WINDOW_ROWS)
         depth = 2 * min(limiter.most, WINDOW_ROWS)
-        jobs = prefetch(requests, self.prepare, workers=self.options.workers, depth=depth)
+        jobs = prefetch(requests, self._prepare, workers=self.options.workers, depth=depth)
+        work = partial(each_its_own, work=work, refuse=self._refuse)
         with closing(jobs):
             while True:
                 while len(window) < window.capacity:
@@ -136,6 +138,9 @@ class Engine:
                         job = next(jobs, None)
                     if job is None:
                         break
+                    if isinstance(job, Refused):
+                        yield job.answer
+                        continue
                     self._met(job)
                     window.add(job)
                 if not window:
@@ -153,6 +158,18 @@ class Engine:
                 "(openai:NAME)"
             )
         return prepared(request, self.formatter)
+
+    def _prepare(self, request: Request) -> Job | Refused:
+        try:
+            return self.prepare(request)
+        except (PictureError, PromptRefused) as error:
+            return Refused(refused(request, one_line(error)))
+
+    def _refuse(self, job: Job, error: Exception) -> Answer:
+        """With the pictures that the processor does not take, if any is to blame."""
+        blamed = job.blamed(self.formatter.takes)
+        why = f"{', '.join(blamed)}: {one_line(error)}" if blamed else one_line(error)
+        return refused(job.request, why, job.notes)
 
     def _met(self, job: Job) -> None:
         new = set(job.digests) - self._pictures

@@ -5,46 +5,81 @@ Decoding is the benchmark's alone; which requests stand in a batch is not its bu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from infimm_eval.flamingo.attention import any_shape
+from infimm_eval.models.shared.refusals import refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.batches import Collator
 from infimm_eval.models.transformers.images import ImageEncoder
+from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.requests import Job
 from infimm_eval.types import Answer, Decoding
 
+# Kernels from the hub are somebody's code; whoever wants them says so in the environment.
+os.environ.setdefault("USE_HUB_KERNELS", "NO")
 library: Any = import_module("transformers")
 """Untyped in good part, and Any as a whole."""
+
+
+NOT_FINITE = (
+    "the model's scores are not finite numbers (NaN or infinity): damaged weights, or too narrow a "
+    "dtype for them"
+)
+
+
+class FiniteScores:
+    """Looks on as tokens are chosen, and counts by prompt those whose scores are finite numbers.
+
+    The last of the library's processors, so that -inf, for what may not be said, is no fault.
+    """
+
+    def __init__(self, beams: int) -> None:
+        self._beams = beams
+        self._finite: list[Tensor] = []
+
+    def __call__(self, _: Tensor, scores: Tensor) -> Tensor:
+        """Of (B * beams, vocabulary); the same."""
+        best = scores.amax(-1).isfinite()
+        self._finite.append(best.view(-1, self._beams).all(-1))
+        return scores
+
+    def steps(self) -> list[int]:
+        """By prompt, how many of its first tokens."""
+        steps: list[int] = torch.stack(self._finite).long().cumprod(0).sum(0).tolist()
+        return steps
 
 
 class Generation:
     """Answers jobs with one model.
 
-    Nothing of the checkpoint's ``generation_config`` but its end tokens is used, and ``marks``,
-    which stand for pictures, are never generated.
+    Nothing of the checkpoint's ``generation_config`` but its end tokens is used, and the marks that
+    stand for pictures are never generated.  Where a model's scores are not finite, any token would
+    do: that question has no answer.
     """
 
     def __init__(
         self,
         model: Any,
         tokenizer: Any,
-        marks: Sequence[str],
+        formatter: PromptFormatter,
         collator: Collator,
         images: ImageEncoder,
         statistics: Statistics,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.marks = marks
+        self.marks = formatter.marks
         self.collator = collator
         self.images = images
         self.statistics = statistics
-        self._ends = _ends(model, tokenizer)
+        self._ends = _ends(model, tokenizer, formatter.ends)
 
     def batch(self, jobs: Sequence[Job]) -> list[Answer]:
         """One answer a job of the same group, in any order."""
@@ -53,14 +88,22 @@ class Generation:
         if not batch.jobs:
             return batch.refused
         seen = self.images.showing([job.digests for job in batch.jobs])
+        scores = FiniteScores(decoding.num_beams)
         with self.statistics.stage("generate"), torch.inference_mode(), any_shape(), seen:
             ids = self.model.generate(
-                **batch.inputs, generation_config=self._config(decoding), tokenizer=self.tokenizer
+                **batch.inputs,
+                generation_config=self._config(decoding),
+                logits_processor=library.LogitsProcessorList([scores]),
+                tokenizer=self.tokenizer,
             )[:, batch.inputs["input_ids"].shape[1] :]
-        return [*batch.refused, *map(self._answer, batch.jobs, ids.tolist())]
+        found = zip(batch.jobs, ids.tolist(), scores.steps(), strict=True)
+        return [*batch.refused, *(self._answer(*each) for each in found)]
 
-    def _answer(self, job: Job, new: list[int]) -> Answer:
+    def _answer(self, job: Job, new: list[int], finite: int) -> Answer:
+        """``finite`` is how many tokens were chosen by finite scores."""
         end = next((i for i, token in enumerate(new) if token in self._ends), len(new))
+        if finite < min(end + 1, len(new)):
+            return refused(job.request, NOT_FINITE, job.notes)
         said = self.tokenizer.decode(
             new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -89,8 +132,9 @@ class Generation:
         )
 
 
-def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that the checkpoint, its tokenizer or its chat format ends an answer with.
+def _ends(model: Any, tokenizer: Any, named: Sequence[str]) -> frozenset[int]:
+    """Every token that the checkpoint, its tokenizer or its chat format, which has ``named`` some,
+    ends an answer with.
 
     The rest of the checkpoint's generation settings (sampling, penalties, lengths) is dropped
     here: the library would fill them in wherever a benchmark leaves one unsaid.
@@ -100,7 +144,8 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
         found |= {ends} if isinstance(ends, int) else set(ends or ())
     vocabulary = tokenizer.get_vocab()
-    found |= {vocabulary[t] for t in ("<end_of_utterance>", "<|im_end|>") if t in vocabulary}
+    usual = ("<end_of_utterance>", "<|im_end|>")
+    found |= {vocabulary[token] for token in (*usual, *named) if token in vocabulary}
     found.add(tokenizer.eos_token_id)
     model.generation_config = library.GenerationConfig()
     return frozenset(found)

@@ -50,6 +50,7 @@ class TransformersModel:
             "pictures": {"processor": type(processor.image_processor).__name__},
             "chat_template": _template_fingerprint(processor),
             "transformers": library.__version__,
+            **self.formatter.settings,
             **(facts or {}),
         }
         tokenizer = processor.tokenizer

@@ -5,11 +5,14 @@ Knows processors and chat templates; loads nothing and computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from PIL import Image as Pillow
 
+from infimm_eval.models.shared.refusals import ASTRAY
+from infimm_eval.models.transformers.templates import ChatTemplate
 from infimm_eval.types import Content, Image, Prompt, Style, Turn
 
 Pieces = tuple[str | Image, ...]
@@ -29,13 +32,29 @@ class PromptFormatter(Protocol):
         """What stands for a picture and must not be generated."""
         ...
 
+    @property
+    def ends(self) -> Sequence[str]:
+        """The tokens that end what the model says in that format."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """How the checkpoint's format is used, where that is not as all others are."""
+        ...
+
     def write(self, prompt: Prompt) -> Pieces:
-        """The prompt in the checkpoint's format, pictures in their places."""
+        """The prompt in the checkpoint's format, pictures in their places.  ``UsageError`` where
+        the format has none for a prompt of this kind, ``PromptRefused`` where it has none for this
+        one."""
         ...
 
     def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
         """The processor's tensors for a batch, padded on the left; each prompt's pictures in
-        order."""
+        order.  No end token stands after the words that are to be continued."""
+        ...
+
+    def takes(self, picture: Pillow.Image) -> bool:
+        """Whether the processor takes a picture at all."""
         ...
 
 
@@ -65,6 +84,38 @@ def specials(processor: Any) -> list[str]:
     return sorted({t for t in [*added, *marks] if len(t) > 1}, key=len, reverse=True)
 
 
+def closing(tokenizer: Any) -> list[int]:
+    """The ids that a tokenizer puts after every text (``add_eos_token``): after a prompt they would
+    tell the model that all is said."""
+    plain = tokenizer.encode("a", add_special_tokens=False)
+    whole = tokenizer.encode("a")
+    for start in range(len(whole) - len(plain) + 1):
+        if plain and whole[start : start + len(plain)] == plain:
+            return list(whole[start + len(plain) :])
+    return []
+
+
+def unclosed(inputs: Any, ends: Sequence[int]) -> Any:
+    """The processor's tensors without the closing ids of every row, in all that are as long as
+    these."""
+    ids = inputs["input_ids"]
+    count = len(ends)
+    if count and all(row == list(ends) for row in ids[:, -count:].tolist()):
+        for name, tensor in inputs.items():
+            if tensor.shape[:2] == ids.shape:
+                inputs[name] = tensor[:, :-count]
+    return inputs
+
+
+def takes(processor: Any, picture: Pillow.Image) -> bool:
+    """Whether a processor takes a picture by itself."""
+    try:
+        processor.image_processor([picture], return_tensors="pt")
+    except ASTRAY:
+        return False
+    return True
+
+
 class MarkedFormatter:
     """Chat template where the prompt asks for ``instruct``; else text and marks one after
     another, a line break between examples, as the base models of this kind were trained."""
@@ -81,6 +132,22 @@ class MarkedFormatter:
         framed = f"<|vision_start|>{mark}<|vision_end|>"
         self._mark = framed if "<|vision_start|>" in self.marks else mark
         self._special = specials(processor)
+        self._closing = closing(tokenizer)
+        self._template = ChatTemplate(
+            processor, self._mark, partial(neutral, special=self._special)
+        )
+        self.takes = partial(takes, processor)
+
+    @property
+    def ends(self) -> Sequence[str]:
+        """The end of a turn in the chat template."""
+        end = self._template.end if self.style == "instruct" else None
+        return (end,) if end else ()
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """How the chat template is filled in."""
+        return self._template.settings if self.style == "instruct" else {}
 
     @property
     def style(self) -> Style:
@@ -91,7 +158,8 @@ class MarkedFormatter:
     def write(self, prompt: Prompt) -> Pieces:
         """One text with marks in it."""
         if prompt.style == "instruct" and self.style == "instruct":
-            return (self._chat(prompt),)
+            said = [(turn.role, turn.content) for turn in prompt.turns]
+            return (self._template.write(said, prompt.system),)
         return (self._document(prompt),)
 
     def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
@@ -99,29 +167,14 @@ class MarkedFormatter:
         texts = [str(piece) for (piece,) in written]
         opening = self.processor.tokenizer.bos_token
         opened = opening is not None and all(text.startswith(opening) for text in texts)
-        return self.processor(
+        inputs = self.processor(
             text=texts,
             images=[list(pictures) for pictures in shown] if any(shown) else None,
             padding=True,
             add_special_tokens=not opened,
             return_tensors="pt",
         )
-
-    def _chat(self, prompt: Prompt) -> str:
-        said = [(turn.role, turn.content) for turn in prompt.turns]
-        heard = [("system", (prompt.system,)), *said] if prompt.system else said
-        turns = [{"role": role, "content": self._parts(content)} for role, content in heard]
-        return str(
-            self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        )
-
-    def _parts(self, content: Content) -> list[dict[str, str]]:
-        return [
-            {"type": "image"}
-            if isinstance(piece, Image)
-            else {"type": "text", "text": neutral(piece, self._special)}
-            for piece in content
-        ]
+        return inputs if opened else unclosed(inputs, self._closing)
 
     def _document(self, prompt: Prompt) -> str:
         text = f"{prompt.system}\n" if prompt.system else ""
@@ -143,6 +196,14 @@ class InterleavedFormatter:
         self.marks = ("<image>", "<fake_token_around_image>")
         self._special = sorted({*special, *self.marks}, key=len, reverse=True)
         self._end = "<end_of_utterance>"
+        self._closing = closing(processor.tokenizer)
+        self.takes = partial(takes, processor)
+        self.settings: Mapping[str, str] = {}
+
+    @property
+    def ends(self) -> Sequence[str]:
+        """The end-of-utterance token."""
+        return (self._end,) if self.style == "instruct" else ()
 
     @property
     def style(self) -> Style:
@@ -164,9 +225,10 @@ class InterleavedFormatter:
         for pieces, pictures in zip(written, shown, strict=True):
             left = iter(pictures)
             prompts.append([p if isinstance(p, str) else next(left) for p in pieces])
-        return self.processor(
+        inputs = self.processor(
             text=prompts, padding="longest", add_end_of_utterance_token=False, return_tensors="pt"
         )
+        return unclosed(inputs, self._closing)
 
     def _said(self, turn: Turn) -> list[str | Image]:
         name = "\nUser: " if turn.role == "user" else "\nAssistant: "

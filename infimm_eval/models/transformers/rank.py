@@ -5,6 +5,7 @@ Knows tensors and KV caches; which requests are asked when is not its business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from inspect import signature
@@ -16,8 +17,10 @@ from torch import Tensor
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.models.shared.batch_limiter import BatchLimiter, lacks_memory
+from infimm_eval.models.shared.refusals import refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.batches import Collator
+from infimm_eval.models.transformers.generate import NOT_FINITE
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import Pieces
 from infimm_eval.models.transformers.requests import Job
@@ -171,6 +174,8 @@ class Ranking:
             return batch.refused
         with self.statistics.stage("rank"), torch.inference_mode(), any_shape():
             logliks = self.likelihoods.of(batch.inputs, options, job.digests)
+        if not all(map(math.isfinite, logliks)):
+            return [refused(job.request, NOT_FINITE, job.notes)]
         best = max(range(len(logliks)), key=logliks.__getitem__)
         text = job.request.options[best]
         return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
@@ -198,7 +203,7 @@ def _extended(inputs: Inputs, rows: Tensor, real: Tensor, kind: int) -> dict[str
             copies = torch.cat([copies, rows], dim=1)
         elif name == "attention_mask":
             copies = torch.cat([copies, real.to(copies.dtype)], dim=1)
-        elif name == "image_attention_mask":
+        elif name in ("image_attention_mask", "cross_attention_mask"):  # IDEFICS, Mllama
             last = copies[:, -1:].expand(-1, rows.shape[1], *copies.shape[2:])
             copies = torch.cat([copies, last], dim=1)
         elif name.endswith("token_type_ids"):

@@ -5,14 +5,15 @@ Knows lengths and a model's shapes; computes nothing with a model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from io import BytesIO
 from typing import Any
 
 from PIL import Image as Pillow
 
-from infimm_eval.errors import MachineryError
+from infimm_eval.flamingo.pictures import PictureError
+from infimm_eval.models.transformers.pictures import decoded
 from infimm_eval.models.transformers.prompts import Pieces, PromptFormatter
 from infimm_eval.types import Decoding, Image, Prompt, Request
 
@@ -54,13 +55,29 @@ class Job:
         self.notes["dropped_shots"] = self.notes.get("dropped_shots", 0) + 1
         return True
 
+    def blamed(self, takes: Callable[[Pillow.Image], bool]) -> list[str]:
+        """Names of the pictures that are not taken, or, where all of them are, of all."""
+        images = pictures_of(self.prompt)
+        names = [image.name for image in images]
+        refused = [n for n, seen in zip(names, self.shown, strict=True) if not takes(seen)]
+        return list(dict.fromkeys(refused or names))
+
 
 def prepared(request: Request, formatter: PromptFormatter) -> Job:
-    """The request written out, its pictures decoded; MachineryError for one that cannot be."""
-    pieces = [piece for turn in request.prompt.turns for piece in turn.content]
-    read = [_read(piece) for piece in pieces if isinstance(piece, Image)]
+    """The request written out, its pictures decoded.
+
+    ``PictureError`` for one that cannot be shown, ``PromptRefused`` where the chat template has no
+    way to write this one prompt.
+    """
+    written = formatter.write(request.prompt)
+    read = [_read(image) for image in pictures_of(request.prompt)]
     shown, digests = [picture for picture, _ in read], [digest for _, digest in read]
-    return Job(request, request.prompt, formatter.write(request.prompt), shown, digests)
+    return Job(request, request.prompt, written, shown, digests)
+
+
+def pictures_of(prompt: Prompt) -> list[Image]:
+    """In reading order."""
+    return [piece for turn in prompt.turns for piece in turn.content if isinstance(piece, Image)]
 
 
 def bytes_of(model: Any, job: Job) -> int:
@@ -93,7 +110,6 @@ def _read(image: Image) -> tuple[Pillow.Image, str]:
     """The picture, and the digest of its file."""
     try:
         file = image.read()
-        with Pillow.open(BytesIO(file)) as picture:
-            return picture.convert("RGB"), sha256(file).hexdigest()
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise MachineryError(f"{image.name}: not a readable picture ({error})") from error
+    except OSError as error:
+        raise PictureError(f"{image.name}: the picture cannot be read ({error})") from error
+    return decoded(file, image.name), sha256(file).hexdigest()
