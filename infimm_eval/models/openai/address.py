@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from infimm_eval.errors import UsageError
+from infimm_eval.models.openai.refusals import shortened
 
 PUBLIC = "https://api.openai.com/v1"
 MODELS_KEY, JUDGES_KEY = "OPENAI_API_KEY", "JUDGE_API_KEY"
@@ -33,22 +34,23 @@ class Address:
     """With its query (``?api-version=...``), and without a slash at the end of its path."""
 
     @classmethod
-    def of(cls, text: str, key_from: str = MODELS_KEY) -> Address:
-        """As a person writes it, the endpoint's own path left out.
+    def of(cls, text: str, named: str, key_from: str = MODELS_KEY) -> Address:
+        """As a person writes it under the option or variable ``named``, the endpoint's own path
+        left out.
 
         ``UsageError`` for what is no address and for one that holds a secret: addresses are shown
         and stored, and a key belongs into the variable ``key_from``.
         """
         parts = _split(text.strip())
         if parts is None:
-            shown = "given" if re.search("[@%?]", text) else ascii(text)
-            raise UsageError(f"the server address {shown} is not like http://127.0.0.1:8000/v1")
+            shown = "" if re.search("[@%?]", text) else f" {shortened(ascii(text), 80)}"
+            raise UsageError(f"{named}{shown} is not like http://127.0.0.1:8000/v1")
         if "@" in unquote(parts.netloc):
-            raise UsageError(f"the server address holds a password; put the key into {key_from}")
+            raise UsageError(f"{named} holds a password; put the key into {key_from}")
         for name, _ in parse_qsl(parts.query, keep_blank_values=True):
             if _SECRET.search(name):
                 raise UsageError(
-                    f"the server address holds a {name[:40]!r} in its query; put the key into "
+                    f"{named} holds {shortened(ascii(name), 40)} in its query; put the key into "
                     f"{key_from}"
                 )
         path = parts.path.rstrip("/").removesuffix(_ENDPOINT)
@@ -96,15 +98,18 @@ def judges_key(own: str | None, models: str | None) -> str:
 
     The model's key goes to the model's host alone.
     """
+    home = models_address(models)
+    judges = Address.of(own, "--judge-base-url", JUDGES_KEY) if own else home
     if os.environ.get(JUDGES_KEY, "").strip():
         return JUDGES_KEY
-    home = Address.of(models or default_url())
-    return MODELS_KEY if Address.of(own or home.url).origin == home.origin else JUDGES_KEY
+    return MODELS_KEY if judges.origin == home.origin else JUDGES_KEY
 
 
-def default_url() -> str:
-    """Where served models answer if nobody says: OPENAI_BASE_URL, or OpenAI itself."""
-    return os.environ.get("OPENAI_BASE_URL") or PUBLIC
+def models_address(url: str | None, key_from: str = MODELS_KEY) -> Address:
+    """Where served models answer: at ``url``, at OPENAI_BASE_URL, or by OpenAI itself."""
+    if url:
+        return Address.of(url, "--base-url", key_from)
+    return Address.of(os.environ.get("OPENAI_BASE_URL") or PUBLIC, "OPENAI_BASE_URL", key_from)
 
 
 def _split(text: str) -> SplitResult | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval.errors import UsageError
-from infimm_eval.models.openai.address import MODELS_KEY, Address, default_url, read_key
+from infimm_eval.models.openai.address import MODELS_KEY, models_address, read_key
 from infimm_eval.models.openai.model import OpenAIModel
 from infimm_eval.models.openai.server import Server
 from infimm_eval.models.options import ModelOptions, keywords
@@ -68,7 +68,7 @@ def build(name: str, options: ModelOptions) -> OpenAIModel:
     """
     own = BuildOptions(**keywords(BuildOptions, options.options, f"openai:{name}"))
     server = Server(
-        Address.of(options.base_url or default_url(), own.key_from),
+        models_address(options.base_url, own.key_from),
         read_key(own.key_from),
         own.key_from,
         tries=own.tries,

@@ -25,6 +25,9 @@ LARGEST = 16 * 2**20
 CONNECTING = 30.0
 """Seconds to wait for a host to take a connection."""
 
+_CLOSING = {"Connection": "close"}
+"""A connection serves once: to a busy server an idle one is a burden."""
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -61,16 +64,19 @@ class Exchange:
             try:
                 connection.connect()
                 watch.begin()
-                connection.request("POST", target, data, {**headers, **extra})
-                return _received(connection.getresponse())
+                with suppress(ConnectionError):  # it may have said why it reads no further
+                    connection.request("POST", target, data, {**_CLOSING, **headers, **extra})
+                received = _received(connection.getresponse())
             except (OSError, HTTPException, ValueError, OverflowError) as error:
-                if watch.over or isinstance(error, TimeoutError):
-                    late = f"no whole reply within {self.timeout:g} s"
-                    raise Refused(0, late, "slow", where=self.where) from error
-                said = one_line(str(error)) or type(error).__name__
-                raise Refused(0, said, "busy", where=self.where) from error
+                if not (watch.over or isinstance(error, TimeoutError)):
+                    said = one_line(str(error)) or type(error).__name__
+                    raise Refused(0, said, "busy", where=self.where) from error
+                raise self._late(watch) from error
             finally:
                 connection.close()
+        if watch.over:
+            raise self._late(watch)
+        return received
 
     def abort(self) -> None:
         """Breaks off everything that is under way."""
@@ -96,6 +102,10 @@ class Exchange:
             return target, {}
         name = f"[{host}]" if ":" in host else host
         return f"{scheme}://{name}:{port}{target}", _authorization(self._proxy)
+
+    def _late(self, watch: _Watch) -> Refused:
+        missed = f"no whole reply within {self.timeout:g} s"
+        return Refused(0, missed if watch.begun else "no connection", "slow", where=self.where)
 
     @contextmanager
     def _watched(self, connection: HTTPConnection) -> Iterator[_Watch]:
@@ -124,6 +134,11 @@ class _Watch:
         """The connection stands; from here its socket is needed although it forgets it."""
         self._socket = self._connection.sock
         self._socket.settimeout(self._seconds)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a connection."""
+        return self._socket is not None
 
     def cut(self) -> None:
         """Ends whatever waits for the other side."""
