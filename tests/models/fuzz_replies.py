@@ -56,7 +56,7 @@ ODDITIES = (
     *([], {}, [None], [[]], {"message": None}, {"code": 429, "message": 7}, {"text": ["x"]}),
     *("content_filter", "length", "a" * 5000, [{"type": "text", "text": None}], {"type": {}}),
 )
-STATUSES = (*[200] * 12, 100, 204, 302, 400, 403, 404, 407, 413, 418, 422, 429, 500, 503, 599, 999)
+STATUSES = (*[200] * 30, 100, 204, 302, 400, 403, 404, 407, 413, 418, 422, 429, 500, 503, 599, 999)
 
 
 def fuzz(count: int, seed: int) -> Counter[str]:
@@ -74,9 +74,8 @@ def fuzz(count: int, seed: int) -> Counter[str]:
 
 def _end(url: str, told: str) -> str:
     options = {"wait": 0.0, "tries": 2, "timeout": 0.5}
-    asked = Request(
-        "1", Prompt("instruct", (Turn("user", ("what?",)),)), Decoding(max_new_tokens=5)
-    )
+    prompt = Prompt("instruct", (Turn("user", ("what?",)),))
+    asked = Request("1", prompt, Decoding(max_new_tokens=5))
     try:
         (answer,) = models.load("openai:m", base_url=url, **options).generate([asked])
     except InfimmEvalError as error:
@@ -101,9 +100,9 @@ def mutated(dice: random.Random) -> bytes:
         body = _damaged(body, dice)
     status = dice.choice(STATUSES)
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Odd"
-    length = len(body) if dice.random() < 0.8 else dice.choice((0, 3, 10**6, -1, 10**30))
-    head = [f"HTTP/1.1 {status} {phrase}", "Content-Type: application/json"]
-    head += dice.choice(([f"Content-Length: {length}"], ["Transfer-Encoding: chunked"], []))
+    length = len(body) if dice.random() < 0.9 else dice.choice((0, 3, 10**6, -1, 10**30))
+    framed = dice.choice((*[f"Content-Length: {length}"] * 8, "Transfer-Encoding: chunked", "Y: z"))
+    head = [f"HTTP/1.1 {status} {phrase}", "Content-Type: application/json", framed]
     head += dice.sample(["Retry-After: x", "Retry-After: nan", "Location: /", "X: \xff"], 1)
     raw = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
     return _damaged(raw, dice) if dice.random() < 0.1 else raw

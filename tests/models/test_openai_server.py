@@ -12,7 +12,6 @@ from socket import create_server, socket
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from infimm_eval import models
 from infimm_eval.cli import main
@@ -25,7 +24,7 @@ SECRET = "sk-SECRET-0123456789"
 
 
 @contextmanager
-def talking(talk: Callable[[socket], None]) -> Iterator[str]:
+def talking(talk: Callable[[socket, bytes], None]) -> Iterator[str]:
     """The address of a server that treats every connection with ``talk``."""
     with create_server(("127.0.0.1", 0)) as listening:
         over = threading.Event()
@@ -44,8 +43,7 @@ def talking(talk: Callable[[socket], None]) -> Iterator[str]:
         def answer(connection: socket) -> None:
             with connection:
                 try:
-                    connection.recv(100_000)
-                    talk(connection)
+                    talk(connection, connection.recv(100_000))
                 except OSError:
                     return
 
@@ -59,10 +57,10 @@ def talking(talk: Callable[[socket], None]) -> Iterator[str]:
                 one.join()
 
 
-def dripping(start: bytes, drop: bytes) -> Callable[[socket], None]:
-    def talk(connection: socket) -> None:
+def dripping(start: bytes, drop: bytes) -> Callable[[socket, bytes], None]:
+    def talk(connection: socket, _: bytes) -> None:
         connection.sendall(start)
-        for _ in range(200):
+        for _ in range(40):
             time.sleep(0.05)
             connection.sendall(drop)
 
@@ -89,15 +87,16 @@ def test_one_deadline_holds_for_a_whole_reply(start, drop):
         took = time.perf_counter() - started
     assert answer.finish == "error"
     assert answer.notes["error"] == "no whole reply within 0.3 s (after 2 tries)"
-    assert took < 3
+    assert took < 1.5
 
 
 def test_leaving_does_not_wait_for_a_server_that_hangs():
-    def talk(connection: socket) -> None:
-        if b"fine" in connection.recv(100_000):
+    def talk(connection: socket, asked: bytes) -> None:
+        if b"fine" in asked or b"fine" in connection.recv(100_000):
             body = json.dumps(says("ok")[1]).encode()
             connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
         else:
+            connection.settimeout(60)
             connection.recv(1)  # until the other side hangs up
 
     with talking(talk) as url:
@@ -110,7 +109,7 @@ def test_leaving_does_not_wait_for_a_server_that_hangs():
 
 
 def test_a_server_that_reads_no_further_is_heard_all_the_same():
-    def talk(connection: socket) -> None:
+    def talk(connection: socket, _: bytes) -> None:
         connection.sendall(b'HTTP/1.1 413 Big\r\nContent-Length: 18\r\n\r\n{"error":"too big"')
 
     with talking(talk) as url:
@@ -239,19 +238,20 @@ def test_white_space_around_a_key_is_taken_off(monkeypatch, around):
     assert place.headers[0]["Authorization"] == f"Bearer {SECRET}"
 
 
-@pytest.mark.parametrize("key", ["sk-SEC\nRET", "\u201csk-SECRET\u201d", "sk SECRET", "sk-SECRET\x00\u00e9"])  # fmt: skip
-def test_a_key_that_no_header_holds_is_refused_unseen_before_anything_is_sent(monkeypatch, key):
-    if "\x00" in key:
-        key = key.replace("\x00", "\x7f")
+KEYS = ["sk-SEC\nRET", "\u201csk-SECRET\u201d", "sk SECRET", "sk-SECRET\x7f", "sk-SECRET\u00e9"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_no_header_holds_is_refused_unseen_before_anything_is_sent(
+    monkeypatch, capsys, key
+):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with serving(lambda *_: says("ok")) as place:
-        done = CliRunner().invoke(
-            main, ["run", "--model", "openai:m", "--base-url", place.url, "--tasks", "mme"]
-        )
-    assert place.bodies == []
-    assert isinstance(done.exception, UsageError)
-    assert "OPENAI_API_KEY" in str(done.exception)
-    assert "RET" not in str(done.exception)
+        code = main(["run", "--model", "openai:m", "--base-url", place.url, "--tasks", "mme"])
+    shown = "".join(capsys.readouterr())
+    assert (code, place.bodies) == (2, [])
+    assert "OPENAI_API_KEY" in shown and len(shown.splitlines()) == 1
+    assert "RET" not in shown
 
 
 def everything_in(folder: Path) -> bytes:
@@ -266,15 +266,13 @@ def test_a_key_that_comes_back_is_stored_and_shown_nowhere(monkeypatch, tmp_path
             return fails(400, f"the key {SECRET} is wrong")
         return 200, {**says(f"yes, {SECRET}")[1], "model": SECRET, SECRET: 1}, {}
 
+    where = ["--tasks", "mme", "--data", "demo", "--limit", "6", "--output", str(tmp_path)]
     with serving(echo) as place:
-        models_arguments = ["--model", "openai:m", "--base-url", place.url, "--batch-size", "1"]
-        done = CliRunner().invoke(
-            main,
-            ["run", *models_arguments, "--tasks", "mme", "--data", "demo", "--limit", "6"]
-            + ["--output", str(tmp_path)],
-        )
-    assert "SECRET" not in done.output + capsys.readouterr().err
+        served = ["--model", "openai:m", "--base-url", place.url, "--batch-size", "1"]
+        assert main(["run", *served, *where]) == 3
+    assert "SECRET" not in "".join(capsys.readouterr())
     assert b"SECRET" not in everything_in(tmp_path)
+    assert b"[key]" in everything_in(tmp_path)
     assert len(place.bodies) == 6
 
 
@@ -331,14 +329,13 @@ def test_an_odd_address_of_a_judge_is_named_as_such():
         load_judge({"judge": "openai:j", "judge_base_url": "judge:80"})
 
 
-def test_a_deadline_is_refused_where_nothing_is_served():
-    done = CliRunner().invoke(main, ["run", "--model", "fake", "--tasks", "mme", "--timeout", "5"])
-    assert isinstance(done.exception, UsageError)
-    assert "--timeout" in str(done.exception)
+def test_a_deadline_is_refused_where_nothing_is_served(capsys):
+    assert main(["run", "--model", "fake", "--tasks", "mme", "--timeout", "5"]) == 2
+    assert "--timeout" in capsys.readouterr().err
 
 
 def test_a_server_that_is_not_there_is_named_with_the_reason():
-    with talking(lambda _: None) as url:
+    with talking(lambda *_: None) as url:
         pass
     many = [request(str(i)) for i in range(20)]
     with pytest.raises(MachineryError, match="Connection refused"):
