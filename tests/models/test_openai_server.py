@@ -340,3 +340,22 @@ def test_a_server_that_is_not_there_is_named_with_the_reason():
     many = [request(str(i)) for i in range(20)]
     with pytest.raises(MachineryError, match="Connection refused"):
         list(models.load("openai:m", base_url=url, tries=1).generate(many))
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        rb"HTTP/1.1 400 Bad" + b'\r\n\r\n{"error": {"message": "sk\\u002dSECRET-0123456789 no"}}',
+        b"HTTP/1.1 400 Bad\r\n\r\nsk-SECRET-0123456789 no",
+        b"sk-SECRET-0123456789 is no HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nsk-SECRET-0123456789",
+        b'HTTP/1.1 200 OK\r\n\r\n{"error": "sk-SECRET-0123456789"}',
+    ],
+)
+def test_a_key_in_a_failure_of_any_kind_is_not_shown(monkeypatch, talk):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with talking(lambda connection, _: connection.sendall(talk)) as url:
+        one = models.load("openai:m", base_url=url, wait=0.0)
+        (answer,) = one.generate([request()])
+    assert answer.finish == "error"
+    assert "SECRET" not in str(answer)

@@ -44,9 +44,9 @@ class BuildOptions:
             *(("concurrency", 1, 4096), ("tries", 1, 1000)),
             *(("wait", 0, A_DAY), ("timeout", 0.001, A_DAY)),
         ):
-            if not least <= getattr(self, name) <= most:
-                value = getattr(self, name)
-                raise UsageError(f"{name}={value:g} of a served model is not in {least}..{most:g}")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not least <= value <= most:
+                raise UsageError(f"{name}={value!r} of a served model is not in {least}..{most:g}")
         for name in ("chat_template_options", "extra_body"):
             if not isinstance(getattr(self, name), Mapping | None):
                 raise UsageError(f"{name} of a served model should be a JSON object")

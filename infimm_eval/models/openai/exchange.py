@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import SHUT_RDWR, socket
-from ssl import create_default_context
+from ssl import SSLCertVerificationError, create_default_context
 from threading import Timer
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from infimm_eval.errors import UsageError
 from infimm_eval.models.openai.address import Address
-from infimm_eval.models.openai.refusals import Refused, one_line
+from infimm_eval.models.openai.refusals import Fate, Refused, one_line
 
 LARGEST = 16 * 2**20
 """Bytes of a reply that are read: no chat is longer."""
@@ -47,6 +47,7 @@ class Exchange:
         self.timeout = timeout
         self._proxy = _proxy(address)
         self._security = create_default_context() if address.origin[0] == "https" else None
+        self._aborted = False
         self._under_way: set[_Watch] = set()
 
     @property
@@ -68,18 +69,20 @@ class Exchange:
                     connection.request("POST", target, data, {**_CLOSING, **headers, **extra})
                 received = _received(connection.getresponse())
             except (OSError, HTTPException, ValueError, OverflowError) as error:
-                if not (watch.over or isinstance(error, TimeoutError)):
-                    said = one_line(str(error)) or type(error).__name__
-                    raise Refused(0, said, "busy", where=self.where) from error
-                raise self._late(watch) from error
+                raise self._failure(error, watch) from error
             finally:
                 connection.close()
         if watch.over:
-            raise self._late(watch)
+            raise self._failure(TimeoutError(), watch)
         return received
 
+    def open(self) -> None:
+        """After ``abort``: posts go out again."""
+        self._aborted = False
+
     def abort(self) -> None:
-        """Breaks off everything that is under way."""
+        """Breaks off everything that is under way, or about to be."""
+        self._aborted = True
         for watch in list(self._under_way):
             watch.cut()
 
@@ -103,14 +106,24 @@ class Exchange:
         name = f"[{host}]" if ":" in host else host
         return f"{scheme}://{name}:{port}{target}", _authorization(self._proxy)
 
-    def _late(self, watch: _Watch) -> Refused:
-        missed = f"no whole reply within {self.timeout:g} s"
-        return Refused(0, missed if watch.begun else "no connection", "slow", where=self.where)
+    def _failure(self, error: Exception, watch: _Watch) -> Refused:
+        """Nothing of what the server sent is shown: it may be anything."""
+        fate: Fate = "hopeless" if isinstance(error, SSLCertVerificationError) else "busy"
+        if watch.over or isinstance(error, TimeoutError):
+            said = f"no whole reply within {self.timeout:g} s" if watch.begun else "no connection"
+            fate = "slow"
+        elif isinstance(error, OSError):
+            said = one_line(error.strerror or str(error))
+        else:
+            said = f"the reply is no HTTP ({type(error).__name__})"
+        return Refused(0, said, fate, where=self.where)
 
     @contextmanager
     def _watched(self, connection: HTTPConnection) -> Iterator[_Watch]:
         watch = _Watch(connection, self.timeout)
         self._under_way.add(watch)
+        if self._aborted:
+            watch.cut()
         try:
             yield watch
         finally:
@@ -131,9 +144,14 @@ class _Watch:
         self.timer.start()
 
     def begin(self) -> None:
-        """The connection stands; from here its socket is needed although it forgets it."""
+        """The connection stands; from here its socket is needed although it forgets it.
+
+        ``TimeoutError`` where it is too late already.
+        """
         self._socket = self._connection.sock
         self._socket.settimeout(self._seconds)
+        if self.over:
+            raise TimeoutError
 
     @property
     def begun(self) -> bool:
@@ -154,7 +172,7 @@ def _received(response: HTTPResponse) -> Received:
     with response:
         body = response.read(LARGEST)
         if response.length:
-            raise HTTPException("the reply broke off, or is too long")
+            raise ConnectionError("the reply broke off, or is too long")
         after = response.headers.get("Retry-After")
         return Received(response.status, body.decode("utf-8-sig", "replace"), after)
 

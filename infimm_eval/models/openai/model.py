@@ -121,7 +121,7 @@ class OpenAIModel:
 
     def _answers(self, requests: Iterable[Request]) -> Generator[Answer]:
         waiting = iter(requests)
-        self.server.closing.clear()
+        self.server.open()
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
 
         def start(n: int) -> set[Future[Answer | _Doubtful]]:
@@ -162,7 +162,7 @@ class OpenAIModel:
                 yield answer
 
     def _ask(self, request: Request) -> Answer | _Doubtful:
-        started = perf_counter()
+        started, doubt = perf_counter(), None
         try:
             answer = self._answered(request)
         except MachineryError as error:  # of a picture: no server has seen it
@@ -174,12 +174,12 @@ class OpenAIModel:
             if failure.status == 401:
                 raise self.server.unwelcome(failure) from failure
             if failure.turned_away and not self._welcome:
-                return _Doubtful(answer, self.server.unwelcome(failure))
+                doubt = self.server.unwelcome(failure)
         finally:
             with self._lock:
                 self._seconds += perf_counter() - started
         self._count(answer)
-        return answer
+        return _Doubtful(answer, doubt) if doubt else answer
 
     def _answered(self, request: Request) -> Answer:
         """The server's answer to a request, and to no other field than it takes."""

@@ -51,7 +51,8 @@ class Server:
     """Set to make every waiting try give up now."""
 
     def __post_init__(self) -> None:
-        if _is_secret(self.key) and self.key in self.url:
+        self._secret = "" if _is_placeholder(self.key) else self.key
+        if self._secret and self._secret in self.url:
             raise UsageError(f"the server address holds the key of {self.key_from}; leave it out")
         self._exchange = Exchange(self.address, self.timeout)
         self._counting = Lock()
@@ -80,6 +81,11 @@ class Server:
                     raise
         raise AssertionError("counting does not end")
 
+    def open(self) -> None:
+        """After ``abort``: requests are sent and tried again."""
+        self.closing.clear()
+        self._exchange.open()
+
     def abort(self) -> None:
         """Breaks off what is under way, and lets nothing be tried again."""
         self.closing.set()
@@ -98,7 +104,7 @@ class Server:
         if not 200 <= received.status < 300:
             raise self._refused(received)
         try:
-            return _whole(json.loads(received.body), self.key)
+            return _clean(json.loads(received.body), self._secret)
         except (ValueError, RecursionError) as error:
             where = self._exchange.where
             raise Refused(200, "the reply is not JSON", "odd", where=where) from error
@@ -116,7 +122,10 @@ class Server:
         return plain | {"Authorization": f"Bearer {self.key}"}
 
     def _refused(self, received: Received) -> Refused:
-        body = received.body.replace(self.key, "[key]") if self.key else received.body
+        try:
+            body = _clean(json.loads(received.body), self.key)
+        except (ValueError, RecursionError):
+            body = received.body.replace(self.key, "[key]") if self.key else received.body
         return refused(
             received.status, body, where=self._exchange.where, retry_after=received.retry_after
         )
@@ -127,18 +136,18 @@ class Server:
         return min(self.wait * 2.0 ** (attempt - 1), self.longest) * _DICE.uniform(0.5, 1.0)
 
 
-def _whole(parsed: Any, key: str) -> Any:
-    """Half a surrogate pair, which JSON can spell and no file can hold, becomes U+FFFD; a key that
-    comes back is not kept."""
+def _clean(parsed: Any, secret: str) -> Any:
+    """Half a surrogate pair, which JSON can spell and no file can hold, becomes U+FFFD; a secret
+    that comes back is not kept."""
     text = json.dumps(parsed, ensure_ascii=False)
-    if _is_secret(key):
-        text = text.replace(json.dumps(key)[1:-1], "[key]")
+    if secret:
+        text = text.replace(json.dumps(secret)[1:-1], "[key]")
     return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
-def _is_secret(key: str) -> bool:
-    """Whether a key is more than a placeholder such as EMPTY, which may well be an answer."""
-    return len(key) >= 6 and not key.isalpha() and not key.isdigit()
+def _is_placeholder(key: str) -> bool:
+    """Whether a key is one like EMPTY or 123, which may well be an answer."""
+    return len(key) < (12 if key.isalpha() or key.isdigit() else 6)
 
 
 def _seconds(header: str | None) -> float | None:
