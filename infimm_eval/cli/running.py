@@ -107,8 +107,17 @@ _OUTPUT = click.Path(path_type=Path)
 )
 @click.option("--judge", help="The model that grades MM-Vet and InfiMM-Eval, e.g. openai:NAME.")
 @click.option("--judge-runs", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--judge-base-url", help="Where the judge answers, if not at --base-url.")
+@click.option(
+    "--judge-base-url",
+    help="Where the judge answers, if not at --base-url; its key: JUDGE_API_KEY.",
+)
 @click.option("--base-url", help="Where openai: models answer, e.g. http://127.0.0.1:8000/v1.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For a whole reply of an openai: model or judge; 300 if not given.",
+)
 @click.option("--batch-size", default="auto", show_default=True, callback=parsing.batch)
 @click.option(
     "--check-batching",

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from weakref import finalize
 
 from infimm_eval.errors import UsageError
@@ -86,6 +86,7 @@ def prepare(model: ModelLike, request: PlanRequest) -> tuple[Plan, Model]:
     options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})
+    _check_timeout(model, options)
     planned = plan(request, data=data, judge=load_judge(options))
     return planned, _load(model, options) if isinstance(model, str) else _adopt(model, options)
 
@@ -134,6 +135,7 @@ def _load(spec: str, options: Options) -> Model:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infimm_eval import models
 
+    timeout = options.get("timeout") if _served(spec) else None
     chosen = models.ModelOptions(
         device=options.get("device") or "auto",
         dtype=options.get("dtype") or "auto",
@@ -141,29 +143,53 @@ def _load(spec: str, options: Options) -> Model:
         revision=options.get("model_revision"),
         base_url=None if _judges_address(spec, options) else options.get("base_url"),
         picture_cache=options.get("picture_cache"),
-        options=options.get("model_option") or {},
+        options={**_given(timeout=timeout), **(options.get("model_option") or {})},
     )
     return models.load(spec, chosen)
 
 
 def _judges_address(spec: str, options: Options) -> bool:
     """Whether ``base_url`` is where the judge answers, and not the model."""
-    judge = options.get("judge")
-    served = isinstance(judge, str) and judge.startswith("openai:")
-    return served and not options.get("judge_base_url") and not spec.startswith("openai:")
+    judged = _served(options.get("judge")) and not options.get("judge_base_url")
+    return judged and not _served(spec)
+
+
+def _check_timeout(model: ModelLike, options: Options) -> None:
+    if options.get("timeout") and not (_served(model) or _served(options.get("judge"))):
+        raise UsageError("--timeout is for openai:NAME, as the model or as the judge")
+
+
+def _served(model: ModelLike | None) -> bool:
+    return isinstance(model, str) and model.startswith("openai:")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def load_judge(options: Options) -> Model | None:
-    """The model that grades, where one is named."""
+    """The model that grades, where one is named.
+
+    A served judge has an address and a key of its own: ``judge_base_url``, else the model's
+    ``base_url``; JUDGE_API_KEY, else the model's key, which goes to no other host than the model's.
+    """
     judge = options.get("judge")
     if judge is None or not isinstance(judge, str):
         return judge
     from infimm_eval import models
 
-    if judge.startswith("openai:"):
-        return models.load(judge, base_url=options.get("judge_base_url") or options.get("base_url"))
+    if not _served(judge):
+        return models.load(
+            judge, device=options.get("device") or "auto", dtype=options.get("dtype") or "auto"
+        )
+    from infimm_eval.models.openai.address import judges_key
+
+    own, shared = options.get("judge_base_url"), options.get("base_url")
     return models.load(
-        judge, device=options.get("device") or "auto", dtype=options.get("dtype") or "auto"
+        judge,
+        base_url=own or shared,
+        key_from=judges_key(own, shared),
+        **_given(timeout=options.get("timeout")),
     )
 
 

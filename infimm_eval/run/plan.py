@@ -49,6 +49,8 @@ class Options(TypedDict, total=False):
     model_revision: str | None
     model_option: Mapping[str, Any]
     base_url: str | None
+    timeout: float | None
+    """Seconds for a whole reply of a served model or judge."""
     batch_size: int | Literal["auto"]
     picture_cache: Path | None
     device: str

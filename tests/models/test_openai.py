@@ -162,12 +162,14 @@ def test_another_format_is_sent_as_png():
 
 
 @pytest.mark.parametrize("file", [None, b"not a picture"])
-def test_an_unreadable_picture_stops_the_run_by_name(file):
-    with (
-        serving(lambda *_: says("x")) as place,
-        pytest.raises(MachineryError, match=r"coco/1\.png"),
-    ):
-        ask(place, request(question=(Bytes(file), "?")))
+def test_an_unreadable_picture_is_the_failure_of_its_question_alone_and_named(file):
+    with serving(lambda *_: says("x")) as place:
+        asked = [request("1", (Bytes(file), "?")), request("2")]
+        answers = {answer.id: answer for answer in ask(place, *asked)}
+    assert answers["1"].finish == "error"
+    assert "coco/1.png" in answers["1"].notes["error"]
+    assert answers["1"].notes["final"] is True
+    assert answers["2"].text == "x"
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])

@@ -5,15 +5,18 @@ Knows addresses and keys; sends nothing.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from infimm_eval.errors import UsageError
+from infimm_eval.models.openai.address import MODELS_KEY, models_address, read_key
 from infimm_eval.models.openai.model import OpenAIModel
 from infimm_eval.models.openai.server import Server
 from infimm_eval.models.options import ModelOptions, keywords
 from infimm_eval.types import Style
 
-PUBLIC = "https://api.openai.com/v1"
+A_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +29,36 @@ class BuildOptions:
     tries: int = 6
     wait: float = 1.0
     """Seconds before the second try."""
-    timeout: float = 120.0
-    """Seconds to wait for an answer."""
+    timeout: float = 300.0
+    """Seconds for a whole reply, from connecting to its last byte."""
+    key_from: str = MODELS_KEY
+    """The variable of the environment that holds the key."""
+    chat_template_options: Mapping[str, Any] | None = None
+    """Sent as ``chat_template_kwargs``: ``{"enable_thinking": false}``."""
+    extra_body: Mapping[str, Any] | None = None
+    """Further fields of every request: ``{"reasoning_effort": "low"}``."""
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that nothing can be done with, and extras that are no fields."""
+        for name, least, most in (
+            *(("concurrency", 1, 4096), ("tries", 1, 1000)),
+            *(("wait", 0, A_DAY), ("timeout", 0.001, A_DAY)),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not least <= value <= most:
+                raise UsageError(f"{name}={value!r} of a served model is not in {least}..{most:g}")
+        for name in ("chat_template_options", "extra_body"):
+            if not isinstance(getattr(self, name), Mapping | None):
+                raise UsageError(f"{name} of a served model should be a JSON object")
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """All fields of a person's choice."""
+        template = self.chat_template_options
+        return {
+            **({"chat_template_kwargs": dict(template)} if template else {}),
+            **(self.extra_body or {}),
+        }
 
 
 def build(name: str, options: ModelOptions) -> OpenAIModel:
@@ -36,8 +67,13 @@ def build(name: str, options: ModelOptions) -> OpenAIModel:
     The weights run on the server: no device, dtype or revision can be chosen.
     """
     own = BuildOptions(**keywords(BuildOptions, options.options, f"openai:{name}"))
-    url = options.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC
-    key = os.environ.get("OPENAI_API_KEY", "")
-    server = Server(url, key, tries=own.tries, wait=own.wait, timeout=own.timeout)
+    server = Server(
+        models_address(options.base_url, own.key_from),
+        read_key(own.key_from),
+        own.key_from,
+        tries=own.tries,
+        wait=own.wait,
+        timeout=own.timeout,
+    )
     many = own.concurrency if options.batch_size == "auto" else options.batch_size
-    return OpenAIModel(name, server, style=own.style, concurrency=many)
+    return OpenAIModel(name, server, style=own.style, concurrency=many, extra=own.extra)

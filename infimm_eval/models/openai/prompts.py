@@ -5,6 +5,7 @@ Sends nothing.
 
 from __future__ import annotations
 
+import struct
 from base64 import b64encode
 from io import BytesIO
 from typing import Any
@@ -49,13 +50,21 @@ def data_url(image: Image) -> str:
     return f"data:image/{kind};base64,{b64encode(file).decode()}"
 
 
+_BROKEN = (
+    *(OSError, EOFError, SyntaxError, struct.error),
+    *(ValueError, TypeError, LookupError, ArithmeticError),
+)
+"""What Pillow raises over files that are no pictures, or are damaged."""
+
+
 def _as_png(file: bytes, name: str) -> bytes:
     from PIL import Image as Pillow
+    from PIL import ImageOps
 
     out = BytesIO()
     try:
         with Pillow.open(BytesIO(file)) as picture:
-            picture.convert("RGB").save(out, "PNG")
-    except (OSError, ValueError, SyntaxError) as error:
+            ImageOps.exif_transpose(picture).convert("RGB").save(out, "PNG")
+    except (*_BROKEN, Pillow.DecompressionBombError) as error:
         raise MachineryError(f"{name}: not a readable picture ({error})") from error
     return out.getvalue()

@@ -1,6 +1,6 @@
-"""JSON over HTTP to a server that may be busy: tries again what may yet succeed.
+"""JSON to and from a server that may be busy: tries again what may yet succeed.
 
-Knows nothing of prompts, and lets the key out in no message.
+Knows nothing of prompts, and lets the key out in no message and no reply.
 """
 
 from __future__ import annotations
@@ -8,32 +8,24 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
+from itertools import count
 from threading import Event, Lock
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import Any, TypeVar
 
+import infimm_eval
 from infimm_eval.errors import UsageError
+from infimm_eval.models.openai.address import MODELS_KEY, Address
+from infimm_eval.models.openai.exchange import Exchange, Received
+from infimm_eval.models.openai.refusals import TRIES, Refused, refused
 
-MAY_PASS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""What a later try may mend."""
-
+Reading = TypeVar("Reading")
 
 _DICE = random.Random()
 """Of its own: the program's random state is no business of a busy server."""
-
-
-class Refused(Exception):
-    """This request failed for good; the next one may do better.  ``status`` 0: nobody answered."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass
@@ -45,92 +37,117 @@ class Server:
     header is waited out in full (up to ``longest``).
     """
 
-    url: str
+    address: Address
     key: str = field(default="", repr=False)
+    key_from: str = MODELS_KEY
+    """The variable that holds the key, for messages."""
     tries: int = 6
     wait: float = 1.0
     longest: float = 60.0
-    timeout: float = 120.0
+    timeout: float = 300.0
+    """Seconds for a whole reply."""
     retried: int = field(default=0, init=False)
     closing: Event = field(default_factory=Event, init=False, repr=False)
     """Set to make every waiting try give up now."""
 
     def __post_init__(self) -> None:
-        self.url = self.url.rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"--base-url {self.url!r} is not like http://127.0.0.1:8000/v1")
-        if parts.username or parts.password:
-            raise UsageError("--base-url holds a password; put the key into OPENAI_API_KEY")
-        # A redirect would carry the key to another host.
-        self._opener = build_opener(_Stay)
+        self._secret = "" if _is_placeholder(self.key) else self.key
+        if self._secret and self._secret in self.url:
+            raise UsageError(f"the server address holds the key of {self.key_from}; leave it out")
+        self._exchange = Exchange(self.address, self.timeout)
         self._counting = Lock()
 
-    def post(self, path: str, body: object) -> Any:
-        """The parsed answer.  ``Refused`` when it failed for good, ``UsageError`` where every
-        further request would fail as this one did (no such key, no such model)."""
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.address.url
+
+    def post(self, path: str, body: object, read: Callable[[Any], Reading]) -> Reading:
+        """What ``read`` makes of the parsed reply; it raises ``Refused`` where that is none.
+
+        ``Refused`` when the request failed for good.
+        """
         data = json.dumps(body).encode()
-        last: tuple[int, str] = (0, "no try was made")
-        for attempt in range(self.tries):
+        for attempt in count(1):
             try:
-                return self._once(path, data)
-            except HTTPError as error:
-                last = error.code, self._message(error)
-                self._give_up(*last)
-                asked = _seconds(error.headers.get("Retry-After"))
-            except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
-                last, asked = (0, str(getattr(error, "reason", error)) or repr(error)), None
-            except ValueError as error:
-                last, asked = (200, f"the answer is not JSON ({error})"), None
-            if attempt + 1 < self.tries:
+                return read(self._once(path, data))
+            except Refused as failure:
+                failure.tried = attempt
+                if attempt >= min(self.tries, TRIES.get(failure.fate, self.tries)):
+                    raise
                 with self._counting:
                     self.retried += 1
-                if self.closing.wait(self._pause(attempt, asked)):
-                    break
-        raise Refused(last[0], f"{last[1]} (after {attempt + 1} tries)")
+                if self.closing.wait(self._pause(attempt, _seconds(failure.retry_after))):
+                    raise
+        raise AssertionError("counting does not end")
+
+    def open(self) -> None:
+        """After ``abort``: requests are sent and tried again."""
+        self.closing.clear()
+        self._exchange.open()
+
+    def abort(self) -> None:
+        """Breaks off what is under way, and lets nothing be tried again."""
+        self.closing.set()
+        self._exchange.abort()
+
+    def unwelcome(self, failure: Refused) -> UsageError:
+        """The error where every further request would fail as this one did: no such key, no such
+        model."""
+        if failure.status in (401, 403):
+            state = f"the key in {self.key_from}" if self.key else f"no key: set {self.key_from}"
+            return UsageError(f"{self.url} refuses {state} ({failure})")
+        return UsageError(f"{self.url} has no such model or address ({failure})")
 
     def _once(self, path: str, data: bytes) -> Any:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        request = Request(f"{self.url}/{path}", data, headers, method="POST")
-        with self._opener.open(request, timeout=self.timeout) as response:
-            return _whole(json.loads(response.read()))
+        received = self._exchange.post(path, data, self._headers())
+        if not 200 <= received.status < 300:
+            raise self._refused(received)
+        try:
+            return _clean(json.loads(received.body), self._secret)
+        except (ValueError, RecursionError) as error:
+            where = self._exchange.where
+            raise Refused(200, "the reply is not JSON", "odd", where=where) from error
 
-    def _message(self, error: HTTPError) -> str:
-        """The status and what the server says about it, on one line, without the key."""
-        with error:
-            try:
-                said = error.read(4000).decode("utf-8", "replace")
-            except (OSError, HTTPException):
-                said = ""
-        text = f"HTTP {error.code}: {' '.join(said.split())[:300] or error.reason}"
-        return text.replace(self.key, "[key]") if self.key else text
+    def _headers(self) -> Mapping[str, str]:
+        plain = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": f"infimm_eval/{infimm_eval.__version__}",
+        }
+        if not self.key:
+            return plain
+        if self.address.versioned:
+            return plain | {"api-key": self.key}
+        return plain | {"Authorization": f"Bearer {self.key}"}
 
-    def _give_up(self, status: int, message: str) -> None:
-        if status in (401, 403):
-            state = "the key in OPENAI_API_KEY" if self.key else "no key: set OPENAI_API_KEY"
-            raise UsageError(f"{self.url} refuses {state} ({message})")
-        if status in (404, 405) or 300 <= status < 400:
-            raise UsageError(f"{self.url} has no such model or address ({message})")
-        if status not in MAY_PASS:
-            raise Refused(status, message)
+    def _refused(self, received: Received) -> Refused:
+        try:
+            body = _clean(json.loads(received.body), self.key)
+        except (ValueError, RecursionError):
+            body = received.body.replace(self.key, "[key]") if self.key else received.body
+        return refused(
+            received.status, body, where=self._exchange.where, retry_after=received.retry_after
+        )
 
     def _pause(self, attempt: int, asked: float | None) -> float:
         if asked is not None:
             return min(asked, self.longest)
-        return min(self.wait * float(2**attempt), self.longest) * _DICE.uniform(0.5, 1.0)
+        return min(self.wait * 2.0 ** (attempt - 1), self.longest) * _DICE.uniform(0.5, 1.0)
 
 
-class _Stay(HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def _whole(parsed: Any) -> Any:
-    """Half a surrogate pair, which JSON can spell and no file can hold, becomes U+FFFD."""
+def _clean(parsed: Any, secret: str) -> Any:
+    """Half a surrogate pair, which JSON can spell and no file can hold, becomes U+FFFD; a secret
+    that comes back is not kept."""
     text = json.dumps(parsed, ensure_ascii=False)
+    if secret:
+        text = text.replace(json.dumps(secret)[1:-1], "[key]")
     return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _is_placeholder(key: str) -> bool:
+    """Whether a key is one like EMPTY or 123, which may well be an answer."""
+    return len(key) < (12 if key.isalpha() or key.isdigit() else 6)
 
 
 def _seconds(header: str | None) -> float | None:
@@ -138,11 +155,15 @@ def _seconds(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
+        return _until(header)
+    return max(0.0, seconds) if seconds < float("inf") else None
+
+
+def _until(date: str) -> float | None:
     try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
+        when = parsedate_to_datetime(date)
+        return max(0.0, when.replace(tzinfo=when.tzinfo or UTC).timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, when.replace(tzinfo=when.tzinfo or UTC).timestamp() - time.time())
