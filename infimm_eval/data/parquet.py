@@ -52,7 +52,7 @@ class ParquetImage(Image):
             if self.item is not None:
                 cell = cell[self.item]
             data = cell["bytes"]
-        except (*_damaged(), LookupError, TypeError) as odd:
+        except _damaged() as odd:
             raise OSError(f"{self.name} cannot be read: {odd}") from odd
         if not isinstance(data, bytes):
             raise OSError(f"{self.name} holds only a path ({cell['path']}), not the picture")
@@ -186,7 +186,15 @@ def _damaged() -> tuple[type[BaseException], ...]:
     """What arrow raises over a file that is damaged."""
     import pyarrow as pa
 
-    return (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+    return (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+    )
 
 
 def _rows(file: Any, shard: Path, label: str) -> Iterator[dict[str, Any]]:

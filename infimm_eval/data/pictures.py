@@ -168,13 +168,13 @@ def folder(root: Path, top: str, near: Path | None = None, archive: str | None =
     return Folder(str(root), (places[0] / top).relative_to(root).as_posix(), None, top, named_by)
 
 
-def require_archive(path: Path) -> None:
-    """``UsageError`` where a file is no zip archive that can be opened."""
+def require_archive(path: Path, what: str = "not a readable zip archive") -> None:
+    """``UsageError`` says ``what`` a file is that is no zip archive which can be opened."""
     with open_data(path) as file:
         try:
             zipfile.ZipFile(file).close()
         except BROKEN_ZIP as broken:
-            raise UsageError(f"{path} is not a readable zip archive ({broken})") from broken
+            raise UsageError(f"{path} is {what} ({broken})") from broken
 
 
 @runtime_checkable

@@ -124,7 +124,7 @@ def test_only_rows_of_the_split_are_kept(tmp_path: Path) -> None:
         ([bench_row(1_000_007, image=PICTURE)], "rotation of 7, which is missing"),
         ([bench_row(7, image=PICTURE)], "question 7 has 1 of its 2 rotations; circular needs all"),
         (turns(7, image=PICTURE, B="", C="two"), "option B is empty but C is not"),
-        (turns(7, image=PICTURE, index=""), "row 1 has no index"),
+        ([bench_row("", image=PICTURE)], "row 1 has no index"),
         ([bench_row("inf", image=PICTURE)], "index 'inf' is not a whole number"),
         ([bench_row("7" * 5000, image=PICTURE)], r"index '7+\.\.\.7+' is not a whole number"),
         ([bench_row("7.5", image=PICTURE)], "index '7.5' is not a whole number"),
