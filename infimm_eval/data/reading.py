@@ -264,7 +264,9 @@ class _Scanner:
                     continue
                 raise self._refuse("a value") from broken
             except (RecursionError, ValueError) as odd:  # too deep; a number of 5,000 digits
-                raise self._refuse("a value that is neither so deep nor so long") from odd
+                raise self._refuse(
+                    "a value less deep and no number of thousands of digits"
+                ) from odd
             # A number at the end of what was read may go on behind it.
             if self._text[end : end + 1] in _AFTER or not self._more():
                 self._at = end
