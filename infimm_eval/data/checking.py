@@ -218,7 +218,7 @@ def check_templates(task: Task, where: str) -> None:
         for part in (template.ask, template.answer):
             try:
                 spoken = meta.find_undeclared_variables(environment.parse(part))
-            except TemplateSyntaxError as broken:
+            except (TemplateSyntaxError, RecursionError) as broken:
                 raise UsageError(
                     f"{where}: the {style} template {_short(part)}: {broken}"
                 ) from broken

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.data.reading import Line, open_data
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, first_line
 from infimm_eval.types import Hub, Image, Row
 
 _BATCH = 256
@@ -53,7 +53,7 @@ class ParquetImage(Image):
                 cell = cell[self.item]
             data = cell["bytes"]
         except _damaged() as odd:
-            raise OSError(f"{self.name} cannot be read: {odd}") from odd
+            raise OSError(f"{self.name} cannot be read: {first_line(odd)}") from odd
         if not isinstance(data, bytes):
             raise OSError(f"{self.name} holds only a path ({cell['path']}), not the picture")
         return data
@@ -178,7 +178,8 @@ def read(shards: Sequence[Path], root: Path) -> Iterator[dict[str, Any]]:
                 yield from _rows(file, shard, shard.relative_to(root).as_posix())
         except _damaged() as broken:
             raise UsageError(
-                f"{shard} is not a Parquet file that can be read ({broken}); download it again"
+                f"{shard} is not a Parquet file that can be read ({first_line(broken)}); "
+                "download it again"
             ) from broken
 
 

@@ -28,6 +28,14 @@ _AFTER = frozenset(_SPACE + ",]}:")
 """What may stand after a JSON value that is complete."""
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; of what cannot even be a path there is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def find(root: Path, *names: str) -> Path | None:
     """The first of ``names`` that is in the folder (if only as a link), in one of its subfolders
     or in an ``annotations`` folder of either; ``None`` where none is."""

@@ -201,7 +201,8 @@ def _as_asked(samples: Sequence[Sample], submission: Submission, predictions: Pa
     if submission.references is None:
         return list(samples)
     right = {sample.id: sample.references for sample in samples}
-    asked = {sample.id: sample for sample in submission.references(predictions)}
+    carried = _checked(submission.references(predictions), predictions)
+    asked = {sample.id: sample for sample in carried}
     known = [replace(s, references=right[s.id]) for s in asked.values() if s.id in right]
     return known + [sample for sample in samples if sample.id not in asked]
 

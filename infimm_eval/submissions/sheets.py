@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +18,10 @@ from xml.etree.ElementTree import ParseError
 
 from infimm_eval.data import tsv
 from infimm_eval.data.pictures import BROKEN_ZIP, require_archive
-from infimm_eval.errors import UsageError, shown
+from infimm_eval.errors import UsageError, first_line, shown
 
 LONGEST = 32_767
 """So many characters a cell of a spreadsheet holds."""
-_WIDEST = 1000
-"""No sheet of results has more columns; one stray cell at the far end would fill the memory."""
 _LARGEST = 1 << 28
 """No sheet unpacks to more bytes."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -98,14 +97,17 @@ def _xlsx(path: Path) -> Iterator[list[str]]:
     with _openpyxl(path):
         from openpyxl import load_workbook
     try:
-        page = load_workbook(path, read_only=True, data_only=True).worksheets[0]
-        for row in page.iter_rows(max_col=_WIDEST, values_only=True):
+        with warnings.catch_warnings():  # of styles, dates and the like, which are no concern here
+            warnings.simplefilter("ignore")
+            page = load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        page.reset_dimensions()  # as the file declares them: every row would be made so wide
+        for row in page.iter_rows(values_only=True):
             cells = [_text(value) for value in row]
             while cells and not cells[-1]:
                 cells.pop()
             yield cells
     except (*BROKEN_ZIP, ParseError, LookupError, TypeError, AttributeError, MemoryError) as odd:
-        raise UsageError(f"{path} is no sheet that can be read ({odd})") from odd
+        raise UsageError(f"{path} is no sheet that can be read ({first_line(odd)})") from odd
 
 
 def _text(value: object) -> str:

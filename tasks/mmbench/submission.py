@@ -43,7 +43,10 @@ def write(records: Sequence[Record], path: Path) -> None:
 def remarks(records: Sequence[Record]) -> Iterator[str]:
     """How many answers a cell of a spreadsheet is too short for."""
     if cut := sum(len(record.text) > sheets.LONGEST for record in records):
-        yield f"{cut} answers of more than {sheets.LONGEST:,} characters are cut there, as Excel's"
+        yield (
+            f"{cut} answers of more than {sheets.LONGEST:,} characters are cut there, as Excel's "
+            "cells hold no more"
+        )
 
 
 def read(path: Path) -> Mapping[str, str]:

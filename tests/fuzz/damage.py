@@ -23,7 +23,7 @@ Random = random.Random
 def damaged(data: bytes, suffix: str, rng: Random) -> bytes:
     """The file with one or a few mistakes, of the bytes or of what they mean."""
     try:
-        return rng.choice([*BYTES, *MEANINGS.get(suffix, ())] * 1)(data, rng)
+        return rng.choice([*BYTES, *MEANINGS.get(suffix, ())])(data, rng)
     except (ValueError, LookupError, zipfile.BadZipFile, pa.ArrowException):
         return flipped(data, rng)
 

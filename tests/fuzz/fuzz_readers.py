@@ -117,7 +117,15 @@ Reply = tuple[int | None, str]
 def judged(reply: Reply | None, seed: Seed, data: bytes) -> tuple[int | None, Finding | None]:
     """What a reply says of the reader: no code is a traceback, no reply a hang."""
     code, told = reply or (None, "")
-    kind = "" if code in (0, 2) else "hang" if reply is None else "traceback" if code is None else "code"
+    kind = (
+        ""
+        if code in (0, 2)
+        else "hang"
+        if reply is None
+        else "traceback"
+        if code is None
+        else "code"
+    )
     if "Traceback" in told:
         kind = "traceback"
     if not kind and code == 2 and not _is_a_line(told):

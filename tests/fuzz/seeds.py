@@ -23,7 +23,8 @@ from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.submissions import lists
-from infimm_eval.types import Task
+from infimm_eval.types import Answer, Record, Sample, Task
+from tasks.mmbench.submission import write
 from tests.data_readers import test_one_folder as layouts
 from tests.golden import mini
 
@@ -49,12 +50,13 @@ def seeds(root: Path) -> list[Seed]:
 
 
 def data_seeds(root: Path) -> list[Seed]:
-    found = [
+    return [
         seed
         for write, task, files in OFFICIAL
-        for seed in _official(root / f"{write.__name__}-{task.replace(':', '-')}", write, task, files)
+        for seed in _official(
+            root / f"{write.__name__}-{task.replace(':', '-')}", write, task, files
+        )
     ]
-    return found
 
 
 def _official(
@@ -187,7 +189,9 @@ def score_seeds(root: Path) -> list[Seed]:
         said += ["--references", str(copies[1])] if len(copies) > 1 else []
         said += ["--allow-partial"] if case.get("allow_partial") else []
         for copy in copies:
-            file = copy if copy.is_file() else next(p for p in sorted(copy.rglob("*")) if p.is_file())
+            file = (
+                copy if copy.is_file() else next(p for p in sorted(copy.rglob("*")) if p.is_file())
+            )
             found.append(Seed(f"score {case['task']}/{file.name}", file, _command(said)))
     return [*found, *_sheets(root / "sheets"), *_captions(root / "captions")]
 
@@ -207,9 +211,6 @@ def _command(said: Sequence[str]) -> Callable[[], int]:
 
 
 def _sheets(folder: Path) -> list[Seed]:
-    from tasks.mmbench.submission import write
-    from infimm_eval.types import Answer, Record, Sample
-
     sample = Sample(id="1", question=("Which?",), options=(("None",), ("nan",)), references=("A",))
     turned = replace(sample, id="1000001", options=(("nan",), ("None",)), references=("B",))
     records = [Record(s, Answer(s.id, "A"), "A") for s in (sample, turned)]
@@ -236,7 +237,11 @@ def _captions(folder: Path) -> list[Seed]:
     )
     readers["people.json"] = lambda path: list(lists.coco_captions(path))
     return [
-        Seed(f"read coco/{name}", folder / name, lambda read=read, name=name: _read(read, folder / name))
+        Seed(
+            f"read coco/{name}",
+            folder / name,
+            lambda read=read, name=name: _read(read, folder / name),
+        )
         for name, read in readers.items()
     ]
 
