@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from infimm_eval.errors import InfimmEvalError, UsageError, shown
+from infimm_eval.errors import InfimmEvalError, UsageError, named
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -36,7 +36,7 @@ def from_file(path: Path, package: str) -> ModuleType:
     except (OSError, ValueError, RuntimeError):  # too long, a NUL inside, nobody's home
         there = False
     if not there:
-        raise UsageError(f"no file {shown(str(path))[1:-1]}; give the path of a Python file")
+        raise UsageError(f"no file {named(str(path))}; give the path of a Python file")
     inside = [str(path.parent)] if path.name == "__init__.py" else None
     name = f"{package}.{path.parent.name if inside else path.stem}"
     loaded = sys.modules.get(name)

@@ -390,3 +390,15 @@ def test_what_no_answer_can_be_is_refused_in_one_short_line(
     with pytest.raises(UsageError, match=message) as refused:
         form.read(put(tmp_path / "a.json", content))
     assert str(refused.value).isprintable() and len(str(refused.value)) < 400
+
+
+def test_a_row_that_says_it_is_the_four_billionth_is_not_waited_for(tmp_path: Path) -> None:
+    SHEET.write([record("1", "A")], tmp_path / "a.xlsx")
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    page = "xl/worksheets/sheet1.xml"
+    parts[page] = parts[page].replace(b"</sheetData>", b'<row r="4000000000"/></sheetData>')
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as packed:
+        for name, data in parts.items():
+            packed.writestr(name, data)
+    assert SHEET.read(tmp_path / "b.xlsx") == {"1": "A"}

@@ -17,7 +17,7 @@ from typing import Any
 from infimm_eval.data import parquet
 from infimm_eval.data.pictures import require_pictures
 from infimm_eval.data.reading import is_folder
-from infimm_eval.errors import UsageError, shown
+from infimm_eval.errors import UsageError, named
 from infimm_eval.types import Image, Row, Source
 
 __all__ = ["Dataset", "open_source", "require_pictures"]
@@ -105,8 +105,7 @@ def _open_hub(source: Source, revision: str | None, title: str) -> Dataset:
 
 def _open_folder(source: Source, root: Path, title: str) -> Dataset:
     if not is_folder(root):
-        named = shown(str(root))[1:-1]
-        raise UsageError(f"{title}: no data folder {named}; {_wanted(source)}")
+        raise UsageError(f"{title}: no data folder {named(str(root))}; {_wanted(source)}")
     missing = []
     for reader in source.files:
         try:

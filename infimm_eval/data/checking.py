@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, get_args
 
 from infimm_eval.data.reading import Line
-from infimm_eval.errors import UsageError, shown, unknown
+from infimm_eval.errors import UsageError, first_line, shown, unknown
 from infimm_eval.types import (
     CorpusFunction,
     Image,
@@ -51,7 +51,7 @@ def samples(task: Task, rows: Iterable[Row], where: str) -> Iterator[Sample]:
         except (TypeError, ValueError, LookupError, AttributeError) as odd:
             raise UsageError(
                 f"{_place(row, where, number)}: {task.name} makes no sample of it "
-                f"({type(odd).__name__}: {odd})"
+                f"({type(odd).__name__}: {first_line(odd)})"
             ) from odd
         if not _as_usual(made):
             check_sample(made, _place(row, where, number))
@@ -120,7 +120,7 @@ def _fault(sample: object) -> str:
 def _text(name: str, value: object) -> str:
     if isinstance(value, str):
         return _unicode(name, value)
-    return f"{name} is {_short(value)}; a text is wanted, such as {_short(str(value))}"
+    return f"{name} is {_short(value)}; a text is wanted, such as {_short(shown(value))}"
 
 
 def _unicode(name: str, value: object) -> str:

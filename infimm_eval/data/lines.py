@@ -13,7 +13,7 @@ from typing import Any
 from infimm_eval.data.choices import require_letter
 from infimm_eval.data.pictures import Folder, folder
 from infimm_eval.data.reading import Line, OneFileAndPictures, numbered_json_lines
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.types import Image, Row
 
 
@@ -43,7 +43,7 @@ class JsonLines(OneFileAndPictures):
 
 def _object(cells: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(cells, dict):
-        raise UsageError(f"{place} is {str(cells)[:60]!r}; an object is wanted, {{...}}")
+        raise UsageError(f"{place} is {shown(cells)!r}; an object is wanted, {{...}}")
     return cells
 
 
@@ -66,6 +66,6 @@ def _check_choice(row: Line) -> None:
     if (options := row.get("options")) is None:
         return
     if not isinstance(options, list) or not all(isinstance(text, str) for text in options):
-        raise UsageError(f"{row.place}: options is {str(options)[:60]}; a list of texts is wanted")
+        raise UsageError(f"{row.place}: options is {named(options)}; a list of texts is wanted")
     if isinstance(answer := row.get("answer"), str):
         require_letter(answer, options, row.place)

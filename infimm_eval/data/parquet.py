@@ -144,8 +144,9 @@ def _complete(found: list[Path]) -> list[Path]:
 
 def _converted(split: Split, title: str) -> Iterator[Row]:
     numbered = ({"row": n, **row} for n, row in enumerate(read(split.shards, split.root)))
-    where, wanted = f"{title}: {split.shards[0]}", split.hub.repos[-1]
-    return converted(numbered, split.hub.convert, where, wanted)
+    first, *more = split.shards
+    where = f"{title}: {first.parent}, of {1 + len(more)} shards," if more else f"{title}: {first}"
+    return converted(numbered, split.hub.convert, where, split.hub.repos[-1])
 
 
 def converted(
@@ -161,7 +162,7 @@ def converted(
         except (LookupError, TypeError, ValueError, AttributeError) as odd:
             raise UsageError(
                 f"{where} row {number} is not as published "
-                f"({type(odd).__name__}: {odd}); is it {wanted}?"
+                f"({type(odd).__name__}: {first_line(odd)}); is it {wanted}?"
             ) from odd
         if made is not None:
             yield Line(made, f"{where} row {number}")

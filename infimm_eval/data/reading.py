@@ -15,7 +15,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from infimm_eval.errors import UsageError, shown
+from infimm_eval.errors import UsageError, named, shown
 
 _CHUNK = 1 << 20
 _CUT = 16
@@ -173,7 +173,7 @@ class Unique:
     def __call__(self, id: Hashable) -> None:
         """Take the next id; ``UsageError`` where it was there before."""
         if id in self._seen:
-            raise UsageError(f"{self._path}: {self._what} {id} occurs twice")
+            raise UsageError(f"{self._path}: {self._what} {named(id)} occurs twice")
         self._seen.add(id)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
-from infimm_eval.errors import shown
+from infimm_eval.errors import named, shown
 from infimm_eval.types import Sample
 
 
@@ -34,15 +34,15 @@ def matched(
 
 def few(ids: Iterable[str]) -> str:
     """The first ids, for a message."""
-    return ", ".join(shown(id)[1:-1] for id in islice(ids, 3))
+    return ", ".join(map(named, islice(ids, 3)))
 
 
 def _one_to_one(
-    answers: Iterable[str], named: Iterable[tuple[str, str]], read: Callable[[str], str]
+    answers: Iterable[str], names: Iterable[tuple[str, str]], read: Callable[[str], str]
 ) -> dict[str, str]:
     """From an answer's key to a sample's id, or nothing where two would share one."""
     ids: dict[str, str] = {}
-    for name, id in named:
+    for name, id in names:
         if ids.setdefault(read(name), id) != id:
             return {}
     found = {key: ids.get(read(key), "") for key in answers}

@@ -147,7 +147,7 @@ def _samples(
         samples = _carried(task, submission, predictions)
     else:
         samples = samples_of(task, references)
-        if references.is_file() and submission.carries_answers(predictions):
+        if references.is_file() and predictions.is_dir():
             samples = _as_asked(samples, submission, predictions)
     if not any(sample.references for sample in samples):
         raise UsageError(f"{references or predictions} holds no right answers of {task.title}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, named
 from infimm_eval.submissions.files import load_object, text_of, write_json
 from infimm_eval.types import Record, Sample, Submission
 
@@ -40,8 +40,8 @@ def grades(path: Path) -> Mapping[str, Sequence[float]]:
         scores = row.get("score") if isinstance(row, dict) else None
         if not isinstance(scores, list) or not scores or not all(map(_is_grade, scores)):
             raise UsageError(
-                f"{path} has no grades of {key[:80]}; give the judge's file, with a list score of "
-                "numbers from 0 to 1 for each id"
+                f"{path} has no grades of {named(key)}; give the judge's file, with a list score "
+                "of numbers from 0 to 1 for each id"
             )
     runs = {len(row["score"]) for row in graded.values()}
     if len(runs) > 1:

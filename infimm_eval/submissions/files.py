@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.data.reading import json_lines, open_data, parse_json
-from infimm_eval.errors import UsageError, shown
+from infimm_eval.errors import UsageError, named, shown
 
 
 def load_json(path: Path, **how: Any) -> Any:
@@ -77,7 +77,7 @@ def entries(path: Path, body: Any) -> Iterator[dict[str, Any]]:
 def once(path: Path, found: dict[str, str], key: str, text: str) -> None:
     """Enter an answer; a second one for the same id is an error."""
     if key in found:
-        raise UsageError(f"{path} has two answers for {key[:80]}; one is wanted")
+        raise UsageError(f"{path} has two answers for {named(key)}; one is wanted")
     found[key] = text
 
 
@@ -102,9 +102,13 @@ def integer(key: str, leaderboard: str) -> int:
 def text_of(value: object, path: Path, key: str) -> str:
     """An answer that is a text; ``UsageError`` names any other."""
     if not isinstance(value, str):
-        raise UsageError(f"{path}: the answer for {key[:80]} is {shown(value)}; it should be text")
+        raise UsageError(
+            f"{path}: the answer for {named(key)} is {shown(value)}; it should be text"
+        )
     if not value.isascii() and any("\ud800" <= mark <= "\udfff" for mark in value):
-        raise UsageError(f"{path}: the answer for {key[:80]} holds half of a character; is it cut?")
+        raise UsageError(
+            f"{path}: the answer for {named(key)} holds half of a character; is it cut?"
+        )
     return value
 
 

@@ -22,6 +22,8 @@ from infimm_eval.errors import UsageError, first_line, shown
 
 LONGEST = 32_767
 """So many characters a cell of a spreadsheet holds."""
+_ROWS = 1 << 20
+"""So many rows a spreadsheet holds."""
 _LARGEST = 1 << 28
 """No sheet unpacks to more bytes."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -101,7 +103,8 @@ def _xlsx(path: Path) -> Iterator[list[str]]:
             warnings.simplefilter("ignore")
             page = load_workbook(path, read_only=True, data_only=True).worksheets[0]
         page.reset_dimensions()  # as the file declares them: every row would be made so wide
-        for row in page.iter_rows(values_only=True):
+        # Rows that are left out are made up, however many the number of the next one says.
+        for row in islice(page.iter_rows(values_only=True), _ROWS):
             cells = [_text(value) for value in row]
             while cells and not cells[-1]:
                 cells.pop()

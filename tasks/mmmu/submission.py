@@ -12,7 +12,7 @@ from typing import Any
 
 from infimm_eval.data.choices import require_letter
 from infimm_eval.data.reading import column, text
-from infimm_eval.errors import UsageError, shown
+from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.submissions.files import (
     entries,
     load_json,
@@ -76,7 +76,7 @@ def answers(path: Path) -> Iterator[Sample]:
         choice = column(row, "question_type", path, 0) == "multiple-choice"
         letters = ascii_uppercase[: max(_LETTERS, ascii_uppercase.find(str(truth)) + 1)]
         if choice:
-            require_letter(truth, letters, f"{path}: {key[:80]}")
+            require_letter(truth, letters, f"{path}: {named(key)}")
         options = tuple((f"({letter})",) for letter in letters) if choice else ()
         yield _sample(row, "ground_truth", key, options, path)
 

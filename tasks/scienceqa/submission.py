@@ -9,7 +9,7 @@ from typing import Any
 
 from infimm_eval.data.choices import letter_of, require_letter
 from infimm_eval.data.reading import column, identifier, listed
-from infimm_eval.errors import UsageError, shown
+from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.scorers.choice import hear
 from infimm_eval.submissions.files import entries, load_object, once, text_of, write_json
 from infimm_eval.types import Record, Sample, Submission
@@ -121,7 +121,7 @@ def _letter(number: object, path: Path, key: str) -> str:
     """An option's number as its letter; -1 stands for no answer."""
     if type(number) is not int or not -1 <= number < len(ascii_uppercase):
         raise UsageError(
-            f"{path}: the result for {key[:80]} is {shown(number)}; it should be an index or -1"
+            f"{path}: the result for {named(key)} is {shown(number)}; it should be an index or -1"
         )
     return ascii_uppercase[number] if number >= 0 else ""
 

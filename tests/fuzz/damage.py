@@ -81,7 +81,7 @@ BYTES: list[Callable[[bytes, Random], bytes]] = [flipped, cut, spliced, planted]
 # ---- what they mean
 
 DEEP: Any = []
-for _ in range(900):
+for _ in range(940):
     DEEP = [DEEP]
 
 VALUES: list[Any] = [

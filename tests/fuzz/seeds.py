@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from infimm_eval import prompts, registry
 from infimm_eval.cli import main
 from infimm_eval.data import parquet, pictures
+from infimm_eval.data.lines import JsonLines
 from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.submissions import lists
-from infimm_eval.types import Answer, Record, Sample, Task
+from infimm_eval.types import Answer, Record, Sample, Source, Task
 from tasks.mmbench.submission import write
 from tests.data_readers import test_one_folder as layouts
 from tests.golden import mini
@@ -63,7 +64,7 @@ def _official(
     root: Path, write: Callable[[Path], None], task: str, files: Sequence[str]
 ) -> list[Seed]:
     write(root)
-    loaded = registry.load(task)
+    loaded = OWN if task == "own" else registry.load(task)
     return [
         Seed(f"{task}/{Path(file).name}", root / file, lambda: prepare(loaded, root))
         for file in files
@@ -133,6 +134,21 @@ def shards(root: Path) -> None:
     pq.write_table(pa.Table.from_pylist([row, {**row, "question_id": 71}]), path)
 
 
+def lines(root: Path) -> None:
+    """A benchmark of one's own: JSON lines and a folder of pictures."""
+    row = {"id": "1", "image": "1.jpg", "question": "Which?", "choices": ["a", "b"], "answer": 1}
+    (root / "photos").mkdir(parents=True)
+    (root / "photos" / "1.jpg").write_bytes(layouts.PIXELS)
+    rows = [row | {"hint": ""}, row | {"id": "2", "hint": "Look.", "options": ["a", "b"]}]
+    (root / "signs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+OWN = replace(
+    registry.load("scienceqa"),
+    source=Source(files=(JsonLines(file="signs.jsonl", images="photos"),)),
+)
+
+
 def drawn(root: Path) -> None:
     """COCO and VQAv2 as the other tests draw them."""
     root.mkdir(parents=True)
@@ -168,6 +184,7 @@ OFFICIAL: list[tuple[Callable[[Path], None], str, Sequence[str]]] = [
     (tsvs, "scienceqa", ["ScienceQA_TEST.tsv"]),
     (shards, "vqav2", ["VQAv2/data/validation-00000-of-00001.parquet"]),
     (drawn, "coco", ["dataset_coco.json"]),
+    (lines, "own", ["signs.jsonl"]),
 ]
 
 
@@ -262,8 +279,8 @@ def config(folder: Path) -> Seed:
     folder.mkdir(parents=True)
     path = folder / "run.toml"
     path.write_text(
-        'model = "fake"\ndata = "demo"\ntasks = ["vqav2"]\nlimit = 1\nshots = [0]\n'
+        'model = "fake"\ndata = "demo"\ntasks = ["vqav2"]\nseed = [0]\nshots = [0]\n'
         '[prompts.vqav2]\nask = "{{ question }}"\n'
     )
-    said = ["run", "--config", str(path), "--output", str(folder / "run"), "--quiet"]
+    said = ["run", "--config", str(path), "--output", str(folder / "run"), "--limit", "1", "-q"]
     return Seed("run --config", path, _command(said))
