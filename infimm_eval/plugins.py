@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from infimm_eval.errors import InfimmEvalError, UsageError
+from infimm_eval.errors import InfimmEvalError, UsageError, named
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -29,10 +29,14 @@ def from_file(path: Path, package: str) -> ModuleType:
     Its name is ``package.<stem>``, so that the modules of a folder may import each other
     (``from . import files``).  UsageError where there is no such file or it cannot be imported.
     """
-    path = path.expanduser().resolve()
-    path = path / "__init__.py" if path.is_dir() else path
-    if not path.is_file():
-        raise UsageError(f"no file {path}; give the path of a Python file")
+    try:
+        path = path.expanduser().resolve()
+        path = path / "__init__.py" if path.is_dir() else path
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL inside, nobody's home
+        there = False
+    if not there:
+        raise UsageError(f"no file {named(str(path))}; give the path of a Python file")
     inside = [str(path.parent)] if path.name == "__init__.py" else None
     name = f"{package}.{path.parent.name if inside else path.stem}"
     loaded = sys.modules.get(name)

@@ -214,7 +214,7 @@ def _render(template: str, **values: object) -> str:
 
     try:
         return _compile(template).render(values)
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise UsageError(f"prompt template {template[:60]!r}: {error}") from error
 
 

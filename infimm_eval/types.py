@@ -439,3 +439,14 @@ class Submission:
     size: int | None = None
     """How many samples the split has, where references may hold a larger set (all of val2014):
     of a larger one, those with a prediction are the split."""
+    carries_answers: Callable[[Path], bool] = lambda path: False
+    """Whether a results file brings the right answers with it, so that ``references`` reads it."""
+    field: Callable[[Path], str] | None = None
+    """Which field of a results file ``read`` takes the answers from, where it may have several."""
+    incomplete: Callable[[Sequence[Sample]], str] = lambda samples: ""
+    """Why questions that count together (rotations, the pair about a picture) are not all among
+    the samples, in a line; "" where they are.  Such a file is refused or scored as partial."""
+    remarks: Callable[[Sequence[Record]], Iterable[str]] = lambda records: ()
+    """What ``write`` has to change for the file to be one that can be opened, a line each."""
+    refused: str = ""
+    """Why no server takes this split by itself, and what it takes: nothing is written then."""

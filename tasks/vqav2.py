@@ -43,10 +43,17 @@ def _test(split: str, hub: Hub, size: int) -> Split:
         ),
         title=f"VQAv2 {split}",
         withheld=True,
-        filename=f"v2_OpenEnded_mscoco_{split}_infimm_results.json",
+        submission=lists.vqa(
+            f"v2_OpenEnded_mscoco_{split}_infimm_results.json",
+            spoken=vqa.normalise,
+            refused=_WHOLE_OF_TEST if split.startswith("test-dev") else "",
+        ),
     )
 
 
+_WHOLE_OF_TEST = (
+    "the server wants all of test2015, also for its test-dev figure; run and submit vqav2:test2015"
+)
 _DEMO = partial(rows.vqa_rows, "test")
 _VAL = Hub(repos=lmms_lab("VQAv2"), split="validation", convert=vqa_row)
 _TRAIN = Hub(repos=("Multimodal-Fatima/VQAv2_train",), split="train", convert=vqa_row)

@@ -24,6 +24,8 @@ def score(case: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> dict[str,
         said += ["--references", str(FOLDER / case["references"])]
     if case["scorer"]:
         said += ["--variant", case["scorer"]]
+    if case.get("allow_partial"):
+        said += ["--allow-partial"]
     code = main([*said, "--json"])
     told = capsys.readouterr()
     assert code == 0, told.err

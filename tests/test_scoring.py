@@ -300,6 +300,7 @@ BENCH = "index\tquestion\tA\tB\tC\tD\tanswer\tcategory\tl2-category\tsplit\timag
         (1, "None\tnan", "A"),
         (1_000_001, "nan\tNone", "B"),
         (2, "1\t2", "B"),
+        (1_000_002, "2\t1", "A"),
     ]
 )
 
@@ -310,7 +311,8 @@ def test_mmbench_sheets_are_scored_against_the_benchmarks_tsv(tmp_path: Path, su
 
     references = tmp_path / "MMBench_DEV_EN.tsv"
     references.write_text(BENCH)
-    frame = pd.DataFrame({"index": [1, 1_000_001, 2], "prediction": ["A", "None", "A. 1"]})
+    said = {1: "A", 1_000_001: "None", 2: "A. 1", 1_000_002: "A"}
+    frame = pd.DataFrame({"index": [*said], "prediction": [*said.values()]})
     predictions = tmp_path / f"said.{suffix}"
     if suffix == "xlsx":
         frame.to_excel(predictions, index=False)
@@ -343,7 +345,7 @@ def test_mme_is_scored_against_the_benchmarks_tree(tmp_path: Path) -> None:
 
 def test_several_runs_of_a_judge_give_mean_and_deviation(tmp_path: Path) -> None:
     grades = {"v1_0": {"score": [0.0, 1.0]}, "v1_1": {"score": [0.5, 0.5]}}
-    result = score("mmvet", put(tmp_path / "grades.json", grades))
+    result = score("mmvet", put(tmp_path / "grades.json", grades), allow_partial=True)
     assert result.summary.metrics == {"total": 50.0, "std": 25.0}
 
 
@@ -356,7 +358,7 @@ def test_infimm_evals_hard_questions_weigh_twice(tmp_path: Path) -> None:
     result = score("core_mm", grades, put(tmp_path / "core-mm-wo-answer.json", questions))
     assert result.value == pytest.approx(50.0)
     with pytest.raises(UsageError, match="complexity of InfiMM-Eval's question 1 is not known"):
-        score("core_mm", grades)
+        score("core_mm", grades, allow_partial=True)
 
 
 # -- what does not fit together ------------------------------------------------------------------
@@ -419,3 +421,212 @@ def test_an_unknown_scorer_is_answered_with_the_nearest(tmp_path: Path) -> None:
 def test_text_where_grades_are_wanted_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no grades of v1_0; give the judge's file"):
         score("mmvet", put(tmp_path / "said.json", {"v1_0": "a cat"}))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_people_who_are_not_ten_give_no_figure(tmp_path: Path, count: int) -> None:
+    row = {"question_id": 1, "image_id": 1, "answers": [{"answer": "yes"}] * count}
+    references = put(tmp_path / "annotations.json", {"annotations": [row]})
+    predictions = put(tmp_path / "said.json", [{"question_id": 1, "answer": "yes"}])
+    with pytest.raises(UsageError, match=rf"question 1 has {count} answers where 10 annotators"):
+        score("vqav2", predictions, references)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vqav2", [{"question_id": 1, "answer": "yes"}]),
+        ("vizwiz", [{"image": "a.jpg", "answer": "yes"}]),
+        ("coco", [{"image_id": 1, "caption": "a dog"}]),
+        ("mmmu", {"validation_Art_1": "B"}),
+        ("scienceqa", {"results": {"4": 1}}),
+    ],
+)
+def test_references_that_are_wanting_are_named_as_such(
+    tmp_path: Path, name: str, said: object
+) -> None:
+    with pytest.raises(UsageError, match=r"said\.json holds no right answers .* by --references"):
+        score(name, put(tmp_path / "said.json", said))
+
+
+def test_a_sheet_without_answers_wants_references_too(tmp_path: Path) -> None:
+    (tmp_path / "said.tsv").write_text("index\tprediction\n1\tA\n")
+    with pytest.raises(UsageError, match=r"said\.tsv holds no right answers .* by --references"):
+        score("mmbench", tmp_path / "said.tsv")
+
+
+def test_a_folder_of_results_is_told_what_it_lacks_and_not_what_a_data_folder_would(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "mme"
+    folder.mkdir()
+    (folder / "color.txt").write_text("1.jpg\tIs it?\tYes\tyes\n1.jpg\tIs it not?\tNo\tno\n")
+    with pytest.raises(UsageError, match=r"mme lacks existence\.txt") as lacking:
+        score("mme", folder)
+    assert "--data" not in str(lacking.value)
+
+
+# -- groups that are not whole -------------------------------------------------------------------
+
+
+def sheet(path: Path, *rows: tuple[int, str, str, str]) -> Path:
+    """An upload sheet: index, options, answer, prediction."""
+    head = "index\tA\tB\tC\tD\tanswer\tprediction\n"
+    path.write_text(head + "".join(f"{i}\t{o}\t{a}\t{p}\n" for i, o, a, p in rows))
+    return path
+
+
+WHOLE = [
+    (1, "x\ty\t\t", "A", "A"),
+    (1_000_001, "y\tx\t\t", "B", "A"),
+    (2, "x\ty\t\t", "B", "B"),
+    (1_000_002, "y\tx\t\t", "A", "A"),
+]
+
+
+def test_a_question_without_all_its_rotations_is_refused_or_not_right(tmp_path: Path) -> None:
+    whole = score("mmbench", sheet(tmp_path / "whole.tsv", *WHOLE))
+    assert whole.summary.metrics == {"circular": 50.0, "vanilla": 100.0}
+    lost = sheet(tmp_path / "lost.tsv", WHOLE[0], *WHOLE[2:])
+    with pytest.raises(UsageError, match=r"lost\.tsv: question 1 has 1 of its 2 rotations"):
+        score("mmbench", lost)
+    partial = score("mmbench", lost, allow_partial=True)
+    assert partial.summary.metrics == {"circular": 50.0, "vanilla": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((1, "x\t\ty\t", "A", "A"), "row 1: option B is empty but C is not"),
+        ((1, "x\ty\t\t", "D", "D"), r"row 1: the answer 'D' is no letter of its options \(A, B\)"),
+        ((1, "x\ty\t\t", "b", "b"), "row 1: the answer 'b' is no letter"),
+        ((1, "x\ty\t\t", "B ", "B "), "row 1: the answer 'B ' is no letter"),
+    ],
+)
+def test_a_right_answer_is_held_against_its_own_row(
+    tmp_path: Path, row: tuple[int, str, str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        score("mmbench", sheet(tmp_path / "said.tsv", row), allow_partial=True)
+
+
+def mme_results(folder: Path, *lines: str) -> Path:
+    from tasks.mme.files import CATEGORIES
+
+    folder.mkdir()
+    pair = "1.jpg\tIs it red?\tYes\tyes\n1.jpg\tIs it blue?\tNo\tno\n"
+    for category in CATEGORIES:
+        extra = "".join(lines) if category == "color" else ""
+        (folder / f"{category}.txt").write_text(pair + extra)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2.jpg\tIs it red?\tYes\tyes\n", "color/2.jpg has 1 question where a picture has two"),
+        ("1.jpg\tIs it pink?\tNo\tno\n", "color/1.jpg has 3 questions where a picture has two"),
+        ("2.jpg\tIs it?\tTrue\tyes\n2.jpg\tIs it not?\tFalse\tno\n", "line 3: the right answer"),
+    ],
+)
+def test_mme_results_that_are_no_pairs_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        score("mme", mme_results(tmp_path / "mme", line))
+
+
+def test_a_picture_with_one_question_is_no_pair(tmp_path: Path) -> None:
+    folder = mme_results(tmp_path / "mme", "2.jpg\tIs it red?\tYes\tyes\n")
+    color = score("mme", folder, allow_partial=True).summary.breakdown
+    assert (color["accuracy"]["color"], color["accuracy+"]["color"]) == (100.0, 100.0)
+    folder = mme_results(tmp_path / "wrong", "2.jpg\tIs it red?\tYes\tno\n")
+    color = score("mme", folder, allow_partial=True).summary.breakdown
+    assert color["accuracy+"]["color"] == 100.0 and color["accuracy"]["color"] < 100
+
+
+def test_grades_of_some_questions_are_refused_unless_partial_is_allowed(tmp_path: Path) -> None:
+    grades = put(tmp_path / "grades.json", {"v1_0": {"score": [1.0]}})
+    asked = {
+        key: {"imagename": key, "question": "?", "answer": "!", "capability": ["ocr"]}
+        for key in ("v1_0", "v1_1")
+    }
+    references = put(tmp_path / "mm-vet.json", asked)
+    with pytest.raises(UsageError, match=r"1 of 2 questions have no grade \(v1_1"):
+        score("mmvet", grades, references)
+    with pytest.raises(UsageError, match="has grades of 1 of the 218 questions of MM-Vet"):
+        score("mmvet", grades)
+    partial = score("mmvet", grades, references, allow_partial=True)
+    assert (partial.n, partial.without_prediction) == (1, 1)
+
+
+# -- ids of another kind -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (["0001", "0002"], "number"),
+        (["1.0", "2.0"], "number"),
+        ([1.0, 2.0], "number"),
+        (["COCO_val2014_000000000001.jpg", "COCO_val2014_000000000002.jpg"], "the number in"),
+        (["val2014/1.jpg", "val2014/2.jpg"], "file name"),
+    ],
+)
+def test_ids_of_another_kind_are_matched_one_to_one(
+    tmp_path: Path, ids: list[Any], kind: str
+) -> None:
+    _, references = vqa_files(tmp_path)
+    said = [{"question_id": id, "answer": "yes"} for id in ids]
+    told: list[str] = []
+    result = score("vqav2", put(tmp_path / "said.json", said), references, note=told.append)
+    assert (result.n, result.value) == (2, 100.0)
+    assert kind in told[0] and "is question" in told[0]
+
+
+def test_a_pictures_id_stands_for_its_question_where_it_has_only_one(tmp_path: Path) -> None:
+    people = [{"answer": "yes"}] * 10
+    rows = [{"question_id": 10 * n, "image_id": n, "answers": people} for n in (1, 2, 3)]
+    references = put(tmp_path / "annotations.json", {"annotations": rows})
+    said = put(tmp_path / "s.json", [{"question_id": n, "answer": "yes"} for n in (1, 2, 3)])
+    assert score("vqav2", said, references).value == 100.0
+    rows.append({"question_id": 11, "image_id": 1, "answers": people})
+    put(references, {"annotations": rows})
+    with pytest.raises(UsageError, match=r"do not have \(1, 2, 3\); .* They have 10, 20, 30"):
+        score("vqav2", said, references)
+
+
+def test_two_ids_that_read_alike_are_not_matched(tmp_path: Path) -> None:
+    _, references = vqa_files(tmp_path)
+    said = [{"question_id": id, "answer": "yes"} for id in ("01", "001", "2")]
+    with pytest.raises(UsageError, match="predictions are for questions"):
+        score("vqav2", put(tmp_path / "said.json", said), references)
+
+
+# -- what is read of a file ----------------------------------------------------------------------
+
+
+def test_the_field_that_scienceqa_is_read_from_is_said(tmp_path: Path) -> None:
+    problems = put(tmp_path / "problems.json", {k: problem("image.png", 1) for k in ("5", "6")})
+    results, outputs = {"5": 1, "6": 0}, {"5": "B", "6": "B"}
+    for body, field, value in (
+        ({"results": results}, "results", 50.0),
+        ({"results": results, "outputs": outputs}, "outputs", 100.0),
+        ({"results": results, "outputs": {"5": "B"}}, "results", 50.0),
+        ({"results": results, "outputs": [], "correct": 1, "incorrect": 1}, "results", 50.0),
+    ):
+        result = score("scienceqa", put(tmp_path / "said.json", body), problems)
+        assert (result.field, result.value, result.as_json()["field"]) == (field, value, field)
+
+
+def test_answers_are_read_as_they_are_told_to_be(tmp_path: Path) -> None:
+    predictions, references = vqa_files(tmp_path, 1, 2)
+    put(predictions, [{"question_id": n, "answer": "hm: yes"} for n in (1, 2)])
+    read = score("vqav2", predictions, references, read=lambda text: text.rpartition(": ")[2])
+    assert (read.value, score("vqav2", predictions, references).value) == (100.0, 0.0)
+
+
+def test_mmmus_test_split_has_a_figure_where_its_answers_are_known(tmp_path: Path) -> None:
+    truth = {"test_Art_1": {"question_type": "multiple-choice", "ground_truth": "B"}}
+    references = put(tmp_path / "answer_dict_test.json", truth)
+    assert (
+        score("mmmu:test", put(tmp_path / "s.json", {"test_Art_1": "B"}), references).value == 100
+    )

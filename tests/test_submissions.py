@@ -329,3 +329,76 @@ def test_a_ranking_is_sent_as_the_likeliest_options_letter(tmp_path: Path) -> No
     submission.write([asked], tmp_path / "results.json")
     assert json.loads((tmp_path / "results.json").read_text())["results"] == {"5": 1}
     assert submission.read(tmp_path / "results.json") == {"5": "B"}
+
+
+def test_every_text_cell_of_a_sheet_is_one_that_excel_opens(tmp_path: Path) -> None:
+    odd = "a\x01\x0b\ufffe\uffff\ud800b"
+    sample = Sample(id="1", question=(odd,), options=((odd,), ("=1+1",)), references=("A",))
+    asked = Record(sample, Answer("1", odd), odd)
+    long = Record(Sample(id="2"), Answer("2", "x" * 40_000), "x" * 40_000)
+    for name in ("sheet.xlsx", "sheet.tsv"):
+        mmbench.write([asked, long], tmp_path / name)
+        assert mmbench.read(tmp_path / name) == {"1": "ab", "2": "x" * 32_767}
+        first = next(iter(mmbench.references(tmp_path / name)))
+        assert (first.question, first.options) == (("ab",), (("ab",), ("=1+1",)))
+    assert list(mmbench.remarks([asked, long])) == [
+        "1 answers of more than 32,767 characters are cut there, as Excel's cells hold no more"
+    ]
+
+
+def test_a_sheet_with_a_cell_at_its_far_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    page = book.active
+    page.append(["index", "prediction"])
+    page.append([1, "A"])
+    page["XFD99999"] = "x"
+    book.save(tmp_path / "far.xlsx")
+    with pytest.raises(UsageError, match=r"far\.xlsx row 99998 has 16384 cells, the head 2"):
+        SHEET.read(tmp_path / "far.xlsx")
+
+
+def test_a_member_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("captions_val2014_a_results.json", "[]")
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\x01\x02") + 24
+    data[at : at + 4] = b"\xff\xff\xff\xfe"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"x\.zip: captions_.* unpacks to more than any results"):
+        COCO.read(path)
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "message"),
+    [
+        (VQA, [{"question_id": [1], "answer": "a"}], r"entry 0 has the question_id \[1\]"),
+        (VQA, [{"question_id": None, "answer": "a"}], "entry 0 has the question_id None"),
+        (VQA, [{"question_id": True, "answer": "a"}], "entry 0 has the question_id True"),
+        (VQA, [{"question_id": 1, "answer": "\ud800"}], "holds half of a character"),
+        (VQA, "[" * 20_000, "is nested too deep"),
+        (VQA, "[" + "9" * 5_000 + "]", "is not JSON"),
+        (MMVET, {"v1_0": ["x" * 10_000]}, r"the answer for v1_0 is \['x+\.\.\.x+'\]; it should"),
+        (answers.dictionary("x.json"), {"\x1b[31m\n": 1}, r"answer for \\x1b\[31m\\x0a is 1"),
+    ],
+)
+def test_what_no_answer_can_be_is_refused_in_one_short_line(
+    form: Submission, content: object, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        form.read(put(tmp_path / "a.json", content))
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 400
+
+
+def test_a_row_that_says_it_is_the_four_billionth_is_not_waited_for(tmp_path: Path) -> None:
+    SHEET.write([record("1", "A")], tmp_path / "a.xlsx")
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    page = "xl/worksheets/sheet1.xml"
+    parts[page] = parts[page].replace(b"</sheetData>", b'<row r="4000000000"/></sheetData>')
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as packed:
+        for name, data in parts.items():
+            packed.writestr(name, data)
+    assert SHEET.read(tmp_path / "b.xlsx") == {"1": "A"}

@@ -128,3 +128,24 @@ def test_answers_withheld_do_not_keep_a_file_from_being_written(run: Run, tmp_pa
     (cell,) = run(task)
     assert cell.value is None and cell.complete
     assert submit(task, tmp_path / "run")[1:] == (12, 0)
+
+
+def test_test_dev_is_refused_for_the_server_wants_all_of_the_test_split(
+    run: Run, tmp_path: Path
+) -> None:
+    task = few("vqav2:test-dev2015")
+    run(task)
+    with pytest.raises(UsageError, match="wants all of test2015, also for its test-dev figure"):
+        submit(task, tmp_path / "run", allow_partial=True)
+    assert not (tmp_path / "run" / "submissions").exists()
+
+
+def test_what_a_file_could_not_hold_is_said(run: Run, tmp_path: Path) -> None:
+    task = few("mmbench", 3)
+    run(task, model=Fake("B" * 40_000))
+    told: list[str] = []
+    path, _, _ = submit(task, tmp_path / "run", note=told.append)
+    assert told == [
+        f"{path}: 3 answers of more than 32,767 characters are cut there, as Excel's cells hold no "
+        "more"
+    ]

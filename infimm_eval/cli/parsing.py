@@ -72,9 +72,11 @@ def config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | 
         return None
     import tomllib
 
+    if not path.is_file():
+        raise UsageError(f"{path} is no regular file")
     try:
         written = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, too deep, too many digits
         raise UsageError(f"{path}: {error}") from error
     ctx.obj = written.pop("prompts", {})
     options = {name.strip("-").replace("-", "_"): p for p in ctx.command.params for name in p.opts}

@@ -16,7 +16,8 @@ from typing import Any
 
 from infimm_eval.data import parquet
 from infimm_eval.data.pictures import require_pictures
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import is_folder
+from infimm_eval.errors import UsageError, named
 from infimm_eval.types import Image, Row, Source
 
 __all__ = ["Dataset", "open_source", "require_pictures"]
@@ -103,8 +104,8 @@ def _open_hub(source: Source, revision: str | None, title: str) -> Dataset:
 
 
 def _open_folder(source: Source, root: Path, title: str) -> Dataset:
-    if not root.is_dir():
-        raise UsageError(f"{title}: no data folder {root}; {_wanted(source)}")
+    if not is_folder(root):
+        raise UsageError(f"{title}: no data folder {named(str(root))}; {_wanted(source)}")
     missing = []
     for reader in source.files:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infimm_eval.data.pictures import Folder, folder
-from infimm_eval.data.reading import Unique, column, require, stream
+from infimm_eval.data.reading import Line, Unique, column, identifier, listed, require, stream, text
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
@@ -49,21 +49,24 @@ class Karpathy:
         for number, entry in enumerate(stream(path, "images")):
             if column(entry, "split", path, number) != self.split:
                 continue
-            filename = column(entry, "filename", path, number)
-            captions = [s["raw"] for s in column(entry, "sentences", path, number)]
+            filename = text(entry, "filename", path, number)
+            people = listed(entry, "sentences", path, number)
+            captions = [text(person, "raw", path, number) for person in people]
             if not captions:
                 raise UsageError(f"{path}: {filename} has no caption")
             # Flickr30k's entries have no cocoid: there a picture is known by its file's number.
-            image_id = entry.get("cocoid", Path(filename).stem)
+            known = "cocoid" in entry
+            image_id = identifier(entry, "cocoid", path, number) if known else Path(filename).stem
             unique(image_id)
-            place = self.images or column(entry, "filepath", path, number)
+            place = self.images or text(entry, "filepath", path, number)
             if place not in places:
                 places[place] = folder(root, place, near=path)
-            yield {
-                "image": places[place].image(filename),
+            cells = {
+                "image": places[place].image(filename, number),
                 "image_id": image_id,
                 "filename": filename,
                 "captions": captions,
             }
+            yield Line(cells, f"{path} record {number}")
         if not places:
             raise UsageError(f"{path} has no picture in the split {self.split!r}")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, get_args
 
-from infimm_eval.data.lines import Line
-from infimm_eval.errors import UsageError, unknown
+from infimm_eval.data.reading import Line
+from infimm_eval.errors import UsageError, first_line, shown, unknown
 from infimm_eval.types import (
     CorpusFunction,
     Image,
@@ -48,9 +48,18 @@ def samples(task: Task, rows: Iterable[Row], where: str) -> Iterator[Sample]:
             raise UsageError(
                 f"{where}, row {number}, has no {missing} for {task.name}'s sample; it has {held}"
             ) from missing
+        except (TypeError, ValueError, LookupError, AttributeError) as odd:
+            raise UsageError(
+                f"{_place(row, where, number)}: {task.name} makes no sample of it "
+                f"({type(odd).__name__}: {first_line(odd)})"
+            ) from odd
         if not _as_usual(made):
-            check_sample(made, row.place if isinstance(row, Line) else f"{where}, row {number}")
+            check_sample(made, _place(row, where, number))
         yield made
+
+
+def _place(row: Row, where: str, number: int) -> str:
+    return row.place if isinstance(row, Line) else f"{where}, row {number}"
 
 
 def check_sample(sample: Sample, where: str) -> None:
@@ -67,10 +76,12 @@ def _as_usual(s: Any) -> bool:
     """Whether a sample is well-formed; of one with pictures inside its texts it does not know."""
     try:
         # Joining refuses what is no text, in a fraction of the time that asking each thing takes.
-        "".join((s.id, s.target, s.group, s.hint, *s.references, *s.question, *s.tags.values()))
+        "".join(
+            (s.id, s.target, s.group, s.hint, *s.references, *s.question, *s.tags.values())
+        ).encode()
         for option in s.options:
-            "".join(option)
-    except (AttributeError, TypeError):
+            "".join(option).encode()
+    except (AttributeError, TypeError, UnicodeEncodeError):
         return False
     return (
         s.id != ""
@@ -96,6 +107,9 @@ def _fault(sample: object) -> str:
         _tuple("options", sample.options, tuple),
         *(_tuple("an option", option, str | Image) for option in sample.options),
         *(_text(f"tags[{name!r}]", value) for name, value in sample.tags.items()),
+        *(_unicode("references", text) for text in sample.references),
+        *(_unicode("question", part) for part in sample.question),
+        *(_unicode("an option", part) for option in sample.options for part in option),
     )
     found = next(filter(None, faults), "")
     if not found:
@@ -105,8 +119,16 @@ def _fault(sample: object) -> str:
 
 def _text(name: str, value: object) -> str:
     if isinstance(value, str):
+        return _unicode(name, value)
+    return f"{name} is {_short(value)}; a text is wanted, such as {_short(shown(value))}"
+
+
+def _unicode(name: str, value: object) -> str:
+    """A half of a surrogate pair is no text: nothing can keep it, print it or send it."""
+    if not isinstance(value, str) or value.isascii():
         return ""
-    return f"{name} is {_short(value)}; a text is wanted, such as {_short(str(value))}"
+    half = next((mark for mark in value if "\ud800" <= mark <= "\udfff"), "")
+    return f"{name} holds {half!r}, half of a character; was it cut?" if half else ""
 
 
 def _tuple(name: str, value: object, kind: Any) -> str:
@@ -125,7 +147,7 @@ def _named(kind: Any) -> str:
 
 
 def _short(value: object) -> str:
-    said = repr(value)
+    said = shown(value)
     return said if len(said) <= 60 else f"{said[:57]}..."
 
 
@@ -196,7 +218,7 @@ def check_templates(task: Task, where: str) -> None:
         for part in (template.ask, template.answer):
             try:
                 spoken = meta.find_undeclared_variables(environment.parse(part))
-            except TemplateSyntaxError as broken:
+            except (TemplateSyntaxError, RecursionError) as broken:
                 raise UsageError(
                     f"{where}: the {style} template {_short(part)}: {broken}"
                 ) from broken

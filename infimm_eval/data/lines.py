@@ -8,24 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
+from infimm_eval.data.choices import require_letter
 from infimm_eval.data.pictures import Folder, folder
-from infimm_eval.data.reading import OneFileAndPictures, numbered_json_lines
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import Line, OneFileAndPictures, numbered_json_lines
+from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.types import Image, Row
-
-
-class Line(dict[str, Any]):
-    """A row that knows where it stands: a column that it lacks is a ``UsageError`` saying so."""
-
-    def __init__(self, cells: Mapping[str, Any], place: str) -> None:
-        super().__init__(cells)
-        self.place = place
-
-    def __missing__(self, column: str) -> Any:
-        raise UsageError(f"{self.place} has no {column!r}; it has {', '.join(self)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +43,7 @@ class JsonLines(OneFileAndPictures):
 
 def _object(cells: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(cells, dict):
-        raise UsageError(f"{place} is {str(cells)[:60]!r}; an object is wanted, {{...}}")
+        raise UsageError(f"{place} is {shown(cells)!r}; an object is wanted, {{...}}")
     return cells
 
 
@@ -66,8 +55,10 @@ def _pictures(row: Line, pictures: Folder) -> Iterator[Image]:
         image = pictures.image(name)
         try:
             image.key  # noqa: B018 - looks the picture up without reading it
-        except OSError:
+        except FileNotFoundError:
             raise UsageError(f"{row.place}: there is no picture {image.name}") from None
+        except OSError as odd:
+            raise UsageError(f"{row.place}: {odd}") from None
         yield image
 
 
@@ -75,9 +66,6 @@ def _check_choice(row: Line) -> None:
     if (options := row.get("options")) is None:
         return
     if not isinstance(options, list) or not all(isinstance(text, str) for text in options):
-        raise UsageError(f"{row.place}: options is {str(options)[:60]}; a list of texts is wanted")
-    letters, answer = ascii_uppercase[: len(options)], row.get("answer")
-    if isinstance(answer, str) and answer not in [*letters]:
-        raise UsageError(
-            f"{row.place}: the answer {answer!r} is no letter of its options ({', '.join(letters)})"
-        )
+        raise UsageError(f"{row.place}: options is {named(options)}; a list of texts is wanted")
+    if isinstance(answer := row.get("answer"), str):
+        require_letter(answer, options, row.place)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.data.reading import open_data
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import Line, open_data
+from infimm_eval.errors import UsageError, first_line
 from infimm_eval.types import Hub, Image, Row
 
 _BATCH = 256
@@ -47,10 +47,13 @@ class ParquetImage(Image):
 
     def read(self) -> bytes:
         """The encoded file."""
-        cell = _pictures(self.path, self.group, self.column, os.getpid())[self.row].as_py()
-        if self.item is not None:
-            cell = cell[self.item]
-        data = cell["bytes"]
+        try:
+            cell = _pictures(self.path, self.group, self.column, os.getpid())[self.row].as_py()
+            if self.item is not None:
+                cell = cell[self.item]
+            data = cell["bytes"]
+        except _damaged() as odd:
+            raise OSError(f"{self.name} cannot be read: {first_line(odd)}") from odd
         if not isinstance(data, bytes):
             raise OSError(f"{self.name} holds only a path ({cell['path']}), not the picture")
         return data
@@ -140,31 +143,60 @@ def _complete(found: list[Path]) -> list[Path]:
 
 
 def _converted(split: Split, title: str) -> Iterator[Row]:
-    for number, row in enumerate(read(split.shards, split.root)):
+    numbered = ({"row": n, **row} for n, row in enumerate(read(split.shards, split.root)))
+    first, *more = split.shards
+    where = f"{title}: {first.parent}, of {1 + len(more)} shards," if more else f"{title}: {first}"
+    return converted(numbered, split.hub.convert, where, split.hub.repos[-1])
+
+
+def converted(
+    rows: Iterable[Row], convert: Callable[[Row], Row | None], where: str, wanted: str
+) -> Iterator[Row]:
+    """Rows in the columns that official files yield, each knowing its number ``where``.
+
+    ``UsageError`` names the one that is not as ``wanted`` was published.
+    """
+    for number, row in enumerate(rows):
         try:
-            converted = split.hub.convert({"row": number, **row})
-        except (KeyError, TypeError, ValueError) as odd:
+            made = convert(row)
+        except (LookupError, TypeError, ValueError, AttributeError) as odd:
             raise UsageError(
-                f"{title}: row {number} from {split.shards[0].name} is not as published "
-                f"({type(odd).__name__}: {odd}); is it {split.hub.repos[-1]}?"
+                f"{where} row {number} is not as published "
+                f"({type(odd).__name__}: {first_line(odd)}); is it {wanted}?"
             ) from odd
-        if converted is not None:
-            yield converted
+        if made is not None:
+            yield Line(made, f"{where} row {number}")
 
 
 def read(shards: Sequence[Path], root: Path) -> Iterator[dict[str, Any]]:
     """Every row of the shards as published, in order; cells that hold pictures are ``Image``s."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for shard in shards:
         open_data(shard).close()
         try:
-            file = pq.ParquetFile(shard)
-        except pa.ArrowException as broken:
-            raise UsageError(f"{shard} is not a Parquet file ({broken})") from broken
-        with file:
-            yield from _rows(file, shard, shard.relative_to(root).as_posix())
+            with pq.ParquetFile(shard) as file:
+                yield from _rows(file, shard, shard.relative_to(root).as_posix())
+        except _damaged() as broken:
+            raise UsageError(
+                f"{shard} is not a Parquet file that can be read ({first_line(broken)}); "
+                "download it again"
+            ) from broken
+
+
+def _damaged() -> tuple[type[BaseException], ...]:
+    """What arrow raises over a file that is damaged."""
+    import pyarrow as pa
+
+    return (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+    )
 
 
 def _rows(file: Any, shard: Path, label: str) -> Iterator[dict[str, Any]]:
@@ -197,11 +229,7 @@ def _bytes_of_picture(leaf: str, leaves: Sequence[str]) -> bool:
 @lru_cache(maxsize=4)
 def _pictures(path: str, group: int, column: str, _process: int) -> Any:
     """One column of a row group (a hundred pictures, say): neighbours are asked for in a row."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read_row_group(group, columns=[column])[column]
-    except pa.ArrowException as broken:
-        raise OSError(f"{path} cannot be read: {broken}") from broken
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(group, columns=[column])[column]

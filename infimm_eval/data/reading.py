@@ -1,5 +1,6 @@
 """Files as authors publish them: found in a person's folder, read as a stream, refused clearly.
 
+Whatever a file holds, reading it fails with one ``UsageError`` that names the file and the record.
 Knows nothing of benchmarks or pictures.
 """
 
@@ -7,21 +8,32 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Hashable, Iterator
+import stat
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, named, shown
 
 _CHUNK = 1 << 20
+_CUT = 16
+"""So near its end a text that was cut may look wrong for no other reason (``tru``, ``\\u00``)."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS has not fetched."""
 _INNER = ("annotations", "Annotations")
 _SPACE = " \t\n\r"
 _AFTER = frozenset(_SPACE + ",]}:")
 """What may stand after a JSON value that is complete."""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; of what cannot even be a path there is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def find(root: Path, *names: str) -> Path | None:
@@ -47,11 +59,17 @@ def require(root: Path, *names: str) -> Path:
 def read_json(path: Path) -> Any:
     """A whole (small) JSON file; a byte order mark is no matter."""
     with open_data(path) as file:
-        data = file.read()
+        return parse_json(file.read(), str(path))
+
+
+def parse_json(data: bytes, where: str, **how: Any) -> Any:
+    """The value of a JSON text; ``how`` is ``json.loads``'s, ``where`` stands in the message."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (JSONDecodeError, UnicodeDecodeError) as broken:
-        raise UsageError(f"{path} is not JSON ({broken}); download it again") from broken
+        return json.loads(data.decode("utf-8-sig"), **how)
+    except RecursionError as deep:
+        raise UsageError(f"{where} is not JSON that can be read: it is nested too deep") from deep
+    except ValueError as broken:  # no JSON, no UTF-8, or a number of thousands of digits
+        raise UsageError(f"{where} is not JSON ({broken}); download it again") from broken
 
 
 def stream(path: Path, key: str | None = None) -> Iterator[Any]:
@@ -87,23 +105,25 @@ def numbered_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The same, each value with the number of its line, the first being 1."""
     with open_data(path) as file:
         for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield number, json.loads(text)
-            except (JSONDecodeError, UnicodeDecodeError) as broken:
-                raise UsageError(f"{path} line {number} is not JSON ({broken})") from broken
+            if line.strip() not in (b"", codecs.BOM_UTF8):
+                yield number, parse_json(line, f"{path} line {number}")
 
 
 def open_data(path: Path) -> BinaryIO:
-    """Open a data file, refusing the stand-ins that lie where one should be."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder where a file is expected")
+    """Open a data file, refusing the stand-ins that lie where one should be, and whatever is no
+    file at all: a pipe would wait for ever, a device never end."""
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise UsageError(f"{path} is a folder where a file is expected")
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{path} is no regular file; save what it gives to a file")
         file = path.open("rb")
     except FileNotFoundError:
         what = "is a link to nothing" if path.is_symlink() else "is not there"
         raise UsageError(f"{path} {what}; download the file itself") from None
+    except OSError as odd:
+        raise UsageError(f"{path} cannot be opened ({odd.strerror})") from odd
     start = file.read(len(POINTER))
     file.seek(0)
     if start == POINTER:
@@ -153,16 +173,55 @@ class Unique:
     def __call__(self, id: Hashable) -> None:
         """Take the next id; ``UsageError`` where it was there before."""
         if id in self._seen:
-            raise UsageError(f"{self._path}: {self._what} {id} occurs twice")
+            raise UsageError(f"{self._path}: {self._what} {named(id)} occurs twice")
         self._seen.add(id)
+
+
+class Line(dict[str, Any]):
+    """A row that knows where it stands: a column that it lacks is a ``UsageError`` saying so."""
+
+    def __init__(self, cells: Mapping[str, Any], place: str) -> None:
+        super().__init__(cells)
+        self.place = place
+
+    def __missing__(self, column: str) -> Any:
+        raise UsageError(f"{self.place} has no {column!r}; it has {', '.join(self)}")
 
 
 def column(record: Any, name: str, path: Path, number: int) -> Any:
     """``record[name]``, or a ``UsageError`` that says which record of which file lacks it."""
     try:
         return record[name]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, IndexError):
         raise UsageError(f"{path} record {number} has no {name!r}; is it the right file?") from None
+
+
+def text(record: Any, name: str, path: Path, number: int) -> str:
+    """The same, of a column that holds a text."""
+    value = column(record, name, path, number)
+    if not isinstance(value, str):
+        raise _other(value, name, path, number, "a text")
+    return value
+
+
+def identifier(record: Any, name: str, path: Path, number: int) -> int | str:
+    """The same, of one that holds an id: a whole number, or a text that is not empty."""
+    value = column(record, name, path, number)
+    if type(value) is int or (isinstance(value, str) and value):
+        return value
+    raise _other(value, name, path, number, "a whole number or a text")
+
+
+def listed(record: Any, name: str, path: Path, number: int) -> list[Any]:
+    """The same, of one that holds a list."""
+    value = column(record, name, path, number)
+    if not isinstance(value, list):
+        raise _other(value, name, path, number, "a list")
+    return value
+
+
+def _other(value: object, name: str, path: Path, number: int, wanted: str) -> UsageError:
+    return UsageError(f"{path} record {number}: {name} is {shown(value)}; {wanted} is wanted")
 
 
 class _Scanner:
@@ -209,9 +268,13 @@ class _Scanner:
             try:
                 value, end = self._scan(self._text, self._at)
             except (JSONDecodeError, StopIteration) as broken:
-                if self._more():
+                if self._may_be_cut(broken) and self._more():
                     continue
                 raise self._refuse("a value") from broken
+            except (RecursionError, ValueError) as odd:  # too deep; a number of 5,000 digits
+                raise self._refuse(
+                    "a value less deep and no number of thousands of digits"
+                ) from odd
             # A number at the end of what was read may go on behind it.
             if self._text[end : end + 1] in _AFTER or not self._more():
                 self._at = end
@@ -234,6 +297,13 @@ class _Scanner:
             raise self._refuse(" or ".join(marks))
         self._at += 1
         return mark
+
+    def _may_be_cut(self, broken: JSONDecodeError | StopIteration) -> bool:
+        """Whether more of the text could put it right: else a file of gigabytes would be read to
+        its end for a mistake in its first line."""
+        if isinstance(broken, JSONDecodeError) and not broken.msg.startswith("Unterminated"):
+            return broken.pos >= len(self._text.rstrip(_SPACE)) - _CUT
+        return True
 
     def _more(self) -> bool:
         """Read on; at least as much as is waiting, so that a long value is not scanned often."""

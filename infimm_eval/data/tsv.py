@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import ast
 import base64
-import binascii
 import csv
-import sys
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, open_data
-from infimm_eval.errors import UsageError
+from infimm_eval.data.pictures import folder, require_picture
+from infimm_eval.data.reading import Line, Unique, open_data
+from infimm_eval.errors import UsageError, shown
 from infimm_eval.types import Image
 
 _REFERENCE = 64
 """No picture is this short: the cell is the index of the row that holds it."""
+_LONGEST = 1 << 28
+"""No cell is longer: one that is lacks its closing quote, and would hold the rest of the file."""
+_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
+_DAMAGED = (ValueError, IndexError, SyntaxError, RecursionError, MemoryError, csv.Error)
+"""What a cell raises that is not what it was, or no list of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,16 @@ class TsvImage(Image):
         """Its name and what changes when it is replaced."""
         return f"{self.name}:{self.offset}+{self.length}:{Path(self.path).stat().st_size}"
 
+    def look(self) -> None:
+        """Raise ``OSError`` for what no model could read, as far as its first bytes tell."""
+        require_picture(self.read()[:_REFERENCE], self.name)
+
     def read(self) -> bytes:
         """The encoded file."""
         try:
             text = _cell(self.path, self.offset, self.length, self.column, self.item)
-            return base64.b64decode(text, validate=True)
-        except (binascii.Error, IndexError, ValueError) as broken:
+            return base64.b64decode(_DATA_URI.sub("", text, count=1), validate=True)
+        except _DAMAGED as broken:
             raise OSError(f"{self.name} is not a base64 picture: {broken}") from broken
 
 
@@ -78,8 +86,7 @@ def rows(path: Path, root: Path, pictures: str = "images") -> Iterator[dict[str,
     for record in records(path):
         if header is None:
             header = record.cells
-            if "index" not in header:
-                raise UsageError(f"{path} has no column 'index'; is it a VLMEvalKit TSV?")
+            _check_header(header, path)
             continue
         if len(record.cells) != len(header):
             raise UsageError(
@@ -87,6 +94,8 @@ def rows(path: Path, root: Path, pictures: str = "images") -> Iterator[dict[str,
             )
         row: dict[str, Any] = {n: c for n, c in zip(header, record.cells, strict=True) if c != ""}
         index = row.get("index", "")
+        if not index:
+            raise UsageError(f"{path} row {len(kept) + 1} has no index")
         unique(index)
         cell = row.pop("image", "")
         if len(cell) > _REFERENCE:
@@ -96,7 +105,25 @@ def rows(path: Path, root: Path, pictures: str = "images") -> Iterator[dict[str,
         kept.append(row)
     for row in kept:
         row["images"] = _images(row, holders, path, root, pictures)
-        yield row
+        yield Line(row, f"{path} row {row['index']}")
+
+
+def whole_number(text: str, where: str) -> int:
+    """An index; spreadsheets make ``12.0`` of ``12``."""
+    if not _WHOLE.fullmatch(text):
+        raise UsageError(f"{where}: index {shown(text)} is not a whole number")
+    return int(text.partition(".")[0])
+
+
+_WHOLE = re.compile(r"[0-9]{1,15}(\.0*)?")
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    if "index" not in header:
+        raise UsageError(f"{path} has no column 'index'; is it a VLMEvalKit TSV?")
+    named = [name for name in header if name]
+    if twice := next((name for name in named if named.count(name) > 1), ""):
+        raise UsageError(f"{path} has two columns {shown(twice)}; one is wanted")
 
 
 def _cell(path: str, offset: int, length: int, column: int, item: int | None) -> str:
@@ -105,17 +132,17 @@ def _cell(path: str, offset: int, length: int, column: int, item: int | None) ->
         file.seek(offset)
         record = file.read(length).decode("utf-8")
     _allow_long_cells()
-    text = next(csv.reader([record], delimiter="\t"))[column]
+    text = next(csv.reader([record], delimiter="\t"), [])[column]
     return text if item is None else str(ast.literal_eval(text)[item])
 
 
-def records(path: Path) -> Iterator[_Record]:
-    """The records of a TSV with where each lies, head first."""
+def records(path: Path, separator: str = "\t") -> Iterator[_Record]:
+    """The records of a TSV (or CSV) with where each lies, head first."""
     with open_data(path) as file:
-        yield from _records(file, path)
+        yield from _records(file, path, separator)
 
 
-def _records(file: BinaryIO, path: Path) -> Iterator[_Record]:
+def _records(file: BinaryIO, path: Path, separator: str) -> Iterator[_Record]:
     position = 0
 
     def lines() -> Iterator[str]:
@@ -127,7 +154,7 @@ def _records(file: BinaryIO, path: Path) -> Iterator[_Record]:
             yield text
 
     _allow_long_cells()
-    parsed = csv.reader(lines(), delimiter="\t")
+    parsed = csv.reader(lines(), delimiter=separator)
     number = 0
     while True:
         start = position
@@ -168,18 +195,18 @@ def _images(
         named = row["image_path"]
         names = _literal(named, path, index) if named.startswith("[") else [named]
         place = folder(root, pictures, near=path)
-        return [place.image(name) for name in names]
+        return [place.image(name, index) for name in names]
     return []
 
 
 def _literal(text: str, path: Path, index: str) -> Sequence[str]:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError) as odd:
+    except _DAMAGED as odd:
         raise UsageError(f"{path}: the pictures of row {index} are not a list: {odd}") from odd
     return [str(item) for item in value]
 
 
 def _allow_long_cells() -> None:
-    if csv.field_size_limit() < sys.maxsize:
-        csv.field_size_limit(sys.maxsize)
+    if csv.field_size_limit() < _LONGEST:
+        csv.field_size_limit(_LONGEST)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, column, require, stream
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import Line, Unique, column, identifier, listed, require, stream, text
+from infimm_eval.errors import UsageError, shown
 from infimm_eval.types import Row
 
 ANNOTATORS = 10
@@ -53,18 +53,30 @@ class VqaFiles:
         pictures = folder(root, place, near=path)
         unique = Unique(path, "question")
         for number, asked in enumerate(stream(path, "questions")):
-            question_id = column(asked, "question_id", path, number)
-            image_id = column(asked, "image_id", path, number)
+            question_id = identifier(asked, "question_id", path, number)
+            image_id = _number(asked, "image_id", path, number)
             unique(question_id)
             row: Row = {
-                "image": pictures.image(template.format(image_id)),
+                "image": pictures.image(template.format(image_id), number),
                 "image_id": image_id,
                 "question_id": question_id,
-                "question": column(asked, "question", path, number),
+                "question": text(asked, "question", path, number),
             }
-            yield {**row, **(answered.take(question_id) if answered else _WITHHELD)}
+            told = answered.take(question_id) if answered else _WITHHELD
+            yield Line({**row, **told}, f"{path} record {number}")
         if answered:
             answered.finish(path)
+
+
+def _number(record: Any, name: str, path: Path, number: int) -> int:
+    """The number that a picture's file is called by."""
+    value = identifier(record, name, path, number)
+    if not isinstance(value, int):
+        raise UsageError(
+            f"{path} record {number}: {name} is {shown(value)}; a whole number is wanted, as "
+            "COCO's pictures have"
+        )
+    return value
 
 
 _WITHHELD: Mapping[str, Any] = {"answers": None, "question_type": None, "answer_type": None}
@@ -88,7 +100,7 @@ class _Annotations:
                 number, entry = next(self._coming)
             except StopIteration:
                 raise UsageError(f"{self._path} has no answers to question {question_id}") from None
-            known = column(entry, "question_id", self._path, number)
+            known = identifier(entry, "question_id", self._path, number)
             if known in self._waiting:
                 raise UsageError(f"{self._path}: annotation of question {known} occurs twice")
             self._waiting[known] = self._columns(entry, number)
@@ -98,7 +110,7 @@ class _Annotations:
         left = next(iter(self._waiting), None)
         if left is None:
             for _, entry in self._coming:
-                left = entry["question_id"]
+                left = column(entry, "question_id", self._path, 0)
                 break
         if left is not None:
             raise UsageError(
@@ -107,23 +119,33 @@ class _Annotations:
             )
 
     def _columns(self, entry: Mapping[str, Any], number: int) -> Mapping[str, Any]:
-        people = column(entry, "answers", self._path, number)
-        answers = [column(person, "answer", self._path, number) for person in people]
+        people = listed(entry, "answers", self._path, number)
+        answers = [text(person, "answer", self._path, number) for person in people]
         columns = {
             "answers": ten(answers, self._path, entry["question_id"]),
             "question_type": entry.get("question_type"),
             "answer_type": entry.get("answer_type"),
         }
         if "raw_answer" in people[0]:
-            columns["raw_answers"] = [person["raw_answer"] for person in people]
+            columns["raw_answers"] = [
+                text(person, "raw_answer", self._path, number) for person in people
+            ]
         return columns
 
 
 def ten(answers: list[str], path: Path | str, question_id: Any) -> list[str]:
-    """The answers, where each of the ten annotators gave one; else ``UsageError``."""
+    """The answers, where each of the ten annotators gave one text; else ``UsageError``.
+
+    Accuracy leaves one person out and asks whether three others agree: of one answer it makes 0.
+    """
     if len(answers) != ANNOTATORS:
         raise UsageError(
             f"{path}: question {question_id} has {len(answers)} answers where {ANNOTATORS} "
             "annotators answered; is it the original file?"
         )
+    for answer in answers:
+        if not isinstance(answer, str):
+            raise UsageError(
+                f"{path}: an answer to question {question_id} is {shown(answer)}; a text is wanted"
+            )
     return answers

@@ -6,15 +6,16 @@ file format and no benchmark itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from infimm_eval import data, registry, scorers
-from infimm_eval.errors import UsageError
-from infimm_eval.run import model_graded
+from infimm_eval.data import checking
+from infimm_eval.errors import UsageError, shown
+from infimm_eval.run import ids, model_graded
 from infimm_eval.run.scoring import Scoreboard
 from infimm_eval.types import Answer, Outcome, Rubric, Sample, Score, Submission, Summary, Task
 
@@ -33,6 +34,8 @@ class Result:
     unparsed: int = 0
     without_prediction: int = 0
     without_reference: int = 0
+    field: str = ""
+    """Which field of the file was read, where it may have several."""
 
     @property
     def value(self) -> float | None:
@@ -52,6 +55,7 @@ class Result:
             "unparsed": self.unparsed,
             "without_prediction": self.without_prediction,
             "without_reference": self.without_reference,
+            "field": self.field,
             "metrics": dict(self.summary.metrics),
             "breakdown": {by: dict(groups) for by, groups in self.summary.breakdown.items()},
         }
@@ -69,6 +73,8 @@ class How:
     judge: model_graded.Judge | None = None
     """For tasks that are model-graded, where the file holds answers and no grades."""
     note: Callable[[str], None] = lambda text: None
+    read: Callable[[str], str] = lambda text: text
+    """From an answer of the file to the text that is scored: thinking taken off, say."""
 
 
 def score_file(
@@ -82,24 +88,28 @@ def score_file(
     if how.scorer is not None:
         task = registry.scored_by(task, how.scorer)
     if isinstance(task.scorers[0].function, Rubric) and how.judge is None:
-        return _graded(task, submission, predictions, references)
-    answers = submission.read(predictions)
-    samples = _samples(task, submission, predictions, references, answers)
+        return _graded(task, submission, predictions, references, how)
+    given = submission.read(predictions)
+    field = submission.field(predictions) if submission.field else ""
+    samples = _samples(task, submission, predictions, references, given)
+    answers = ids.matched(given, samples, how.note)
+    if submission.size is not None and len(samples) > submission.size:
+        samples = [sample for sample in samples if sample.id in answers]
+    if not how.allow_partial and (fault := submission.incomplete(samples)):
+        raise UsageError(
+            f"{references or predictions}: {fault}; --allow-partial scores what is there"
+        )
     strict = submission.missing != "wrong" and not how.allow_partial
     strangers = _strangers(answers, samples, predictions, strict)
     lacking = [sample.id for sample in samples if sample.id not in answers]
     if lacking and submission.missing == "refused" and not how.allow_partial:
-        raise UsageError(
-            f"{predictions}: {len(lacking)} of {len(samples)} questions have no prediction "
-            f"({', '.join(lacking[:3])}, ...); the official script wants all, "
-            "--allow-partial scores those that are there"
-        )
+        raise _incomplete(predictions, lacking, len(samples), "prediction")
     asked = [s for s in samples if s.id in answers or submission.missing == "wrong"]
     pairs = [(sample, Answer(sample.id, answers.get(sample.id, ""))) for sample in asked]
     scored = Scoreboard(
         task=replace(task, scorers=task.scorers[:1]),
         pairs=lambda: pairs,
-        read=lambda text: text,
+        read=how.read,
         learned=lambda scorer: scorers.learn(scorer, samples),
         note=how.note,
         judge=how.judge,
@@ -114,6 +124,14 @@ def score_file(
         unparsed=scored.unparsed,
         without_prediction=len(lacking),
         without_reference=strangers,
+        field=field,
+    )
+
+
+def _incomplete(predictions: Path, lacking: Sequence[str], of: int, what: str) -> UsageError:
+    return UsageError(
+        f"{predictions}: {len(lacking)} of {of} questions have no {what} ({ids.few(lacking)}, "
+        "...); the official script wants all, --allow-partial scores those that are there"
     )
 
 
@@ -125,14 +143,33 @@ def _samples(
     answers: Mapping[str, str],
 ) -> list[Sample]:
     """The questions that predictions are held against, with their right answers."""
-    samples = samples_of(task, references or predictions)
-    if references is not None and references.is_file() and predictions.is_dir():
-        samples = _as_asked(samples, submission, predictions)
+    if references is None:
+        samples = _carried(task, submission, predictions)
+    else:
+        samples = samples_of(task, references)
+        if references.is_file() and predictions.is_dir():
+            samples = _as_asked(samples, submission, predictions)
     if not any(sample.references for sample in samples):
         raise UsageError(f"{references or predictions} holds no right answers of {task.title}")
-    if submission.size is not None and len(samples) > submission.size:
-        samples = [sample for sample in samples if sample.id in answers]
     return samples
+
+
+def _carried(task: Task, submission: Submission, predictions: Path) -> list[Sample]:
+    """The questions of results that bring their right answers along."""
+    if submission.references is None or not submission.carries_answers(predictions):
+        raise UsageError(
+            f"{predictions} holds no right answers of {task.title}; name them by --references: a "
+            "data folder, demo, hub or the authors' answer file"
+        )
+    return _checked(submission.references(predictions), predictions)
+
+
+def _checked(samples: Iterable[Sample], place: Path) -> list[Sample]:
+    """The same samples, each looked at as those of a run are."""
+    found = list(samples)
+    for sample in found:
+        checking.check_sample(sample, f"{place}: question {shown(sample.id)}")
+    return found
 
 
 def samples_of(task: Task, place: Path) -> list[Sample]:
@@ -145,17 +182,17 @@ def samples_of(task: Task, place: Path) -> list[Sample]:
     if named or place.is_dir():
         try:
             rows = data.open_source(task.source, named or place, title=task.title).rows()
-            return [task.sample(row) for row in rows]
+            return list(checking.samples(task, rows, f"{task.title} in {place}"))
         except UsageError as no_data:
-            if named or submission.references is None:
+            if named or submission.references is None or not submission.carries_answers(place):
                 raise
             try:
-                return list(submission.references(place))
-            except UsageError:
-                raise no_data from None
+                return _checked(submission.references(place), place)
+            except UsageError as no_results:
+                raise UsageError(f"{no_data}; or results: {no_results}") from None
     if submission.references is None:
         raise UsageError(f"{task.name}: --references should be a data folder, not the file {place}")
-    return list(submission.references(place))
+    return _checked(submission.references(place), place)
 
 
 def _as_asked(samples: Sequence[Sample], submission: Submission, predictions: Path) -> list[Sample]:
@@ -164,7 +201,8 @@ def _as_asked(samples: Sequence[Sample], submission: Submission, predictions: Pa
     if submission.references is None:
         return list(samples)
     right = {sample.id: sample.references for sample in samples}
-    asked = {sample.id: sample for sample in submission.references(predictions)}
+    carried = _checked(submission.references(predictions), predictions)
+    asked = {sample.id: sample for sample in carried}
     known = [replace(s, references=right[s.id]) for s in asked.values() if s.id in right]
     return known + [sample for sample in samples if sample.id not in asked]
 
@@ -180,18 +218,19 @@ def _strangers(
 ) -> int:
     """Predictions for questions that the references do not have: refused where that is
     ``strict``ly done, and where nothing is left."""
-    known = {sample.id for sample in samples}
+    known = {sample.id: None for sample in samples}
     strangers = [key for key in answers if key not in known]
     if strangers and (strict or len(strangers) == len(answers)):
         raise UsageError(
             f"{path}: {len(strangers)} of {len(answers)} predictions are for questions that the "
-            f"references do not have ({', '.join(strangers[:3])}); is it the same split?"
+            f"references do not have ({ids.few(strangers)}); is it the same split? They have "
+            f"{ids.few(known)}, ..."
         )
     return len(strangers)
 
 
 def _graded(
-    task: Task, submission: Submission, predictions: Path, references: Path | None
+    task: Task, submission: Submission, predictions: Path, references: Path | None, how: How
 ) -> Result:
     """Figures from a judge's grades; with several runs, the mean and the deviation over them."""
     if submission.grades is None:
@@ -199,7 +238,17 @@ def _graded(
     grades = submission.grades(predictions)
     known = {s.id: s for s in samples_of(task, references)} if references else {}
     if known:
-        _strangers(grades, list(known.values()), predictions, strict=True)
+        _strangers(grades, list(known.values()), predictions, strict=not how.allow_partial)
+        grades = {key: runs for key, runs in grades.items() if key in known}
+    lacking = [id for id in known if id not in grades]
+    if lacking and not how.allow_partial:
+        raise _incomplete(predictions, lacking, len(known), "grade")
+    whole = task.source.size or 0
+    if not known and len(grades) < whole and not how.allow_partial:
+        raise UsageError(
+            f"{predictions} has grades of {len(grades)} of the {whole} questions of {task.title}; "
+            "the official script wants all, --allow-partial scores those that are there"
+        )
     outcomes = []
     for key, runs in grades.items():
         sample = known.get(key, Sample(id=key))
@@ -212,5 +261,5 @@ def _graded(
         headline=task.headline,
         n=len(outcomes),
         summary=task.metrics(outcomes, {}),
-        without_prediction=len(known.keys() - grades.keys()),
+        without_prediction=len(lacking),
     )

@@ -5,11 +5,12 @@ Knows logs and formats; asks nothing and scores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from infimm_eval import data, logs
+from infimm_eval.data import checking
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Answer, Record, Sample, Task
 
@@ -23,15 +24,19 @@ def submit(
     seed: int | None = None,
     allow_partial: bool = False,
     place: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, int, int]:
     """Write the submission of one cell; returns its path, the answers in it, and how many of them
     are empty because nothing was answered.
 
     ``allow_partial`` fills the questions without an answer with "": those of the log, and with
-    ``place`` (a data folder, ``demo`` or ``hub``) all others of the split.
+    ``place`` (a data folder, ``demo`` or ``hub``) all others of the split.  ``note`` is told what
+    had to be changed for the file to be one that can be opened.
     """
     if task.submission is None:
         raise UsageError(f"{task.name} has no submission format")
+    if task.submission.refused:
+        raise UsageError(f"{task.name}: {task.submission.refused}")
     with logs.Log(run) as log:
         cell = _choose(log.shown(), task, shots, seed, run)
         _whole(cell, allow_partial, run)
@@ -45,6 +50,8 @@ def submit(
     path = output or run / "submissions" / task.name.replace(":", "-") / task.submission.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     task.submission.write(records, path)
+    for remark in task.submission.remarks(records):
+        note(f"{path}: {remark}")
     return path, len(records), empty
 
 
@@ -90,4 +97,5 @@ def _empty(sample: Sample) -> Record:
 
 
 def _split(task: Task, place: str) -> Iterator[Sample]:
-    return map(task.sample, data.open_source(task.source, place, title=task.title).rows())
+    rows = data.open_source(task.source, place, title=task.title).rows()
+    return checking.samples(task, rows, f"{task.title} in {place}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, named
 from infimm_eval.submissions.files import load_object, text_of, write_json
 from infimm_eval.types import Record, Sample, Submission
 
@@ -38,13 +38,16 @@ def grades(path: Path) -> Mapping[str, Sequence[float]]:
     graded = load_object(path, "ids to grades")
     for key, row in graded.items():
         scores = row.get("score") if isinstance(row, dict) else None
-        numbers = [isinstance(s, int | float) and 0 <= s <= 1 for s in scores or ()]
-        if not isinstance(scores, list) or not scores or not all(numbers):
+        if not isinstance(scores, list) or not scores or not all(map(_is_grade, scores)):
             raise UsageError(
-                f"{path} has no grades of {key}; give the judge's file, with a list score of "
-                "numbers from 0 to 1 for each id"
+                f"{path} has no grades of {named(key)}; give the judge's file, with a list score "
+                "of numbers from 0 to 1 for each id"
             )
     runs = {len(row["score"]) for row in graded.values()}
     if len(runs) > 1:
         raise UsageError(f"{path}: some answers have {min(runs)} grades, some {max(runs)}")
     return {key: [float(value) for value in row["score"]] for key, row in graded.items()}
+
+
+def _is_grade(score: object) -> bool:
+    return isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1

@@ -6,37 +6,30 @@ Knows no benchmark's format.
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.data.reading import json_lines
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import json_lines, open_data, parse_json
+from infimm_eval.errors import UsageError, named, shown
 
 
 def load_json(path: Path, **how: Any) -> Any:
     """A JSON file, with or without a byte order mark; ``how`` is ``json.loads``'s."""
-    try:
-        return parse_json(path.read_bytes(), path, **how)
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}") from error
-    except IsADirectoryError as error:
-        raise UsageError(f"{path} is a folder; a JSON file is wanted") from error
-
-
-def parse_json(data: bytes, path: Path, **how: Any) -> Any:
-    """The value of a JSON text that was read from ``path``."""
-    try:
-        return json.loads(data.decode("utf-8-sig"), **how)
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error})") from error
+    with open_data(path) as file:
+        return parse_json(file.read(), str(path), **how)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(value, ensure_ascii=False, indent=None), encoding="utf-8")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, ensure_ascii=False, indent=None))
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
 
 
@@ -50,7 +43,7 @@ def load_list(path: Path, wanted: Iterable[str], body: Any = None) -> list[Mappi
         raise UsageError(f"{path} holds {_kind(body)}; it should be {shape}")
     for number, row in enumerate(body):
         if not isinstance(row, dict) or any(key not in row for key in wanted):
-            raise UsageError(f"{path}: entry {number} is {str(row)[:80]}; it should be {shape}")
+            raise UsageError(f"{path}: entry {number} is {_begun(row)}; it should be {shape}")
     return body
 
 
@@ -60,9 +53,9 @@ def load_object(path: Path, shape: str) -> dict[str, Any]:
     def whole(members: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(members)
         if len(found) < len(members):
-            names = [name for name, _ in members]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise UsageError(f"{path} has {twice!r} twice; one is wanted")
+            counted = Counter(name for name, _ in members)
+            twice = next(name for name, count in counted.items() if count > 1)
+            raise UsageError(f"{path} has {shown(twice)} twice; one is wanted")
         return found
 
     value = load_json(path, object_pairs_hook=whole)
@@ -77,15 +70,25 @@ def entries(path: Path, body: Any) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{path} holds {_kind(body)} where a list of objects is wanted")
     for number, row in enumerate(body):
         if not isinstance(row, dict):
-            raise UsageError(f"{path}: entry {number} is {str(row)[:80]}; an object is wanted")
+            raise UsageError(f"{path}: entry {number} is {_begun(row)}; an object is wanted")
         yield row
 
 
 def once(path: Path, found: dict[str, str], key: str, text: str) -> None:
     """Enter an answer; a second one for the same id is an error."""
     if key in found:
-        raise UsageError(f"{path} has two answers for {key}; one is wanted")
+        raise UsageError(f"{path} has two answers for {named(key)}; one is wanted")
     found[key] = text
+
+
+def id_of(row: Mapping[str, Any], name: str, path: Path, number: int) -> str:
+    """An entry's id as text: a number (also with a fraction of zero) or a text."""
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or value == "":
+        raise UsageError(
+            f"{path}: entry {number} has the {name} {shown(value)}; a number or a text is wanted"
+        )
+    return str(value)
 
 
 def integer(key: str, leaderboard: str) -> int:
@@ -99,8 +102,18 @@ def integer(key: str, leaderboard: str) -> int:
 def text_of(value: object, path: Path, key: str) -> str:
     """An answer that is a text; ``UsageError`` names any other."""
     if not isinstance(value, str):
-        raise UsageError(f"{path}: the answer for {key} is {value!r}; it should be text")
+        raise UsageError(
+            f"{path}: the answer for {named(key)} is {shown(value)}; it should be text"
+        )
+    if not value.isascii() and any("\ud800" <= mark <= "\udfff" for mark in value):
+        raise UsageError(
+            f"{path}: the answer for {named(key)} holds half of a character; is it cut?"
+        )
     return value
+
+
+def _begun(row: object) -> str:
+    return row[:80] if isinstance(row, str) else shown(row)
 
 
 def _kind(value: object) -> str:

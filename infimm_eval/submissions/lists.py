@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.data.reading import column
+from infimm_eval.data.pictures import BROKEN_ZIP, require_archive
+from infimm_eval.data.reading import column, identifier, listed, parse_json, text
+from infimm_eval.data.vqa import ten
 from infimm_eval.errors import UsageError
 from infimm_eval.submissions.files import (
     entries,
+    id_of,
     integer,
     load_json,
     load_list,
     once,
-    parse_json,
     text_of,
     write_json,
 )
@@ -32,11 +34,12 @@ def vqa(
     spoken: Callable[[str], str] = str.strip,
     numeric: bool = True,
     key: str = "question_id",
+    refused: str = "",
 ) -> Submission:
     """``[{"question_id": 1, "answer": "yes"}, ...]`` with every id of the split.
 
     ``spoken`` is what is sent for an answer.  VQAv2's server normalises only where people
-    disagree, so there an answer is normalised before it is sent.
+    disagree, so there an answer is normalised before it is sent.  ``refused`` is ``Submission``'s.
     """
 
     def write(records: Sequence[Record], path: Path) -> None:
@@ -51,11 +54,14 @@ def vqa(
 
     def read(path: Path) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        for row in load_list(path, (key, "answer")):
-            once(path, found, str(row[key]), text_of(row["answer"], path, str(row[key])))
+        for number, row in enumerate(load_list(path, (key, "answer"))):
+            id = id_of(row, key, path, number)
+            once(path, found, id, text_of(row["answer"], path, id))
         return found
 
-    return Submission(filename=filename, write=write, read=read, references=vqa_annotations)
+    return Submission(
+        filename=filename, write=write, read=read, references=vqa_annotations, refused=refused
+    )
 
 
 def vqa_annotations(path: Path) -> Iterator[Sample]:
@@ -68,20 +74,20 @@ def vqa_annotations(path: Path) -> Iterator[Sample]:
     body = load_json(path)
     found = body if isinstance(body, list) else _under(body, path, "annotations", "data")
     for number, row in enumerate(entries(path, found)):
+        key = "question_id" if "question_id" in row else "image"
+        id = str(identifier(row, key, path, number))
         answers = column(row, "answers", path, number)
-        people = [a if isinstance(a, dict) else {"answer": a} for a in answers or ()]
-        said = tuple(column(person, "answer", path, number) for person in people)
-        words = tuple(person["raw_answer"] for person in people if person.get("raw_answer"))
+        answers = listed(row, "answers", path, number) if answers is not None else []
+        people = [a if isinstance(a, dict) else {"answer": a} for a in answers]
+        said = [text(person, "answer", path, number) for person in people]
+        words = [text(p, "raw_answer", path, number) for p in people if p.get("raw_answer")]
         tags = {k: row[k] for k in ("answer_type", "question_type") if row.get(k)}
         if whole := len(words) == len(said) > 0:
             tags["stems"] = "\n".join(said)
+        if said:  # none at all: they are withheld
+            ten(said, path, id)
         image = str(row.get("image_id", row.get("image", "")))
-        yield Sample(
-            id=str(row["question_id"] if "question_id" in row else column(row, "image", path, 0)),
-            references=words if whole else said,
-            group=image,
-            tags=tags,
-        )
+        yield Sample(id=id, references=tuple(words if whole else said), group=image, tags=tags)
 
 
 def captions(filename: str, size: int | None = None) -> Submission:
@@ -104,8 +110,8 @@ def captions(filename: str, size: int | None = None) -> Submission:
     def read(path: Path) -> Mapping[str, str]:
         found: dict[str, str] = {}
         body = _member(path, filename) if path.suffix == ".zip" else None
-        for row in load_list(path, ("image_id", "caption"), body):
-            image = str(row["image_id"])
+        for number, row in enumerate(load_list(path, ("image_id", "caption"), body)):
+            image = id_of(row, "image_id", path, number)
             once(path, found, image, text_of(row["caption"], path, f"picture {image}"))
         return found
 
@@ -127,13 +133,15 @@ def coco_captions(path: Path) -> Iterator[Sample]:
     if isinstance(body, dict) and "annotations" not in body and "images" in body:
         for number, row in enumerate(entries(path, body["images"])):
             if column(row, "split", path, number) == "test":
-                image = str(row.get("cocoid", Path(column(row, "filename", path, number)).stem))
-                said = column(row, "sentences", path, number)
-                people[image] = [column(sentence, "raw", path, number) for sentence in said]
+                known = "cocoid" in row
+                name = Path(text(row, "filename", path, number)).stem
+                image = str(identifier(row, "cocoid", path, number)) if known else name
+                said = listed(row, "sentences", path, number)
+                people[image] = [text(sentence, "raw", path, number) for sentence in said]
     else:
         for number, row in enumerate(entries(path, _under(body, path, "annotations"))):
-            image = str(column(row, "image_id", path, number))
-            people.setdefault(image, []).append(column(row, "caption", path, number))
+            image = str(identifier(row, "image_id", path, number))
+            people.setdefault(image, []).append(text(row, "caption", path, number))
     for image, said in people.items():
         yield Sample(id=image, references=tuple(said), group=image)
 
@@ -146,29 +154,36 @@ def _under(body: Any, path: Path, *names: str) -> Any:
     raise UsageError(f"{path} has no {names[0]}; give the annotations file of the split")
 
 
-def _add(path: Path, name: str, text: str) -> None:
+_LARGEST = 1 << 28
+"""No results of a split have more bytes: an archive's member that claims to would fill the memory.
+"""
+
+
+def _add(path: Path, name: str, body: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _archive(path, "a") as archive:
+    if path.exists():
+        require_archive(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         if name in archive.namelist():
             raise UsageError(f"{path} already holds {name}; remove the archive to write it anew")
-        archive.writestr(name, text)
+        archive.writestr(name, body)
 
 
 def _member(path: Path, name: str) -> Any:
     """The results of one split out of the server's archive: its own name, or whose first words
     (``captions_val2014``) are the same, or all there is."""
-    with _archive(path, "r") as archive:
+    require_archive(path)
+    with zipfile.ZipFile(path) as archive:
         results = [member for member in archive.namelist() if member.endswith("_results.json")]
         split = "_".join(name.split("_")[:2])
         meant = [member for member in results if Path(member).name.startswith(split)]
         if len(meant or results) != 1:
             held = ", ".join(results) or "nothing of the kind"
             raise UsageError(f"{path} should hold one {split}_..._results.json; it holds {held}")
-        return parse_json(archive.read((meant or results)[0]), path)
-
-
-def _archive(path: Path, mode: Any) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path, mode, zipfile.ZIP_DEFLATED)
-    except zipfile.BadZipFile as error:
-        raise UsageError(f"{path} is not a readable zip archive ({error})") from error
+        member = (meant or results)[0]
+        if archive.getinfo(member).file_size > _LARGEST:
+            raise UsageError(f"{path}: {member} unpacks to more than any results; is it damaged?")
+        try:
+            return parse_json(archive.read(member), f"{path}: {member}")
+        except BROKEN_ZIP as broken:
+            raise UsageError(f"{path}: {member} cannot be unpacked ({broken})") from broken

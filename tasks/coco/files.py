@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infimm_eval.data.hub_datasets import lmms_lab
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import OneFileAndPictures, Unique, column, stream
+from infimm_eval.data.reading import Line, OneFileAndPictures, Unique, identifier, stream, text
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub, Row
 
@@ -27,24 +27,25 @@ class CocoCaptions(OneFileAndPictures):
         """The rows, in the published order."""
         (path,) = self.files(root)
         pictures = folder(root, self.images, near=path)
-        names: dict[int, str] = {}
+        names: dict[int | str, str] = {}
         unique = Unique(path, "image id")
         for number, entry in enumerate(stream(path, "images")):
-            unique(column(entry, "id", path, number))
-            names[entry["id"]] = column(entry, "file_name", path, number)
-        captions: dict[int, list[str]] = {}
+            unique(image_id := identifier(entry, "id", path, number))
+            names[image_id] = text(entry, "file_name", path, number)
+        captions: dict[int | str, list[str]] = {}
         for number, entry in enumerate(stream(path, "annotations")):
-            image_id = column(entry, "image_id", path, number)
-            captions.setdefault(image_id, []).append(column(entry, "caption", path, number))
-        for image_id, filename in names.items():
+            image_id = identifier(entry, "image_id", path, number)
+            captions.setdefault(image_id, []).append(text(entry, "caption", path, number))
+        for number, (image_id, filename) in enumerate(names.items()):
             if image_id not in captions:
                 raise UsageError(f"{path}: image {image_id} has no caption")
-            yield {
-                "image": pictures.image(filename),
+            cells = {
+                "image": pictures.image(filename, number),
                 "image_id": image_id,
                 "filename": filename,
                 "captions": captions[image_id],
             }
+            yield Line(cells, f"{path} record {number}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +58,16 @@ class CocoImages(OneFileAndPictures):
         pictures = folder(root, self.images, near=path)
         unique = Unique(path, "image id")
         for number, entry in enumerate(stream(path, "images")):
-            image_id = column(entry, "id", path, number)
+            image_id = identifier(entry, "id", path, number)
             unique(image_id)
-            filename = column(entry, "file_name", path, number)
-            yield {
-                "image": pictures.image(filename),
+            filename = text(entry, "file_name", path, number)
+            cells = {
+                "image": pictures.image(filename, number),
                 "image_id": image_id,
                 "filename": filename,
                 "captions": None,
             }
+            yield Line(cells, f"{path} record {number}")
 
 
 def _karpathy(row: Row) -> Row:

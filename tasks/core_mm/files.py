@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, column, find, read_json, require, stream_object
+from infimm_eval.data.reading import (
+    Line,
+    Unique,
+    find,
+    listed,
+    read_json,
+    require,
+    stream_object,
+    text,
+)
+from infimm_eval.errors import UsageError
 from infimm_eval.types import Row
 
 
@@ -40,17 +50,27 @@ class CoreMm:
     def rows(self, root: Path) -> Iterator[Row]:
         """The rows, in the published order."""
         path, *private = self.files(root)
-        known: Mapping[str, Any] = read_json(private[0]) if private else {}
+        known = _answers(private[0]) if private else {}
         pictures = folder(root, "images", near=path)
         unique = Unique(path, "question")
         for number, (id, entry) in enumerate(stream_object(path)):
             unique(id)
-            names = column(entry, "Image path", path, number)
+            names = listed(entry, "Image path", path, number)
+            if not names:
+                raise UsageError(f"{path} record {number}: question {id} has no picture")
             row = {
                 "id": id,
-                "images": [pictures.image(name) for name in names],
-                "question": column(entry, "Question", path, number),
-                "category": column(entry, "Category", path, number),
-                "complexity": column(entry, "Complexity", path, number),
+                "images": [pictures.image(name, number) for name in names],
+                "question": text(entry, "Question", path, number),
+                "category": text(entry, "Category", path, number),
+                "complexity": text(entry, "Complexity", path, number),
             }
-            yield row | ({"answer": str(known[id])} if id in known else {})
+            cells = row | ({"answer": str(known[id])} if id in known else {})
+            yield Line(cells, f"{path} record {number}")
+
+
+def _answers(path: Path) -> Mapping[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} does not map ids to answers; is it the right file?")
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 
 from infimm_eval import prompts
+from infimm_eval.data import choices
 from infimm_eval.demo import choice_rows
 from infimm_eval.scorers import choice
 from infimm_eval.types import Row, Sample, Source, Split, Task
@@ -23,16 +24,23 @@ def sample(row: Row) -> Sample:
     """One row as a sample."""
     index = str(row["index"])
     answer = row.get("answer")
+    options = choices.options(row, choices.place(row, index))
+    if answer:
+        choices.require_letter(answer, options, choices.place(row, index))
     return Sample(
         id=index,
         images=(row["image"],),
         question=(row["question"],),
-        options=tuple((row[letter],) for letter in "ABCDEF" if row.get(letter)),
+        options=tuple((option,) for option in options),
         hint=row.get("hint") or "",
         target=answer or "",
         references=(answer,) if answer else (),
         group=files.base(index),
-        tags={"question": files.base(index), "split": row["split"]}
+        tags={
+            "question": files.base(index),
+            "rotations": str(len(options)),
+            "split": row["split"],
+        }
         | {key: row[key] for key in ("category", "l2-category") if row.get(key)},
     )
 

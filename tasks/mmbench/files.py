@@ -6,14 +6,15 @@ cell is left out), ``category``, ``l2-category``, ``split``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 
-from infimm_eval.data import tsv
+from infimm_eval.data import choices, tsv
 from infimm_eval.data.hub_datasets import lmms_lab
-from infimm_eval.data.reading import require
+from infimm_eval.data.reading import Line, require
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub, Row
 
@@ -45,24 +46,37 @@ class MmBench:
     def rows(self, root: Path) -> Iterator[Row]:
         """The rows, in the published order."""
         (path,) = self.files(root)
-        indices: set[int] = set()
+        rotations: dict[int, int] = {}
         for row in tsv.rows(path, root):
             if row.setdefault("split", self.split) != self.split:
                 continue
             images = row.pop("images")
             if not images:
                 raise UsageError(f"{path}: row {row['index']} has no picture")
+            where = choices.place(row, row["index"])
             index = integer(row["index"], path)
-            indices.add(index)
-            yield {**row, "index": index, "image": images[0]}
-        if not indices:
+            rotations[index] = len(choices.options(row, where))
+            yield Line({**row, "index": index, "image": images[0]}, where)
+        if not rotations:
             raise UsageError(f"{path} has no row of the split {self.split!r}")
-        for index in sorted(indices):
-            if index % ROTATION not in indices:
-                raise UsageError(
-                    f"{path}: row {index} is a rotation of {index % ROTATION}, which is missing; "
-                    "is the file complete?"
-                )
+        if lacking := incomplete(rotations):
+            raise UsageError(f"{path}: {lacking}; is the file complete?")
+
+
+def incomplete(rotations: Mapping[int, int]) -> str:
+    """Why not every question is there in all rotations of its options, or "": how many options
+    each index has.  A question is asked as often as it has options."""
+    held = Counter(index % ROTATION for index in rotations)
+    for index, options in rotations.items():
+        question = index % ROTATION
+        if question not in rotations:
+            return f"row {index} is a rotation of {question}, which is missing"
+        if held[question] < options:
+            return (
+                f"question {question} has {held[question]} of its {options} rotations; circular "
+                "needs all"
+            )
+    return ""
 
 
 def base(index: str) -> str:
@@ -72,20 +86,17 @@ def base(index: str) -> str:
 
 def integer(text: str, path: Path | str) -> int:
     """An index; spreadsheets make ``12.0`` of ``12``."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if value < 0 or value != int(value):
-        raise UsageError(f"{path}: index {text!r} is not a whole number")
-    return int(value)
+    return tsv.whole_number(text, str(path))
 
 
 def _published(row: Row) -> Row:
-    """Missing options and hints are the string ``nan`` there."""
+    """Missing options and hints are the string ``nan`` there; so is an option that reads "None",
+    which is known by the one behind it."""
     renamed = {name.replace("L2-category", "l2-category"): cell for name, cell in row.items()}
-    optional = {"hint", "answer", *ascii_uppercase[2:]}
-    kept = {n: c for n, c in renamed.items() if n not in optional or c not in (None, "", "nan")}
+    absent = (None, "", "nan")
+    last = max((n for n in ascii_uppercase if renamed.get(n) not in absent), default="A")
+    optional = {"hint", "answer", *(n for n in ascii_uppercase[2:] if n > last)}
+    kept = {n: c for n, c in renamed.items() if n not in optional or c not in absent}
     return {**kept, "index": integer(str(row["index"]), "the hub's rows")}
 
 

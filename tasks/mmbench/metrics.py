@@ -15,8 +15,9 @@ def circular(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summar
     """``circular`` (headline): questions right in every rotation of their options, in percent
     (MMBench's CircularEval, Liu et al. 2023).  ``vanilla``: the unrotated rows alone.
 
-    Rotations share ``tags["question"]``, the id of the unrotated row.  A question with an
-    unscored rotation is left out.
+    Rotations share ``tags["question"]``, the id of the unrotated row; ``tags["rotations"]`` says
+    how many there are.  A question with an unscored rotation is left out; one of which some were
+    never asked is not right.
     """
     rotations = by_tag(outcomes, "question")
     whole = {
@@ -25,7 +26,7 @@ def circular(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summar
         if all(row.score.value is not None for row in rows)
     }
     units = {
-        question: Unit(question, rows[0].group or question, float(all(map(value_of, rows))))
+        question: Unit(question, rows[0].group or question, float(_right(rows)))
         for question, rows in whole.items()
     }
     groups: dict[str, dict[str, list[Unit]]] = {tag: defaultdict(list) for tag in BREAKDOWN}
@@ -42,3 +43,9 @@ def circular(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summar
         },
         units=list(units.values()),
     )
+
+
+def _right(rows: Sequence[Outcome]) -> bool:
+    # Runs of before the tag was kept say nothing of what they lack.
+    wanted = int(rows[0].tags.get("rotations", len(rows)))
+    return len(rows) >= wanted and all(map(value_of, rows))

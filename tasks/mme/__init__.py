@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from infimm_eval import prompts
+from infimm_eval.data.choices import place
 from infimm_eval.demo import choice_rows
 from infimm_eval.types import Row, Sample, Source, Task
 
@@ -19,6 +20,7 @@ from .metrics import sums
 def sample(row: Row) -> Sample:
     """One row as a sample."""
     category, _, file = row["question_id"].partition("/")
+    files.require_truth(row["answer"], place(row, row["question_id"]))
     return Sample(
         id=submission.sample_id(category, file, row["question"]),
         images=(row["image"],),

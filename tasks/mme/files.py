@@ -8,15 +8,16 @@ Fu et al., "MME", arXiv:2306.13394.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from infimm_eval.data import tsv
 from infimm_eval.data.hub_datasets import lmms_lab
 from infimm_eval.data.pictures import FileImage
-from infimm_eval.data.reading import OneFile, column, find, open_data, require
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import Line, OneFile, column, find, open_data, require
+from infimm_eval.errors import UsageError, shown
 from infimm_eval.types import Hub, Row
 
 PERCEPTION = (
@@ -68,13 +69,14 @@ class Mme:
             image = _picture(path, root)
             pairs = _pairs(path)
             for question, answer in pairs:
-                yield {
+                cells = {
                     "question_id": f"{category}/{Path(image.relative).name}",
                     "image": image,
                     "question": question,
                     "answer": answer,
                     "category": category,
                 }
+                yield Line(cells, str(path))
 
     def _tree(self, root: Path) -> Path:
         return root if (root / CATEGORIES[0]).is_dir() else require(root, _TREE)
@@ -89,18 +91,37 @@ class MmeTsv(OneFile):
     def rows(self, root: Path) -> Iterator[Row]:
         """The rows, in the published order."""
         (path,) = self.files(root)
+        pictures = []
         for number, row in enumerate(tsv.rows(path, root)):
             if not row["images"]:
                 raise UsageError(f"{path}: row {row['index']} has no picture")
             category = column(row, "category", path, number)
-            name = Path(column(row, "image_path", path, number)).name
-            yield {
-                "question_id": f"{category}/{name}",
+            pictures.append(f"{category}/{Path(column(row, 'image_path', path, number)).name}")
+            cells = {
+                "question_id": pictures[-1],
                 "image": row["images"][0],
                 "question": column(row, "question", path, number),
                 "answer": column(row, "answer", path, number),
                 "category": category,
             }
+            yield Line(cells, f"{path} row {row['index']}")
+        if lacking := unpaired(pictures):
+            raise UsageError(f"{path}: {lacking}")
+
+
+def require_truth(answer: object, where: str) -> None:
+    """``UsageError`` where a right answer is neither yes nor no, in whatever case."""
+    if not isinstance(answer, str) or answer.strip().lower() not in ("yes", "no"):
+        raise UsageError(f"{where}: the right answer is {shown(answer)}; Yes or No is wanted")
+
+
+def unpaired(pictures: Iterable[str]) -> str:
+    """Why not every picture (one name a question) has its two questions, or ""."""
+    for picture, count in Counter(pictures).items():
+        if count != 2:
+            questions = "1 question" if count == 1 else f"{count} questions"
+            return f"{picture} has {questions} where a picture has two"
+    return ""
 
 
 def _texts(folder: Path) -> list[Path]:
@@ -124,7 +145,11 @@ def _picture(text: Path, root: Path) -> FileImage:
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
     with open_data(path) as file:
-        lines = file.read().decode("utf-8-sig").split("\n")
+        data = file.read()
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as odd:
+        raise UsageError(f"{path} is not UTF-8 text ({odd})") from odd
     pairs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

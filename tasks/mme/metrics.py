@@ -16,7 +16,7 @@ from .files import CATEGORIES, COGNITION, PERCEPTION
 def sums(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summary:
     """``perception`` (headline, at most 2,000) and ``cognition`` (800): the sums over sub-tasks
     (``tags["category"]``) of accuracy over questions and accuracy over pictures (``group``) whose
-    questions are all right, each in percent.  A picture with one question left is no pair."""
+    questions are all right, each in percent.  Only a picture with two questions is a pair."""
     questions = by_tag(scored(outcomes), "category")
     if strange := questions.keys() - {*CATEGORIES}:
         raise unknown("MME sub-task", min(strange), CATEGORIES)
@@ -55,6 +55,6 @@ def _pair_units(task: str, asked: Sequence[Outcome]) -> list[Unit]:
     pairs = [
         Unit(picture, picture, float(all(map(value_of, pair))), stratum=f"{task}+")
         for picture, pair in pictures.items()
-        if len(pair) > 1
+        if len(pair) == 2
     ]
     return questions + pairs

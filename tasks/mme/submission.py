@@ -9,17 +9,25 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from infimm_eval.data.reading import open_data
 from infimm_eval.errors import UsageError
 from infimm_eval.submissions.files import once
 from infimm_eval.types import Record, Sample, Submission
 
-from .files import COGNITION, PERCEPTION
+from .files import COGNITION, PERCEPTION, require_truth, unpaired
 
 
 def folder(filename: str = "mme/") -> Submission:
     """``<sub-task>.txt`` with lines ``image TAB question TAB ground truth TAB response``; the two
     lines of a picture stand together, as the official tool requires."""
-    return Submission(filename=filename, write=write, read=read, references=references)
+    return Submission(
+        filename=filename,
+        write=write,
+        read=read,
+        references=references,
+        carries_answers=Path.is_dir,
+        incomplete=lambda samples: unpaired(sample.group for sample in samples),
+    )
 
 
 def write(records: Sequence[Record], path: Path) -> None:
@@ -40,7 +48,7 @@ def write(records: Sequence[Record], path: Path) -> None:
 def read(path: Path) -> Mapping[str, str]:
     """Every response by the sample's id."""
     found: dict[str, str] = {}
-    for file, image, question, _, response in _lines(path):
+    for file, _number, image, question, _truth, response in _lines(path):
         once(file, found, sample_id(file.stem, image, question), response)
     return found
 
@@ -55,7 +63,8 @@ def references(path: Path) -> Iterator[Sample]:
         missing = [task for task in tasks if not (path / f"{task}.txt").is_file()]
         if 0 < len(missing) < len(tasks):
             raise UsageError(f"{path} lacks {', '.join(f'{task}.txt' for task in missing)}")
-    for file, image, question, truth, _ in _lines(path):
+    for file, number, image, question, truth, _ in _lines(path):
+        require_truth(truth, f"{file}, line {number}")
         yield Sample(
             id=sample_id(file.stem, image, question),
             question=(question,),
@@ -70,13 +79,16 @@ def sample_id(category: str, image: str, question: str) -> str:
     return f"{category}/{image}: {_one_cell(question)}"
 
 
-def _lines(path: Path) -> Iterator[tuple[Path, str, str, str, str]]:
+def _lines(path: Path) -> Iterator[tuple[Path, int, str, str, str, str]]:
+    """File, line, image, question, ground truth, response."""
     files = sorted(path.glob("*.txt")) if path.is_dir() else []
     if not files:
         raise UsageError(f"{path} is no MME results folder: it holds no <sub-task>.txt")
     for file in files:
+        with open_data(file) as opened:
+            data = opened.read()
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"{file} is not UTF-8 text ({error})") from error
         for number, line in enumerate(text.split("\n"), 1):
@@ -88,7 +100,7 @@ def _lines(path: Path) -> Iterator[tuple[Path, str, str, str, str]]:
                     f"{file}, line {number}: {len(cells)} cells; "
                     "image, question, ground truth and response are wanted, tabs between"
                 )
-            yield file, cells[0], cells[1], cells[2], cells[3]
+            yield file, number, cells[0], cells[1], cells[2], cells[3]
 
 
 def _one_cell(text: str) -> str:

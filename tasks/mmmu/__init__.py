@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from infimm_eval import metrics, prompts
+from infimm_eval.data import choices
 from infimm_eval.demo import choice_rows
 from infimm_eval.types import (
     Content,
@@ -35,6 +36,8 @@ def sample(row: Row) -> Sample:
     """One row as a sample."""
     answer = row["answer"]
     right = tuple(answer) if isinstance(answer, list) else (answer,) if answer else ()
+    if row["options"] and right:
+        choices.require_letter(answer, row["options"], choices.place(row, row["id"]))
     return Sample(
         id=row["id"],
         question=with_figures(row["question"], row),
@@ -82,11 +85,10 @@ _COMPLETION = PromptTemplate(
 _SIZES = {"dev": 150, "validation": 900, "test": 10_500}
 
 
-def _split(name: str, title: str, withheld: bool = False) -> Split:
+def _split(name: str, title: str) -> Split:
     return Split(
         source=_source(name),
         title=title,
-        withheld=withheld,
         columns={"MMMU test": "accuracy"} if name == "test" else {},
         filename=f"mmmu_{name}.json",
     )
@@ -116,6 +118,6 @@ TASK = Task(
     submission=submission.dictionary("mmmu_validation.json"),
     splits={
         "dev": _split("dev", "MMMU dev"),
-        "test": _split("test", "MMMU test", withheld=True),
+        "test": _split("test", "MMMU test"),
     },
 )

@@ -9,12 +9,11 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
-from infimm_eval.data import parquet, tsv
+from infimm_eval.data import choices, parquet, tsv
 from infimm_eval.data.hub_datasets import lmms_lab
-from infimm_eval.data.reading import OneFile, Unique, column
+from infimm_eval.data.reading import Line, OneFile, Unique, column
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub, Row
 
@@ -54,9 +53,10 @@ class Mmmu:
         paths = self.files(root)
         unique = Unique(paths[0].parent.parent, "question")
         for path in paths:
-            for number, row in enumerate(parquet.read([path], root)):
-                unique(column(row, "id", path, number))
-                yield published_row(row)
+            rows = parquet.read([path], root)
+            for row in parquet.converted(rows, published_row, str(path), "MMMU"):
+                unique(row["id"])
+                yield row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,10 @@ class MmmuTsv(OneFile):
             if row.get("split", self.split) != self.split:
                 continue
             found = True
-            options = [row[letter] for letter in ascii_uppercase if letter in row]
+            options = choices.options(row, choices.place(row, row["index"]))
             images = row["images"]
             answer = row.get("answer")
-            yield {
+            cells = {
                 "id": column(row, "id", path, number),
                 "question": column(row, "question", path, number),
                 "options": options,
@@ -88,6 +88,7 @@ class MmmuTsv(OneFile):
                 "subject": subject(row["id"]),
                 "split": self.split,
             }
+            yield Line(cells, choices.place(row, row["index"]))
         if not found:
             raise UsageError(f"{path} has no row of the split {self.split!r}")
 
@@ -121,7 +122,7 @@ def literal(text: Any) -> Any:
         return text
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
     return [str(item) for item in value]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, shown
 
 DISCIPLINES: Mapping[str, tuple[str, ...]] = {
     "Art & Design": ("Art", "Art_Theory", "Design", "Music"),
@@ -40,5 +40,5 @@ def subject(id: str) -> str:
     """``validation_Art_Theory_12`` is about ``Art_Theory``."""
     found = re.fullmatch(r"[a-z]+_(\w+)_\d+", id)
     if found is None or found[1] not in SUBJECTS:
-        raise UsageError(f"{id!r} is not the id of an MMMU question (validation_Accounting_1)")
+        raise UsageError(f"{shown(id)} is not the id of an MMMU question (validation_Accounting_1)")
     return found[1]

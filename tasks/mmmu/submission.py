@@ -10,8 +10,9 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from infimm_eval.data.reading import column
-from infimm_eval.errors import UsageError
+from infimm_eval.data.choices import require_letter
+from infimm_eval.data.reading import column, text
+from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.submissions.files import (
     entries,
     load_json,
@@ -39,7 +40,7 @@ def dictionary(filename: str) -> Submission:
         found: dict[str, str] = {}
         if path.is_dir():
             for file, number, row in _outputs(path):
-                key = column(row, "id", file, number)
+                key = text(row, "id", file, number)
                 said = column(row, "response", file, number)
                 once(file, found, key, text_of(said, file, key))
             return found
@@ -48,7 +49,12 @@ def dictionary(filename: str) -> Submission:
         return found
 
     return Submission(
-        filename=filename, write=write, read=read, references=answers, missing="wrong"
+        filename=filename,
+        write=write,
+        read=read,
+        references=answers,
+        missing="wrong",
+        carries_answers=Path.is_dir,
     )
 
 
@@ -60,16 +66,31 @@ def answers(path: Path) -> Iterator[Sample]:
     """
     if path.is_dir():
         for file, number, row in _outputs(path):
-            texts = row.get("index2ans") or {}
-            options = tuple((str(texts.get(k, "")),) for k in row.get("all_choices") or ())
-            yield _sample(row, "answer", column(row, "id", file, number), options, file)
+            key, options = text(row, "id", file, number), _options(row, file, number)
+            if options:
+                require_letter(column(row, "answer", file, number), options, f"{file}: {key}")
+            yield _sample(row, "answer", key, options, file)
         return
     for key, row in load_object(path, "question ids to answers").items():
-        truth = str(column(row, "ground_truth", path, 0))
-        letters = ascii_uppercase[: max(_LETTERS, ascii_uppercase.find(truth) + 1)]
+        truth = column(row, "ground_truth", path, 0)
         choice = column(row, "question_type", path, 0) == "multiple-choice"
+        letters = ascii_uppercase[: max(_LETTERS, ascii_uppercase.find(str(truth)) + 1)]
+        if choice:
+            require_letter(truth, letters, f"{path}: {named(key)}")
         options = tuple((f"({letter})",) for letter in letters) if choice else ()
         yield _sample(row, "ground_truth", key, options, path)
+
+
+def _options(row: Mapping[str, Any], file: Path, number: int) -> tuple[tuple[str], ...]:
+    """The options of a row of outputs, which has their letters and a text for each."""
+    letters, texts = row.get("all_choices") or [], row.get("index2ans") or {}
+    known = isinstance(letters, list) and isinstance(texts, dict)
+    if not known or letters != [*ascii_uppercase[: len(letters)]]:
+        raise UsageError(
+            f"{file} record {number}: all_choices is {shown(letters)}; the letters A, B, ... are "
+            "wanted, with their texts in index2ans"
+        )
+    return tuple((str(texts.get(letter, "")),) for letter in letters)
 
 
 _LETTERS = 8
@@ -89,7 +110,10 @@ def _sample(
     row: Mapping[str, Any], truth: str, key: str, options: tuple[tuple[str], ...], path: Path
 ) -> Sample:
     right = column(row, truth, path, 0)
-    about = subject(key)
+    try:
+        about = subject(key)
+    except UsageError as stranger:
+        raise UsageError(f"{path}: {stranger}") from None
     return Sample(
         id=key,
         references=tuple(map(str, right)) if isinstance(right, list) else (str(right),),

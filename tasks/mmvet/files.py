@@ -12,7 +12,16 @@ from pathlib import Path
 from infimm_eval.data import tsv
 from infimm_eval.data.hub_datasets import lmms_lab
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import OneFile, Unique, column, require, stream_object
+from infimm_eval.data.reading import (
+    Line,
+    OneFile,
+    Unique,
+    column,
+    listed,
+    require,
+    stream_object,
+    text,
+)
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Hub, Row
 
@@ -39,13 +48,14 @@ class MmVet:
         unique = Unique(path, "question")
         for number, (id, entry) in enumerate(stream_object(path)):
             unique(id)
-            yield {
+            cells = {
                 "question_id": id,
-                "image": pictures.image(column(entry, "imagename", path, number)),
-                "question": column(entry, "question", path, number),
-                "answer": column(entry, "answer", path, number),
-                "capability": column(entry, "capability", path, number),
+                "image": pictures.image(text(entry, "imagename", path, number), number),
+                "question": text(entry, "question", path, number),
+                "answer": text(entry, "answer", path, number),
+                "capability": listed(entry, "capability", path, number),
             }
+            yield Line(cells, f"{path} record {number}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +71,14 @@ class MmVetTsv(OneFile):
             if not row["images"]:
                 raise UsageError(f"{path}: row {row['index']} has no picture")
             index = row["index"]
-            yield {
+            cells = {
                 "question_id": f"v1_{index}" if index.isdigit() else index,
                 "image": row["images"][0],
                 "question": column(row, "question", path, number),
                 "answer": column(row, "answer", path, number),
                 "capability": capabilities(column(row, "capability", path, number)),
             }
+            yield Line(cells, f"{path} row {index}")
 
 
 def capabilities(text: str | list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from infimm_eval.data.reading import column
+from infimm_eval.data.reading import listed, text
 from infimm_eval.submissions.files import load_object
 from infimm_eval.types import Sample
 
@@ -15,8 +15,8 @@ def questions(path: Path) -> Iterator[Sample]:
     for number, (key, row) in enumerate(load_object(path, "ids to questions").items()):
         yield Sample(
             id=key,
-            question=(column(row, "question", path, number),),
-            references=(column(row, "answer", path, number),),
-            group=column(row, "imagename", path, number),
-            tags={"capability": ",".join(column(row, "capability", path, number))},
+            question=(text(row, "question", path, number),),
+            references=(text(row, "answer", path, number),),
+            group=text(row, "imagename", path, number),
+            tags={"capability": ",".join(map(str, listed(row, "capability", path, number)))},
         )

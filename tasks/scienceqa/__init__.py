@@ -7,9 +7,9 @@ test (4,241), with pictures or without.
 from __future__ import annotations
 
 from functools import partial
-from string import ascii_uppercase
 
 from infimm_eval import metrics, prompts
+from infimm_eval.data import choices
 from infimm_eval.demo import choice_rows
 from infimm_eval.scorers import choice
 from infimm_eval.types import Row, Sample, Source, Split, Task
@@ -19,7 +19,7 @@ from . import files, scorers, submission
 
 def sample(row: Row) -> Sample:
     """One row as a sample."""
-    letter = ascii_uppercase[row["answer"]]
+    letter = choices.letter_of(row["answer"], row["choices"], choices.place(row, row["id"]))
     image = row["image"]
     return Sample(
         id=str(row["id"]),

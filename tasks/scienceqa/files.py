@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 
-from infimm_eval.data import tsv
+from infimm_eval.data import choices, tsv
 from infimm_eval.data.hub_datasets import lmms_lab
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import OneFile, Unique, column, read_json, require
-from infimm_eval.errors import UsageError
+from infimm_eval.data.reading import Line, OneFile, Unique, column, listed, read_json, require, text
 from infimm_eval.types import Hub, Row
 
 _SCIENCE = ("hint", "task", "grade", "subject", "topic", "category", "skill")
@@ -46,23 +45,23 @@ class ScienceQa:
         problems = read_json(path)
         pictures = folder(root, self.split, near=path)
         unique = Unique(splits, "problem")
-        for number, pid in enumerate(column(read_json(splits), self.split, splits, 0)):
-            unique(pid)
+        for number, pid in enumerate(listed(read_json(splits), self.split, splits, 0)):
             problem = column(problems, pid, path, number)
-            choices = column(problem, "choices", path, number)
-            answer = column(problem, "answer", path, number)
-            if not 0 <= answer < len(choices):
-                raise UsageError(f"{path}: problem {pid} has no choice number {answer}")
-            image = problem.get("image")
-            yield {
+            unique(pid)
+            image = problem.get("image") if isinstance(problem, dict) else None
+            where = f"{path}: problem {pid}"
+            options = listed(problem, "choices", path, number)
+            choices.letter_of(answer := column(problem, "answer", path, number), options, where)
+            cells = {
                 "id": pid,
-                "image": None if image is None else pictures.image(f"{pid}/{image}"),
-                "question": column(problem, "question", path, number),
-                "choices": choices,
+                "image": None if image is None else pictures.image(f"{pid}/{image}", pid),
+                "question": text(problem, "question", path, number),
+                "choices": options,
                 "answer": answer,
                 "split": self.split,
                 **{name: problem.get(name) or "" for name in _SCIENCE},
             }
+            yield Line(cells, where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,19 +74,19 @@ class ScienceQaTsv(OneFile):
         """The rows, in the published order."""
         (path,) = self.files(root)
         for number, row in enumerate(tsv.rows(path, root)):
-            choices = [row[letter] for letter in ascii_uppercase if letter in row]
-            letter = column(row, "answer", path, number)
-            if letter not in ascii_uppercase[: len(choices)]:
-                raise UsageError(f"{path}: row {row['index']} has no choice {letter!r}")
-            yield {
+            where = choices.place(row, row["index"])
+            options = choices.options(row, where)
+            choices.require_letter(letter := column(row, "answer", path, number), options, where)
+            cells = {
                 "id": row["index"],
                 "image": row["images"][0] if row["images"] else None,
                 "question": column(row, "question", path, number),
-                "choices": choices,
+                "choices": options,
                 "answer": ascii_uppercase.index(letter),
                 "split": self.split,
                 **{name: row.get(name, "") for name in _SCIENCE},
             }
+            yield Line(cells, where)
 
 
 def _published(row: Row) -> Row:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
-from infimm_eval.data.reading import column
-from infimm_eval.errors import UsageError
+from infimm_eval.data.choices import letter_of, require_letter
+from infimm_eval.data.reading import column, identifier, listed
+from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.scorers.choice import hear
 from infimm_eval.submissions.files import entries, load_object, once, text_of, write_json
 from infimm_eval.types import Record, Sample, Submission
@@ -18,8 +20,10 @@ from .scorers import read_llava
 def results(filename: str, *, pictures_only: bool) -> Submission:
     """``{"results": {"5": 1, ...}}`` with option numbers; ``outputs`` keeps what was said.
 
-    Read also as LLaVA's lists of ``correct`` and ``incorrect`` questions.  ``pictures_only``
-    takes the questions with a picture out of references that hold all.
+    Read also as LLaVA's lists of ``correct`` and ``incorrect`` questions.  Of a file with both,
+    ``outputs`` are read, which the scorers know how to; where they are not there for every
+    result, the ``results``.  ``pictures_only`` takes the questions with a picture out of
+    references that hold all.
     """
 
     def write(records: Sequence[Record], path: Path) -> None:
@@ -28,18 +32,19 @@ def results(filename: str, *, pictures_only: bool) -> Submission:
 
     def read(path: Path) -> Mapping[str, str]:
         body = load_object(path, "results to option numbers")
-        if "correct" in body and "incorrect" in body and isinstance(body["correct"], list):
+        if _lists(body):
             found: dict[str, str] = {}
-            for number, row in enumerate(entries(path, [*body["correct"], *body["incorrect"]])):
-                key = str(column(row, "question_id", path, number))
+            for number, row in enumerate(_both(body, path)):
+                key = str(identifier(row, "question_id", path, number))
                 once(path, found, key, text_of(column(row, "pred", path, number), path, key))
             return found
-        said, numbers = body.get("outputs"), body.get("results")
-        if isinstance(said, dict) and said:
-            return {key: text_of(value, path, key) for key, value in said.items()}
-        if not isinstance(numbers, dict):
-            raise UsageError(f"{path} has neither results (ids to option numbers) nor outputs")
-        return {key: _letter(value, path, key) for key, value in numbers.items()}
+        if _field(body, path) == "outputs":
+            return {key: text_of(value, path, key) for key, value in body["outputs"].items()}
+        return {key: _letter(value, path, key) for key, value in body["results"].items()}
+
+    def field(path: Path) -> str:
+        body = load_object(path, "results to option numbers")
+        return "pred" if _lists(body) else _field(body, path)
 
     def references(path: Path) -> Iterator[Sample]:
         for sample in problems(path):
@@ -47,18 +52,26 @@ def results(filename: str, *, pictures_only: bool) -> Submission:
                 yield sample
 
     return Submission(
-        filename=filename, write=write, read=read, references=references, missing="wrong"
+        filename=filename,
+        write=write,
+        read=read,
+        references=references,
+        missing="wrong",
+        carries_answers=lambda path: _lists(load_object(path, "results to option numbers")),
+        field=field,
     )
 
 
 def problems(path: Path) -> Iterator[Sample]:
     """The test questions of ``problems.json``, or those in LLaVA's output lists."""
     body = load_object(path, "questions to problems")
-    if "correct" in body and "incorrect" in body:
-        for row in [*body["correct"], *body["incorrect"]]:
+    if _lists(body):
+        for number, row in enumerate(_both(body, path)):
+            truth = column(row, "ground_truth", path, number)
+            require_letter(truth, "ABCDE", f"{path} record {number}")
             yield Sample(
-                id=str(column(row, "question_id", path, 0)),
-                references=(column(row, "ground_truth", path, 0),),
+                id=str(identifier(row, "question_id", path, number)),
+                references=(truth,),
                 options=tuple(("",) for _ in "ABCDE"),
                 tags={"modality": "IMG" if row.get("is_multimodal") else "TXT"},
             )
@@ -70,19 +83,46 @@ def problems(path: Path) -> Iterator[Sample]:
                 "give problems.json, or the folder that holds it, as --references"
             )
         if row.get("split", "test") == "test":
+            choices = listed(row, "choices", path, 0)
+            where = f"{path}: problem {key}"
             yield Sample(
                 id=key,
-                references=(ascii_uppercase[row["answer"]],),
-                options=tuple((choice,) for choice in row["choices"]),
+                references=(letter_of(row.get("answer"), choices, where),),
+                options=tuple((choice,) for choice in choices),
                 tags={k: str(row[k]) for k in ("subject", "topic", "grade") if row.get(k)}
                 | {"modality": "IMG" if row.get("image") else "TXT"},
             )
 
 
+def _lists(body: Mapping[str, Any]) -> bool:
+    """Whether these are LLaVA's lists (its ``correct`` may also be a count)."""
+    return isinstance(body.get("correct"), list) and "incorrect" in body
+
+
+def _both(body: Mapping[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+    yield from entries(path, body["correct"])
+    yield from entries(path, body["incorrect"])
+
+
+def _field(body: Mapping[str, Any], path: Path) -> str:
+    said, numbers = body.get("outputs"), body.get("results")
+    if (
+        isinstance(said, dict)
+        and said
+        and (not isinstance(numbers, dict) or numbers.keys() <= said.keys())
+    ):
+        return "outputs"
+    if not isinstance(numbers, dict):
+        raise UsageError(f"{path} has neither results (ids to option numbers) nor outputs")
+    return "results"
+
+
 def _letter(number: object, path: Path, key: str) -> str:
     """An option's number as its letter; -1 stands for no answer."""
-    if not isinstance(number, int) or not -1 <= number < len(ascii_uppercase):
-        raise UsageError(f"{path}: the result for {key} is {number!r}; it should be an index or -1")
+    if type(number) is not int or not -1 <= number < len(ascii_uppercase):
+        raise UsageError(
+            f"{path}: the result for {named(key)} is {shown(number)}; it should be an index or -1"
+        )
     return ascii_uppercase[number] if number >= 0 else ""
 
 

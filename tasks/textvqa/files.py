@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infimm_eval.data.hub_datasets import lmms_lab, vqa_row
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import Unique, column, require, stream
+from infimm_eval.data.reading import Line, Unique, identifier, listed, require, stream, text
 from infimm_eval.data.vqa import ten
 from infimm_eval.types import Hub, Row
 
@@ -38,20 +38,23 @@ class TextVqa:
         pictures = folder(root, self.images, near=path, archive=self._archive)
         unique = Unique(path, "question")
         for number, entry in enumerate(stream(path, "data")):
-            question_id = column(entry, "question_id", path, number)
+            question_id = identifier(entry, "question_id", path, number)
             unique(question_id)
-            image_id = column(entry, "image_id", path, number)
-            answers = entry.get("answers")
-            yield {
-                "image": pictures.image(f"{image_id}.jpg"),
+            image_id = identifier(entry, "image_id", path, number)
+            known = entry.get("answers") is not None
+            answers = listed(entry, "answers", path, number) if known else []
+            ocr = listed(entry, "ocr_tokens", path, number) if "ocr_tokens" in entry else []
+            cells = {
+                "image": pictures.image(f"{image_id}.jpg", number),
                 "image_id": image_id,
                 "question_id": question_id,
-                "question": column(entry, "question", path, number),
-                "answers": None if answers is None else ten(answers, path, question_id),
+                "question": text(entry, "question", path, number),
+                "answers": ten(answers, path, question_id) if known else None,
                 "question_type": None,
                 "answer_type": None,
-                "ocr_tokens": entry.get("ocr_tokens", []),
+                "ocr_tokens": ocr,
             }
+            yield Line(cells, f"{path} record {number}")
 
     @property
     def _archive(self) -> str:

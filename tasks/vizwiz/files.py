@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infimm_eval.data.hub_datasets import lmms_lab, vqa_row
 from infimm_eval.data.pictures import folder
-from infimm_eval.data.reading import OneFileAndPictures, Unique, column, stream
+from infimm_eval.data.reading import Line, OneFileAndPictures, Unique, listed, stream, text
 from infimm_eval.data.vqa import ten
 from infimm_eval.types import Hub, Row
 
@@ -27,20 +27,22 @@ class VizWiz(OneFileAndPictures):
         pictures = folder(root, self.images, near=path)
         unique = Unique(path, "picture")
         for number, entry in enumerate(stream(path)):
-            filename = column(entry, "image", path, number)
+            filename = text(entry, "image", path, number)
             unique(filename)
-            people = entry.get("answers")
-            answers = None if people is None else [p["answer"] for p in people]
-            yield {
-                "image": pictures.image(filename),
+            known = entry.get("answers") is not None
+            people = listed(entry, "answers", path, number) if known else []
+            answers = [text(person, "answer", path, number) for person in people]
+            cells = {
+                "image": pictures.image(filename, number),
                 "image_id": filename,
                 "question_id": filename,
-                "question": column(entry, "question", path, number),
-                "answers": None if answers is None else ten(answers, path, filename),
+                "question": text(entry, "question", path, number),
+                "answers": ten(answers, path, filename) if known else None,
                 "question_type": None,
                 "answer_type": entry.get("answer_type"),
                 "answerable": entry.get("answerable"),
             }
+            yield Line(cells, f"{path} record {number}")
 
 
 VAL = Hub(repos=lmms_lab("VizWiz-VQA"), split="val", convert=vqa_row)

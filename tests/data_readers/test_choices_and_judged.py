@@ -90,6 +90,11 @@ def bench_row(index: object, **cells: str) -> dict[str, str]:
     return row | {"C": "", "answer": "A", "category": "c", "l2-category": "l"} | cells
 
 
+def turns(index: int, **cells: str) -> list[dict[str, str]]:
+    """A question of two options in both of its rotations."""
+    return [bench_row(index + turn * 1_000_000, **cells) for turn in (0, 1)]
+
+
 def test_rotations_share_the_picture_of_their_question(tmp_path: Path) -> None:
     rows = [bench_row(7, image=PICTURE), bench_row(1_000_007, image="7")]
     write_tsv(tmp_path / "MMBench_DEV_EN.tsv", rows)
@@ -105,9 +110,9 @@ def test_rotations_share_the_picture_of_their_question(tmp_path: Path) -> None:
 
 
 def test_only_rows_of_the_split_are_kept(tmp_path: Path) -> None:
-    rows = [bench_row(1, image=PICTURE, split="dev"), bench_row(2, image=PICTURE, split="test")]
+    rows = [*turns(1, image=PICTURE, split="dev"), *turns(2, image=PICTURE, split="test")]
     write_tsv(tmp_path / "MMBench_DEV_EN.tsv", rows)
-    assert [row["index"] for row in read(BENCH, tmp_path)] == [1]
+    assert [row["index"] for row in read(BENCH, tmp_path)] == [1, 1_000_001]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,11 @@ def test_only_rows_of_the_split_are_kept(tmp_path: Path) -> None:
         ([bench_row(7)], "row 7 has no picture"),
         ([bench_row(7, image="8")], "row 7 refers to the picture of row 8, which has none"),
         ([bench_row(1_000_007, image=PICTURE)], "rotation of 7, which is missing"),
+        ([bench_row(7, image=PICTURE)], "question 7 has 1 of its 2 rotations; circular needs all"),
+        (turns(7, image=PICTURE, B="", C="two"), "option B is empty but C is not"),
+        ([bench_row("", image=PICTURE)], "row 1 has no index"),
+        ([bench_row("inf", image=PICTURE)], "index 'inf' is not a whole number"),
+        ([bench_row("7" * 5000, image=PICTURE)], r"index '7+\.\.\.7+' is not a whole number"),
         ([bench_row("7.5", image=PICTURE)], "index '7.5' is not a whole number"),
         ([bench_row(7, image=PICTURE, split="test")], "no row of the split 'dev'"),
     ],
@@ -130,13 +140,14 @@ def test_a_broken_sheet_is_refused(
 
 
 def test_an_index_that_a_spreadsheet_made_a_float_is_whole(tmp_path: Path) -> None:
-    write_tsv(tmp_path / "MMBench_DEV_EN.tsv", [bench_row("7.0", image=PICTURE)])
-    assert read(BENCH, tmp_path)[0]["index"] == 7
+    rows = [bench_row("7.0", image=PICTURE), bench_row("1000007.0", image=PICTURE)]
+    write_tsv(tmp_path / "MMBench_DEV_EN.tsv", rows)
+    assert [row["index"] for row in read(BENCH, tmp_path)] == [7, 1_000_007]
 
 
 def test_a_cell_that_is_no_picture_is_an_os_error_that_names_the_row(tmp_path: Path) -> None:
-    write_tsv(tmp_path / "MMBench_DEV_EN.tsv", [bench_row(7, image="*" * 80)])
-    (row,) = read(BENCH, tmp_path)
+    write_tsv(tmp_path / "MMBench_DEV_EN.tsv", turns(7, image="*" * 80))
+    row, _ = read(BENCH, tmp_path)
     with pytest.raises(OSError, match=r"MMBench_DEV_EN\.tsv#7"):
         row["image"].read()
 
