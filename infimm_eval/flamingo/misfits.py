@@ -14,7 +14,7 @@ from torch import Tensor
 
 from infimm_eval.errors import UsageError
 
-LISTED = 10
+LISTED = 4
 """Keys of each kind named in one message."""
 
 _COUNTS = re.compile(r"(num_hidden|num|n|encoder|decoder)_layers?|layers|depth")
