@@ -381,7 +381,7 @@ def test_a_member_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
         (VQA, "[" * 20_000, "is nested too deep"),
         (VQA, "[" + "9" * 5_000 + "]", "is not JSON"),
         (MMVET, {"v1_0": ["x" * 10_000]}, r"the answer for v1_0 is \['x+\.\.\.x+'\]; it should"),
-        (answers.dictionary("x.json"), {"\x1b[31m\n": 1}, r"answer for \\x1b\[31m\\x0a is 1"),
+        (answers.dictionary("x.json"), {"\x1b[31m\n": 1}, r"answer for \\x1b\[31m\\n is 1"),
     ],
 )
 def test_what_no_answer_can_be_is_refused_in_one_short_line(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 import json
 import stat
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
@@ -22,6 +24,7 @@ _CUT = 16
 """So near its end a text that was cut may look wrong for no other reason (``tru``, ``\\u00``)."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS has not fetched."""
+_DEEPEST = 3000
 _INNER = ("annotations", "Annotations")
 _SPACE = " \t\n\r"
 _AFTER = frozenset(_SPACE + ",]}:")
@@ -65,11 +68,27 @@ def read_json(path: Path) -> Any:
 def parse_json(data: bytes, where: str, **how: Any) -> Any:
     """The value of a JSON text; ``how`` is ``json.loads``'s, ``where`` stands in the message."""
     try:
-        return json.loads(data.decode("utf-8-sig"), **how)
+        with _bounded_depth():
+            return json.loads(data.decode("utf-8-sig"), **how)
     except RecursionError as deep:
         raise UsageError(f"{where} is not JSON that can be read: it is nested too deep") from deep
     except ValueError as broken:  # no JSON, no UTF-8, or a number of thousands of digits
         raise UsageError(f"{where} is not JSON ({broken}); download it again") from broken
+
+
+@contextmanager
+def _bounded_depth() -> Iterator[None]:
+    """Where another library has raised Python's limit, a text nested deep enough would overflow
+    the stack of the JSON scanner, and end the process."""
+    limit = sys.getrecursionlimit()
+    if limit <= _DEEPEST:
+        yield
+        return
+    sys.setrecursionlimit(_DEEPEST)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def stream(path: Path, key: str | None = None) -> Iterator[Any]:
@@ -266,7 +285,8 @@ class _Scanner:
         self._peek()
         while True:
             try:
-                value, end = self._scan(self._text, self._at)
+                with _bounded_depth():
+                    value, end = self._scan(self._text, self._at)
             except (JSONDecodeError, StopIteration) as broken:
                 if self._may_be_cut(broken) and self._more():
                     continue

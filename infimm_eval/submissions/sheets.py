@@ -9,15 +9,16 @@ import csv
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree.ElementTree import ParseError
 
 from infimm_eval.data import tsv
 from infimm_eval.data.pictures import BROKEN_ZIP, require_archive
+from infimm_eval.data.reading import open_data
 from infimm_eval.errors import UsageError, first_line, shown
 
 LONGEST = 32_767
@@ -99,18 +100,23 @@ def _xlsx(path: Path) -> Iterator[list[str]]:
     with _openpyxl(path):
         from openpyxl import load_workbook
     try:
-        with warnings.catch_warnings():  # of styles, dates and the like, which are no concern here
-            warnings.simplefilter("ignore")
-            page = load_workbook(path, read_only=True, data_only=True).worksheets[0]
-        page.reset_dimensions()  # as the file declares them: every row would be made so wide
-        # Rows that are left out are made up, however many the number of the next one says.
-        for row in islice(page.iter_rows(values_only=True), _ROWS):
-            cells = [_text(value) for value in row]
-            while cells and not cells[-1]:
-                cells.pop()
-            yield cells
+        with open_data(path) as file, closing(_opened(load_workbook, file)) as book:
+            page = book.worksheets[0]
+            page.reset_dimensions()  # as the file declares them: every row would be made so wide
+            # Rows left out are made up, however many the number of the next one says.
+            for row in islice(page.iter_rows(values_only=True), _ROWS):
+                cells = [_text(value) for value in row]
+                while cells and not cells[-1]:
+                    cells.pop()
+                yield cells
     except (*BROKEN_ZIP, ParseError, LookupError, TypeError, AttributeError, MemoryError) as odd:
         raise UsageError(f"{path} is no sheet that can be read ({first_line(odd)})") from odd
+
+
+def _opened(load_workbook: Callable[..., Any], file: BinaryIO) -> Any:
+    with warnings.catch_warnings():  # of styles, dates and the like, which are no concern here
+        warnings.simplefilter("ignore")
+        return load_workbook(file, read_only=True, data_only=True)
 
 
 def _text(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert path.stat().st_size > 16e6
     assert peak < 6e6
+
+
+def test_a_raised_recursion_limit_does_not_let_a_deep_file_end_the_process(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "deep.json"
+    path.write_bytes(b"[" * 200_000)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        for read in (reading.read_json, lambda path: list(reading.stream(path))):
+            with pytest.raises(UsageError, match="deep"):
+                read(path)
+        assert sys.getrecursionlimit() == 1_000_000
+    finally:
+        sys.setrecursionlimit(limit)
