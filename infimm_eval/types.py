@@ -211,6 +211,8 @@ class Scoring:
     scores: Sequence[Score]
     corpus: Mapping[str, float] = field(default_factory=dict)
     """Corpus-level figures in published units (BLEU, METEOR)."""
+    notes: Sequence[str] = ()
+    """What a person should know: a companion figure that could not be had, say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

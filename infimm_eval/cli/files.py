@@ -31,6 +31,9 @@ _PATH = click.Path(exists=True, path_type=Path)
 @click.option("--judge", help="Grades answers of MM-Vet and InfiMM-Eval, e.g. openai:NAME.")
 @click.option("--judge-base-url", help="Where an openai: judge answers.")
 @click.option("--allow-partial", is_flag=True, help="Score what is there of an incomplete file.")
+@click.option(
+    "--keep-thinking", is_flag=True, help="Score what a reasoning model thinks aloud, too."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 def score(
     file: Path | None,
@@ -41,6 +44,7 @@ def score(
     judge: str | None,
     judge_base_url: str | None,
     allow_partial: bool,
+    keep_thinking: bool,
     as_json: bool,
 ) -> None:
     """Score a predictions file that anybody wrote; no model is needed."""
@@ -48,6 +52,7 @@ def score(
     from infimm_eval.run.evaluate import load_judge
     from infimm_eval.run.model_graded import InMemory, Judge
     from infimm_eval.run.score_file import How, score_file
+    from infimm_eval.run.thinking import without_thinking
 
     path = file or predictions
     if path is None or (file and predictions):
@@ -56,6 +61,7 @@ def score(
     how = How(
         scorer=scorer,
         allow_partial=allow_partial,
+        read=str if keep_thinking else without_thinking,
         judge=None if grader is None else Judge(grader, InMemory()),
         note=lambda text: click.echo(text, err=True),
     )
@@ -76,6 +82,7 @@ def _lines(result: Result) -> list[str]:
         "without a readable answer": result.unparsed,
     }
     told = [f"{count:,} {what}" for what, count in troubles.items() if count]
+    head += f", read from {result.field}" if result.field else ""
     lines = [", ".join([head, *told])]
     lines += [f"  {name:<28} {value:9.3f}" for name, value in result.summary.metrics.items()]
     for by, groups in result.summary.breakdown.items():
@@ -115,6 +122,7 @@ def submit(
         seed=seed,
         allow_partial=allow_partial,
         place=data,
+        note=lambda text: click.echo(text, err=True),
     )
     filled = f", {empty:,} of them empty" if empty else ""
     click.echo(f"{path}: {count:,} answers{filled}")

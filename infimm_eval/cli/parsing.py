@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,20 @@ def pairs(_: click.Context, option: click.Parameter, given: Sequence[str] | None
             raise click.BadParameter(f"{text!r} is not of the form {option.metavar}")
         found[key.strip()] = value.strip()
     return found
+
+
+def typed_pairs(
+    ctx: click.Context, option: click.Parameter, given: Sequence[str] | None
+) -> dict[str, Any]:
+    """``KEY=VALUE``, repeated; true, false, numbers and other JSON mean what they say."""
+    return {key: _meant(value) for key, value in pairs(ctx, option, given).items()}
+
+
+def _meant(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def by_task(

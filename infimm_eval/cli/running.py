@@ -60,6 +60,13 @@ _OUTPUT = click.Path(path_type=Path)
     metavar="KEY=VALUE",
     help="What the model's own class or function is called with.  Repeatable.",
 )
+@click.option(
+    "--chat-template-option",
+    multiple=True,
+    callback=parsing.typed_pairs,
+    metavar="KEY=VALUE",
+    help="What the chat template is rendered with, e.g. enable_thinking=false.  Repeatable.",
+)
 @click.option("--data", help="demo, hub or a folder; demo for the demo model, else hub.")
 @click.option("--revision", help="The hub commit of the data to pin.")
 @click.option("--model-revision", help="The hub commit of the model to pin.")

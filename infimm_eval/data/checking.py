@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from math import isclose
 from typing import Any, get_args
 
 from infimm_eval.data.reading import Line
 from infimm_eval.errors import UsageError, first_line, shown, unknown
+from infimm_eval.metrics import headline
 from infimm_eval.types import (
     CorpusFunction,
     Image,
@@ -24,13 +26,14 @@ from infimm_eval.types import (
     Scorer,
     Source,
     Style,
+    Summary,
     Task,
 )
 
 TEMPLATE_NAMES = frozenset({"images", "question", "options", "letters", "hint", "target", "tags"})
 """What a prompt template may speak of."""
 
-_TRIED = 1000
+TRIED = 1000
 """So many samples are enough to see which figures a task's metrics give."""
 
 
@@ -228,16 +231,34 @@ def check_templates(task: Task, where: str) -> None:
 
 
 def check_headline(task: Task, of: Iterable[Sample], where: str) -> None:
-    """``UsageError`` where the metrics give figures for right answers to these samples, and the
-    headline is none of them.
+    """``UsageError`` where the metrics fail on made-up scores of these samples, give figures and
+    not the headline, or give units that do not add up to it.
 
     Figures of a whole corpus are not known before it is scored: such a headline is believed.
     """
-    right = [
-        Outcome(sample.id, sample.group, sample.tags, Score(1.0)) for sample in islice(of, _TRIED)
+    made_up = [
+        Outcome(sample.id, sample.group or sample.id, sample.tags, Score(float(at % 3 > 0)))
+        for at, sample in enumerate(islice(of, TRIED))
     ]
-    summary = task.metrics(right, {})
+    try:
+        summary = task.metrics(made_up, {})
+    except UsageError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{where}: its metrics fail on made-up scores ({said})") from error
+    if not isinstance(summary, Summary):
+        raise UsageError(f"{where}: its metrics give {shown(summary)}; a Summary is wanted")
     whole = isinstance(task.scorers[0].function, CorpusFunction)
     if len(summary.units) and not whole and task.headline not in summary.metrics:
         given = ", ".join(summary.metrics)
         raise UsageError(f"{where}: the headline {task.headline!r} is no metric; it gives {given}")
+    value = summary.metrics.get(task.headline)
+    if value is None or not len(summary.units):
+        return
+    added = headline(summary.units, summary.scale)
+    if not isclose(added, value, rel_tol=1e-6, abs_tol=1e-6):
+        raise UsageError(
+            f"{where}: the units of its metrics add up to {added:g} where the headline "
+            f"{task.headline!r} is {value:g}; intervals are made of units"
+        )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from infimm_eval.data.reading import is_folder
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.models.options import Backend, BatchSize, ModelOptions
 from infimm_eval.models.plugins import adopt
@@ -150,7 +151,7 @@ def _opener(spec: str, revision: str | None) -> Callable[[ModelOptions], Model]:
     head, colon, name = spec.partition(":")
     if head in BACKENDS and (colon or BACKENDS[head].stands_alone):
         return partial(BACKENDS[head].open, name)
-    if Path(spec).is_dir():
+    if is_folder(Path(spec)):
         return partial(BACKENDS[_kind(spec, revision)].open, spec)
     if re.search(r"\.py(:\w+)?$", spec):
         return partial(build_own, spec)

@@ -143,7 +143,11 @@ def _load(spec: str, options: Options) -> Model:
         revision=options.get("model_revision"),
         base_url=None if _judges_address(spec, options) else options.get("base_url"),
         picture_cache=options.get("picture_cache"),
-        options={**_given(timeout=timeout), **(options.get("model_option") or {})},
+        options={
+            **_given(timeout=timeout),
+            **_given(chat_template_options=options.get("chat_template_option") or None),
+            **(options.get("model_option") or {}),
+        },
     )
     return models.load(spec, chosen)
 

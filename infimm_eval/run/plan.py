@@ -48,6 +48,8 @@ class Options(TypedDict, total=False):
     samples_shown: int
     model_revision: str | None
     model_option: Mapping[str, Any]
+    chat_template_option: Mapping[str, Any]
+    """What a chat template is rendered with, as ``enable_thinking``."""
     base_url: str | None
     timeout: float | None
     """Seconds for a whole reply of a served model or judge."""

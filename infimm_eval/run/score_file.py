@@ -17,6 +17,7 @@ from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, shown
 from infimm_eval.run import ids, model_graded
 from infimm_eval.run.scoring import Scoreboard
+from infimm_eval.run.thinking import without_thinking
 from infimm_eval.types import Answer, Outcome, Rubric, Sample, Score, Submission, Summary, Task
 
 
@@ -73,8 +74,8 @@ class How:
     judge: model_graded.Judge | None = None
     """For tasks that are model-graded, where the file holds answers and no grades."""
     note: Callable[[str], None] = lambda text: None
-    read: Callable[[str], str] = lambda text: text
-    """From an answer of the file to the text that is scored: thinking taken off, say."""
+    read: Callable[[str], str] = without_thinking
+    """From an answer of the file to the text that is scored."""
 
 
 def score_file(

@@ -200,6 +200,8 @@ class Scoreboard:
 
     def _look_at(self, scorer: Scorer, scoring: Scoring, roster: _Roster) -> None:
         """Say what a scorer could not do; ``UsageError`` where its scores belong to no answers."""
+        for note in scoring.notes:
+            self.note(f"{self.task.title}: {note}")
         answered = len(roster.asked) - roster.counts.unanswered
         if len(scoring.scores) != answered:
             raise UsageError(

@@ -201,7 +201,8 @@ class Stream:
         if wrong := _fault(answer, waiting.request):
             self._fail(cell, f"{self.model.name} broke the protocol: {wrong}")
         elif answer.finish == "error":  # not kept, so that the same command asks again
-            self._fail(cell, str(answer.notes.get("error", "no reason given")))
+            reason = str(answer.notes.get("error", "no reason given"))
+            self._fail(cell, reason, alone=bool(answer.notes.get("content_filter")))
         else:
             self._alike = ("", 0)
             self.log.add_answer(waiting.key, answer)
@@ -210,10 +211,13 @@ class Stream:
             cell.open -= 1
             self._end(cell)
 
-    def _fail(self, cell: CellProgress, reason: str) -> None:
-        """One question comes to nothing.  ``MachineryError`` after many in a row for one reason."""
+    def _fail(self, cell: CellProgress, reason: str, *, alone: bool = False) -> None:
+        """One question comes to nothing.  ``MachineryError`` after many in a row for one reason,
+        unless the reason is of each question ``alone``."""
         cell.failed += 1
         cell.reason = cell.reason or reason
+        if alone:
+            return
         before, count = self._alike
         self._alike = (reason, count + 1 if reason == before else 1)
         if self._alike[1] == HOPELESS:

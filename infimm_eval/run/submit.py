@@ -12,6 +12,7 @@ from pathlib import Path
 from infimm_eval import data, logs
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError
+from infimm_eval.run.thinking import reader
 from infimm_eval.types import Answer, Record, Sample, Task
 
 
@@ -87,7 +88,8 @@ def _whole(cell: logs.Cell, allow_partial: bool, run: Path) -> None:
 
 def _records(log: logs.Log, cell: logs.Cell, task: Task) -> Iterator[Record]:
     style = cell.settings["protocol"]["prompt_style"]
-    read = task.templates[style].read
+    told = cell.settings["protocol"].get("thinking", "removed")
+    read = reader(task.templates[style].read, told)
     for sample, answer in log.answered(log.roster(cell.key)):
         yield Record(sample, answer, read(answer.text)) if answer else _empty(sample)
 

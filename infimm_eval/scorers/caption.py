@@ -16,6 +16,7 @@ from math import exp, isfinite, log, sqrt
 from statistics import fmean
 from typing import TypeAlias
 
+from infimm_eval.errors import InfimmEvalError
 from infimm_eval.scorers import fixed, java
 from infimm_eval.types import CorpusFunction, Record, Sample, Score, Scorer, Scoring
 
@@ -68,8 +69,13 @@ def _scored(
     ]
     parts: list[dict[str, float]] = [{} for _ in judged]
     corpus: dict[str, float] = {}
+    notes = []
     for companion in companions if judged else []:
-        whole, each = companion(said, heard)
+        try:
+            whole, each = companion(said, heard)
+        except (InfimmEvalError, OSError, RuntimeError) as error:  # it costs itself at most
+            notes.append(f"{companion.__name__.strip('_').upper()} is left out: {error}")
+            continue
         corpus |= {name: 100 * value for name, value in whole.items() if isfinite(value)}
         for mine, more in zip(parts, each, strict=True):
             mine |= {name: value for name, value in more.items() if isfinite(value)}
@@ -78,7 +84,8 @@ def _scored(
         record.sample.id: Score(value, caption, parts=more)
         for record, value, caption, more in zip(judged, values, said, parts, strict=True)
     }
-    return Scoring([scores.get(record.sample.id, Score(None)) for record in records], corpus)
+    every = [scores.get(record.sample.id, Score(None)) for record in records]
+    return Scoring(every, corpus, notes)
 
 
 def _on_spaces(records: Iterable[Record]) -> Scoring:

@@ -133,5 +133,10 @@ class _Ask:
 
 
 def _failure(what: str, command: Sequence[str], remarks: bytes) -> UsageError:
-    last = (remarks.decode(errors="replace").strip() or "no message").splitlines()[-1]
-    return UsageError(f"{what} failed under {command[0]}: {last}; a Java runtime >= 8 should work")
+    lines = (remarks.decode(errors="replace").strip() or "no message").splitlines()
+    # Of a trace the first line says what it was; of other remarks the last one.
+    said = next((line for line in lines if "Exception" in line or "Error" in line), lines[-1])
+    return UsageError(
+        f"{what} failed under {command[0]} ({said.strip()}); it wants a Java runtime >= 8, and its "
+        "memory"
+    )
