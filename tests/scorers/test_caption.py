@@ -153,7 +153,7 @@ def test_a_java_that_fails_is_named_with_its_last_words(monkeypatch, tmp_path):
     broken.write_text("#!/bin/sh\necho 'no memory left' >&2\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(UsageError, match=r"PTB tokenizer failed under .*java: no memory left"):
+    with pytest.raises(UsageError, match=r"PTB tokenizer failed under .*java \(no memory left\)"):
         java.tokenise(["a dog"])
     with pytest.raises(UsageError, match=r"METEOR failed under .*java: no memory left"):
         java.meteor(["a dog"], [["a dog"]])
