@@ -155,7 +155,7 @@ def test_a_java_that_fails_is_named_with_its_last_words(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UsageError, match=r"PTB tokenizer failed under .*java \(no memory left\)"):
         java.tokenise(["a dog"])
-    with pytest.raises(UsageError, match=r"METEOR failed under .*java: no memory left"):
+    with pytest.raises(UsageError, match=r"METEOR failed under .*java \(no memory left\)"):
         java.meteor(["a dog"], [["a dog"]])
 
 
