@@ -242,6 +242,9 @@ class CorpusFunction:
     JSON value.  It is kept in the log, so that scoring again needs no data."""
     probe: Callable[[Iterable[Record]], Any] | None = None
     """Stands for ``score`` where its behaviour is digested, if that would start a slow program."""
+    alone: CorpusFunction | None = None
+    """The same scores without the figures that stand beside them (METEOR takes seconds to start),
+    for ``--no-companions``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -357,3 +357,10 @@ def test_a_model_that_calls_exit_is_no_success(go: Go, tmp_path: Path) -> None:
 def test_the_folder_of_a_model_of_ones_own_is_called_after_its_file() -> None:
     names = ("./constant.py", "../a/my-model.py:NAME", "pkg.mod:NAME")
     assert [evaluate.slug(name) for name in names] == ["constant", "my-model-NAME", "pkg.mod-NAME"]
+
+
+def test_companion_figures_can_be_left_out(go: Go, tmp_path: Path) -> None:
+    asked = ("--model", "fake:a red circle", "--tasks", "coco", "--data", "demo", "--limit", 3)
+    assert go(*asked, "--no-companions", "--output", tmp_path / "run", "-q")[0] == 0
+    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    assert set(cell["metrics"]) == {"CIDEr"}

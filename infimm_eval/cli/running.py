@@ -104,6 +104,9 @@ _OUTPUT = click.Path(path_type=Path)
     "--keep-thinking", is_flag=True, help="Score what a reasoning model thinks aloud, too."
 )
 @click.option(
+    "--no-companions", is_flag=True, help="Leave out figures beside the headline, such as METEOR."
+)
+@click.option(
     "--scorer",
     "--ruler",
     "scorer",

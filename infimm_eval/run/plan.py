@@ -7,7 +7,7 @@ leaves as a ``Plan``; nothing is opened, loaded or asked here but the benchmarks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
@@ -16,7 +16,7 @@ from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run.thinking import Thinking
 from infimm_eval.shots import Support
-from infimm_eval.types import Model, Style, Task
+from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
 
 Choice: TypeAlias = Literal["generate", "rank"]
 
@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     choice: Choice
     ocr: bool
     keep_thinking: bool
+    no_companions: bool
     max_new_tokens: Mapping[str, int]
     """``{task: limit}``; ``""`` stands for every task."""
     scorer: Mapping[str, str]
@@ -138,6 +139,8 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
     _check(request)
     options = request.options
     tasks = _scored_by(registry.select(request.tasks), options.get("scorer") or {})
+    if options.get("no_companions"):
+        tasks = [_alone(task) for task in tasks]
     for task in tasks:
         checking.check_templates(task, f"the task {task.name}")
     if options.get("ocr") and not any(task.ocr for task in tasks):
@@ -216,6 +219,18 @@ def _prompts(given: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
 def _benchmark(name: str) -> str:
     """``vqav2`` of ``vqav2:test2015``."""
     return name.partition(":")[0]
+
+
+def _alone(task: Task) -> Task:
+    """The task without the figures that stand beside its scores."""
+
+    def alone(scorer: Scorer) -> Scorer:
+        function = scorer.function
+        if isinstance(function, CorpusFunction) and function.alone is not None:
+            return replace(scorer, function=function.alone)
+        return scorer
+
+    return replace(task, scorers=tuple(map(alone, task.scorers)))
 
 
 def _scored_by(tasks: Sequence[Task], scorers: Mapping[str, str]) -> list[Task]:

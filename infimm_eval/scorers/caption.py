@@ -42,7 +42,12 @@ def cider_d(*companions: Companion) -> CorpusFunction:
         said = java.tokenise([r.text for r in records if r.sample.id in references])
         return _scored(records, said, references, companions)
 
-    return CorpusFunction(score=score, learn=tokenised_references, probe=_on_spaces)
+    return CorpusFunction(
+        score=score,
+        learn=tokenised_references,
+        probe=_on_spaces,
+        alone=cider_d() if companions else None,
+    )
 
 
 def tokenised_references(split: Iterable[Sample]) -> dict[str, list[str]]:

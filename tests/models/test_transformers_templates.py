@@ -55,6 +55,20 @@ def test_a_system_text_that_a_template_does_not_take_begins_the_first_turn(tmp_p
     assert answers(model, [asked(system="Be brief.")])["1"].finish != "error"
 
 
+def test_options_reach_the_template_and_the_settings(tmp_path):
+    wordy = "{% if not enable_thinking | default(true) %}Do not think. {% endif %}" + TEMPLATE
+    folder = saved(tmp_path, llava, wordy)
+    quiet = {"chat_template_options": {"enable_thinking": False}}
+    texts = [load(folder, **more).formatter.write(asked().prompt)[0] for more in ({}, quiet)]
+    assert texts[1] == texts[0].replace("<s>", "<s>Do not think. ") or (
+        texts[1] == "Do not think. " + texts[0]
+    )
+    model = load(folder, **quiet)
+    assert model.settings["chat_template_options"] == '{"enable_thinking": false}'
+    assert answers(model, [asked()])["1"].finish != "error"
+    assert "chat_template_options" not in load(folder).settings
+
+
 def test_a_template_that_takes_everything_is_not_spoken_of(tmp_path):
     settings = load(saved(tmp_path, llava)).settings
     assert not {"system_turn", "chat_content"} & settings.keys()

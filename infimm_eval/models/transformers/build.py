@@ -33,6 +33,8 @@ class BuildOptions(EngineOptions):
 
     style: Style | None = None
     """The style of prompts; the one that the checkpoint comes with a format for, unless given."""
+    chat_template_options: Mapping[str, Any] | None = None
+    """What the chat template is rendered with (``enable_thinking``, say)."""
 
 
 def build(name: str, options: ModelOptions) -> TransformersModel:
@@ -59,6 +61,7 @@ def build(name: str, options: ModelOptions) -> TransformersModel:
         style=own.style,
         facts={**checkpoints.step(folder), **facts},
         options=own,
+        template_options=own.chat_template_options,
     )
 
 

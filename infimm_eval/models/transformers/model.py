@@ -35,12 +35,14 @@ class TransformersModel:
         style: Style | None = None,
         facts: Mapping[str, Any] | None = None,
         options: EngineOptions | None = None,
+        template_options: Mapping[str, Any] | None = None,
     ) -> None:
-        """``facts`` join the settings.  The processor's padding becomes the model's own."""
+        """``facts`` join the settings; ``template_options`` are what the chat template is rendered
+        with.  The processor's padding becomes the model's own."""
         self.name = name
         self.model = model.eval()
         self.processor = processor
-        self.formatter = prompt_formatter(processor)
+        self.formatter = prompt_formatter(processor, template_options)
         self.style: Style = style or self.formatter.style
         self.settings: Mapping[str, Any] = {
             "backend": "transformers",

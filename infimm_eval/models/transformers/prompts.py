@@ -58,11 +58,14 @@ class PromptFormatter(Protocol):
         ...
 
 
-def prompt_formatter(processor: Any) -> PromptFormatter:
-    """IDEFICS-1 takes pictures among its text and has no chat template; all others have marks."""
+def prompt_formatter(
+    processor: Any, template_options: Mapping[str, Any] | None = None
+) -> PromptFormatter:
+    """IDEFICS-1 takes pictures among its text and has no chat template; all others have marks, and
+    a chat template that is rendered with ``template_options`` (``enable_thinking``, say)."""
     if type(processor).__name__ == "IdeficsProcessor":
         return InterleavedFormatter(processor)
-    return MarkedFormatter(processor)
+    return MarkedFormatter(processor, template_options or {})
 
 
 def neutral(text: str, special: Sequence[str]) -> str:
@@ -120,7 +123,7 @@ class MarkedFormatter:
     """Chat template where the prompt asks for ``instruct``; else text and marks one after
     another, a line break between examples, as the base models of this kind were trained."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, template_options: Mapping[str, Any]) -> None:
         self.processor = processor
         tokenizer = processor.tokenizer
         mark = str(getattr(processor, "image_token", "<image>"))
@@ -134,7 +137,7 @@ class MarkedFormatter:
         self._special = specials(processor)
         self._closing = closing(tokenizer)
         self._template = ChatTemplate(
-            processor, self._mark, partial(neutral, special=self._special)
+            processor, self._mark, partial(neutral, special=self._special), template_options
         )
         self.takes = partial(takes, processor)
 

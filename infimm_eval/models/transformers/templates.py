@@ -6,6 +6,7 @@ business.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -41,7 +42,15 @@ class ChatTemplate:
     turn instead.
     """
 
-    def __init__(self, processor: Any, mark: str, neutral: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        mark: str,
+        neutral: Callable[[str], str],
+        options: Mapping[str, Any],
+    ) -> None:
+        """``options``: what the template is rendered with beside the conversation."""
+        self._options = options
         self._processor = processor
         self._mark = mark
         self._neutral = neutral
@@ -80,6 +89,8 @@ class ChatTemplate:
         changes = {"chat_content": "text"} if form == "text" else {}
         if form and not self._hears_system(form):
             changes["system_turn"] = "in the first user turn"
+        if self._options:
+            changes["chat_template_options"] = json.dumps(self._options, sort_keys=True)
         return changes
 
     @cached_property
@@ -148,7 +159,9 @@ class ChatTemplate:
             named = template.get("default") if isinstance(template, dict) else template
             writer, chosen = self._processor.tokenizer, {"chat_template": named}
         return str(
-            writer.apply_chat_template(turns, add_generation_prompt=asks, tokenize=False, **chosen)
+            writer.apply_chat_template(
+                turns, add_generation_prompt=asks, tokenize=False, **chosen, **self._options
+            )
         )
 
     def _content(self, content: Content, form: Form) -> list[dict[str, str]] | str:
