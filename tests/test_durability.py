@@ -132,6 +132,7 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_line(
     assert line.startswith("infimm-eval: cannot write to") and "choose another --output" in line
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_with_one_line_and_keeps_what_was_answered(
     tmp_path: Path,
 ) -> None:

@@ -38,6 +38,7 @@ def cli(package: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_run_by_an_edited_scorer_is_not_compared_until_the_old_one_is_rescored(
     edited: Path, tmp_path: Path
 ) -> None:

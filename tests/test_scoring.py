@@ -46,6 +46,7 @@ def score(
 # -- real predictions whose official figures are known -------------------------------------------
 
 
+@pytest.mark.slow
 def test_zerocap_on_flickr30k(shared: Shared) -> None:
     folder = shared("conformance/flickr30k")
     references = folder / "flickr30k_karpathy_test.coco.json"

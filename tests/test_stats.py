@@ -86,6 +86,7 @@ def test_the_order_of_units_does_not_matter() -> None:
     assert interval(units) == interval(shuffled)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_value_as_often_as_they_say() -> None:
     rng = np.random.default_rng(5)
     true = 100 * 0.56 * 0.6  # mean of the scores x mean ease of Beta(1.2, 0.8)
@@ -94,6 +95,7 @@ def test_intervals_hold_the_true_value_as_often_as_they_say() -> None:
     assert 0.93 <= held <= 0.975
 
 
+@pytest.mark.slow
 def test_intervals_over_many_small_strata_hold_the_true_value() -> None:
     rng = np.random.default_rng(6)
     true = 100 * 3 * (0.75 + 0.75**2)
@@ -150,6 +152,7 @@ def test_students_quantile_is_near_enough() -> None:
         assert _student(1.959964, freedom) == pytest.approx(oracle.t.ppf(0.975, freedom), rel=4e-3)
 
 
+@pytest.mark.slow
 def test_the_whole_of_vqav2_takes_under_two_seconds() -> None:
     values = np.random.default_rng(0).choice([0, 0.3, 0.6, 0.9, 1.0], 214_354)
     units = [Unit(str(i), str(i // 5), float(v)) for i, v in enumerate(values)]
@@ -261,6 +264,7 @@ def test_identical_runs_differ_in_nothing_and_still_claim_no_perfect_sight() -> 
     assert found.detectable > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "noise"), [(200, 0.2), (400, 0.04), (100, 0.0)])
 def test_what_is_detectable_is_detected_four_times_in_five(n: int, noise: float) -> None:
     rng = np.random.default_rng(n)

@@ -194,6 +194,7 @@ class Live(TorchFunctionMode):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_a_pickle_under_all_names_takes_one_file_or_one_model_of_memory(
     tmp_path: Path, dtype: torch.dtype

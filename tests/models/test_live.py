@@ -22,7 +22,10 @@ from tests.models.families import FAMILIES, MORE, library, saved
 from tests.models.tiny import checkpoint, few_shot, painted, request
 
 ALL = {"flamingo", *FAMILIES, "qwen3", "gemma3"}
-pytestmark = pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable.:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable.:FutureWarning"),
+]
 
 
 def made(kind: str, folder: Path) -> tuple[nn.Module, Any]:

@@ -67,6 +67,7 @@ def dripping(start: bytes, drop: bytes) -> Callable[[socket, bytes], None]:
     return talk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "drop"),
     [

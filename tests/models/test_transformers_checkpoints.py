@@ -22,7 +22,10 @@ from tests.models.families import TEXT, answers, gemma3, llava, load, saved
 from tests.models.tiny import few_shot
 
 # Of peft, which asks every model something that the library has renamed.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+]
 Weights = dict[str, Tensor]
 HEAD = "language_model.lm_head.weight"
 

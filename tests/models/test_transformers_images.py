@@ -25,7 +25,10 @@ from tests.models.tiny import few_shot, painted, request
 
 ALL = FAMILIES | MORE
 # PaliGemma's processor makes an array of its tensors in the old way.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 SIZES = [(40, 30), (30, 40), (56, 28), (28, 84)]
 
 

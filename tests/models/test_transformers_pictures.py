@@ -18,6 +18,8 @@ from infimm_eval.types import Answer, Image
 from tests.models.families import ENCODING_ALL, FAMILIES, MORE, answers, llava, load, saved
 from tests.models.tiny import Painted, few_shot, painted, request
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class File(Image):

@@ -15,7 +15,10 @@ from tests.models.tiny import few_shot, painted, request
 
 ALL = FAMILIES | MORE | ENCODING_ALL
 # PaliGemma's processor makes an array of its tensors in the old way.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 OPTIONS = (" a dog", " a very large house", " no", "!")
 
 

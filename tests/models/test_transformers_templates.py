@@ -24,6 +24,8 @@ from tests.models.families import (
 )
 from tests.models.tiny import few_shot, painted, request
 
+pytestmark = pytest.mark.slow
+
 NO_SYSTEM = (
     "{% if messages[0]['role'] == 'system' %}"
     "{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE

@@ -159,6 +159,7 @@ def test_a_java_that_fails_is_named_with_its_last_words(monkeypatch, tmp_path):
         java.meteor(["a dog"], [["a dog"]])
 
 
+@pytest.mark.slow
 def test_zerocap_on_flickr30k_scores_as_published():
     references = defaultdict(list)
     for row in read_json(real("flickr30k", "flickr30k_karpathy_test.coco.json"))["annotations"]:
