@@ -27,8 +27,15 @@ def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp(request.param), FAMILIES[request.param])
 
 
-@pytest.mark.parametrize("style", ["completion", "instruct"])
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize(
+    ("style", "beams"),
+    [
+        ("completion", 3),
+        ("instruct", 1),
+        pytest.param("completion", 1, marks=pytest.mark.slow),
+        pytest.param("instruct", 3, marks=pytest.mark.slow),
+    ],
+)
 def test_the_batch_does_not_change_an_answer(folder, style, beams):
     asked = few_shot(9, style=style, num_beams=beams)
     asked.append(request("text", "no picture here", style=style, num_beams=beams))
