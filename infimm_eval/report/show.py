@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from infimm_eval import registry
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.logs import FILE, Cell, Entry, Log
 from infimm_eval.report.gather import by_spot
@@ -58,7 +59,12 @@ def show(
 
 
 def _cells(cells: Iterable[Cell], task: str | None, shots: int | None, folder: Path) -> list[Cell]:
-    kept = [cell for cell in cells if task in (None, cell.task) and shots in (None, cell.shots)]
+    kept = [
+        cell
+        for cell in cells
+        if (task is None or registry.plain(task) in map(registry.plain, (cell.task, cell.title)))
+        and shots in (None, cell.shots)
+    ]
     if not kept:
         have = ", ".join(f"{name} at {shots_text(k)}" for name, k, _ in by_spot(cells))
         raise UsageError(f"{folder} has no such cell; it has {have or 'none that is finished'}")
