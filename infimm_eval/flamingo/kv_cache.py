@@ -130,11 +130,21 @@ class KVCache:
     @torch.inference_mode()
     def free(self, rows: Sequence[int]) -> None:
         """Empties these rows for other sequences."""
+        if not rows:
+            return
         for r in rows:
             self.lengths[r] = 0
         index = torch.tensor(rows, device=self.flags_R.device)
         self.flags_R[index] = 0
         self.pictures[:, index] = 0
+
+    @torch.inference_mode()
+    def clear(self, rows: Sequence[int]) -> None:
+        """The same of rows whose numbers are not finite, which would reach the next sequence in
+        them: a place that is not seen counts with weight zero, and zero times NaN is NaN."""
+        self.free(rows)
+        for kept in (*self.keys, *self.values):
+            kept[list(rows)] = 0
 
     def adopt(self, rows: Sequence[int], other: KVCache, source: Sequence[int]) -> None:
         """Copies rows `source` of another cache (or this one) into these rows.
