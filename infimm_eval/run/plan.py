@@ -145,11 +145,8 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         tasks = [_alone(task) for task in tasks]
     for task in tasks:
         checking.check_templates(task, f"the task {task.name}")
-    if options.get("ocr") and not any(task.ocr for task in tasks):
-        able = [name for name in registry.names() if registry.load(name).ocr]
-        raise UsageError(
-            f"--ocr: none of these benchmarks brings OCR tokens; {', '.join(able)} does"
-        )
+    if without_effect := _without_effect(tasks, request, data):
+        raise UsageError(without_effect)
     given: dict[str, Any] = {
         name: value for name in _AS_GIVEN if (value := options.get(name)) is not None
     }
@@ -191,6 +188,25 @@ def _check(request: PlanRequest) -> None:
     for name in ("scorer", "max_new_tokens", "model_option", "prompts"):
         if not isinstance(options.get(name) or {}, Mapping):
             raise UsageError(f"{name} should be a mapping by task or name, not {options[name]!r}")
+
+
+def _without_effect(tasks: Sequence[Task], request: PlanRequest, data: str) -> str:
+    """Which choice would change nothing, and why; "": every one has something to act on."""
+    options = request.options
+    few_shot = any(task.shots for task in tasks)
+    if options.get("ocr") and not any(task.ocr for task in tasks):
+        able = ", ".join(name for name in registry.names() if registry.load(name).ocr)
+        return f"--ocr: none of these benchmarks brings OCR tokens; {able} does"
+    if options.get("choice") == "rank" and not any(task.rankable for task in tasks):
+        able = ", ".join(name for name in registry.names() if registry.load(name).rankable)
+        return f"--choice rank: none of these benchmarks has options to rank; {able} do"
+    if options.get("revision") and data != "hub":
+        return f"--revision pins a commit of the hub's data, and the data is {data}; use --data hub"
+    if options.get("zero_shot_demos") is not None and not (few_shot and 0 in request.shots):
+        return "--zero-shot-demos: no few-shot benchmark is asked at 0 shots; add 0 to --shots"
+    if options.get("support") == "fixed" and not few_shot:
+        return "--support fixed: these benchmarks are asked without examples; leave it out"
+    return ""
 
 
 _ONE_OF: Mapping[str, tuple[str, ...]] = {
