@@ -27,42 +27,53 @@ def test_failures_one_after_another_double_the_pause_up_to_its_limit() -> None:
     cooldown = Cooldown(1.0, 6.0, clock)
     assert cooldown.left() == 0
     for seconds in (1, 2, 4, 6, 6):
-        cooldown.failed(sent=clock())
+        cooldown.failed(cooldown.round)
         low, high = about(seconds)
         assert low <= cooldown.left() <= high
         clock.now += seconds
         assert cooldown.left() == 0
 
 
-def test_failures_under_way_together_count_as_one() -> None:
+def test_all_who_waited_for_one_pause_fail_as_one() -> None:
     clock = Clock()
     cooldown = Cooldown(1.0, 60.0, clock)
-    sent = clock()
-    for _ in range(8):
-        clock.now += 0.01
-        cooldown.failed(sent)
-    low, high = about(1.0)
-    assert low <= cooldown.left() <= high
+    for seconds in (1, 2, 4):
+        rounds = [cooldown.round] * 8
+        for mine in rounds:  # each comes back a little later than the one before
+            clock.now += 0.001
+            cooldown.failed(mine)
+        low, high = about(seconds)
+        assert low <= cooldown.left() <= high
+        clock.now += seconds
 
 
 def test_an_answer_makes_the_next_pause_short_again() -> None:
     clock = Clock()
     cooldown = Cooldown(1.0, 60.0, clock)
     for _ in range(5):
-        cooldown.failed(clock())
+        cooldown.failed(cooldown.round)
         clock.now += 100
     cooldown.answered()
-    cooldown.failed(clock())
+    cooldown.failed(cooldown.round)
     assert cooldown.left() <= about(1.0)[1]
 
 
 def test_what_the_server_asks_for_is_waited_out_in_full_and_no_longer_than_the_limit() -> None:
     clock = Clock()
     cooldown = Cooldown(1.0, 60.0, clock)
-    cooldown.failed(clock(), asked=7.0)
+    cooldown.failed(cooldown.round, asked=7.0)
     assert 7.0 <= cooldown.left() <= about(7.0)[1]
-    cooldown.failed(clock(), asked=3600.0)
+    cooldown.failed(cooldown.round, asked=3600.0)
     assert 60.0 <= cooldown.left() <= about(60.0)[1]
+
+
+def test_a_dead_server_costs_as_many_rounds_as_a_request_has_tries() -> None:
+    """However many ask it: each of 8 callers tries 6 times, in 6 rounds and not in 48."""
+    with serving(lambda *_: fails(502)) as place, pytest.raises(MachineryError):
+        one = model(place, wait=0.02, tries=6)
+        list(one.generate(request(str(i)) for i in range(50)))
+    assert one.server._cooldown.round <= 6 + 1
+    assert 6 * 8 <= len(place.bodies) <= 6 * 8 + 8
 
 
 @pytest.mark.parametrize("status", [502, 503, 429])

@@ -16,26 +16,33 @@ _DICE = random.Random()
 
 class Cooldown:
     """After a failure ``wait`` seconds without a request, after another twice that, up to
-    ``longest``; an answer ends it.  ``clock`` gives seconds."""
+    ``longest``; an answer ends it.  ``clock`` gives seconds.
+
+    Callers go in rounds: all who waited for one pause ask when it is over, and if they fail, they
+    fail together: the next pause is twice as long, however many they were.
+    """
 
     def __init__(
         self, wait: float, longest: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.wait, self.longest, self.clock = wait, longest, clock
+        self.round = 0
+        """Which pause is, or was, the last; a caller remembers it before it waits."""
         self._failures = 0
-        self._last = self._over = clock()
+        self._over = clock()
         self._lock = Lock()
 
-    def failed(self, sent: float, asked: float | None = None) -> None:
-        """A request that was ``sent`` then has failed, and the server ``asked`` for so many seconds
-        or for none.  Of several that were under way together only the first makes it longer."""
+    def failed(self, round: int, asked: float | None = None) -> None:
+        """A request of this round has failed; the server ``asked`` for so many seconds or for
+        none."""
         with self._lock:
-            now = self.clock()
-            if sent >= self._last:
+            if round == self.round:
+                self.round += 1
                 self._failures += 1
-                self._last = now
+            elif asked is None:
+                return
             pause = self.wait * 2.0 ** (self._failures - 1) if asked is None else asked
-            self._over = max(self._over, now + min(pause, self.longest))
+            self._over = max(self._over, self.clock() + min(pause, self.longest))
 
     def answered(self) -> None:
         """The server is well."""

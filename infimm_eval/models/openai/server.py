@@ -71,15 +71,15 @@ class Server:
         ``Refused`` when the request failed for good.
         """
         data = json.dumps(body).encode()
+        round = self._cooldown.round
+        self.closing.wait(self._cooldown.left())
         for attempt in count(1):
-            if pause := self._cooldown.left():
-                self.closing.wait(pause)
-            sent = self._cooldown.clock()
             try:
                 found = read(self._once(path, data))
             except Refused as failure:
                 failure.tried = attempt
-                pause = self._after(failure, attempt, sent)
+                pause = self._after(failure, attempt, round)
+                round = self._cooldown.round
                 if attempt >= min(self.tries, TRIES.get(failure.fate, self.tries)):
                     raise
                 with self._counting:
@@ -140,11 +140,11 @@ class Server:
             received.status, body, where=self._exchange.where, retry_after=received.retry_after
         )
 
-    def _after(self, failure: Refused, attempt: int, sent: float) -> float:
+    def _after(self, failure: Refused, attempt: int, round: int) -> float:
         """How long this caller is to wait after its failure; where all are, they are told."""
         asked = _seconds(failure.retry_after)
         if failure.of_server:
-            self._cooldown.failed(sent, asked)
+            self._cooldown.failed(round, asked)
             return self._cooldown.left()
         if asked is not None:
             return min(asked, self.longest)
