@@ -86,6 +86,11 @@ _OUTPUT = click.Path(path_type=Path)
 )
 @click.option("--prompt-style", type=click.Choice(["completion", "instruct"]))
 @click.option(
+    "--prompt-format",
+    type=click.Choice(["infimm", "openflamingo", "openflamingo-2023-06", "otter", "idefics"]),
+    help="How a family was asked by those who published it; the model's own if not given.",
+)
+@click.option(
     "--choice",
     type=click.Choice(["generate", "rank"]),
     default="generate",

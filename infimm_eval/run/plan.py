@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-from infimm_eval import registry
+from infimm_eval import formats, registry
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.formats import FORMATS, PromptFormat
 from infimm_eval.run.thinking import Thinking
 from infimm_eval.shots import Support
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
@@ -32,6 +33,7 @@ class Options(TypedDict, total=False):
     support: Support
     zero_shot_demos: int | None
     prompt_style: Style | None
+    prompt_format: str | None
     choice: Choice
     ocr: bool
     keep_thinking: bool
@@ -75,6 +77,8 @@ class Plan:
     zero_shot_demos: int | None = None
     """``None``: two for ``completion``, none for ``instruct``."""
     style: Style | None = None
+    """``None``: the model's own."""
+    prompt_format: PromptFormat | None = None
     """``None``: the model's own."""
     choice: Choice = "generate"
     judge: Model | None = None
@@ -166,6 +170,7 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         data=data,
         limit=request.limit,
         style=options.get("prompt_style"),
+        prompt_format=formats.find(named) if (named := options.get("prompt_format")) else None,
         thinking="kept" if options.get("keep_thinking") else "removed",
         judge=judge,
         templates=templates,
@@ -202,6 +207,7 @@ _ONE_OF: Mapping[str, tuple[str, ...]] = {
     "support": get_args(Support),
     "choice": get_args(Choice),
     "prompt_style": get_args(Style),
+    "prompt_format": tuple(FORMATS),
 }
 
 

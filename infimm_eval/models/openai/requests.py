@@ -106,5 +106,10 @@ def _place(name: str, said: Said) -> int | None:
 
 def _not_honoured(decoding: Decoding) -> list[str]:
     plain = Decoding(max_new_tokens=1)
-    wanted = ["num_beams", "min_new_tokens", *(["length_penalty"] * (decoding.num_beams > 1))]
+    wanted = [
+        "num_beams",
+        "min_new_tokens",
+        "banned",
+        *(["length_penalty"] * (decoding.num_beams > 1)),
+    ]
     return [name for name in wanted if getattr(decoding, name) != getattr(plain, name)]
