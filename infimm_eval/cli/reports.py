@@ -13,11 +13,20 @@ _RUN = click.Path(path_type=Path)
 @click.argument("runs", nargs=-1, required=True, type=_RUN)
 @click.option("--output", type=_RUN, help="Default: the first run's folder.")
 @click.option("--samples", type=click.IntRange(min=0), default=200, show_default=True)
-def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
+@click.option(
+    "--published",
+    default="auto",
+    show_default=True,
+    metavar="NAMES",
+    help="Published systems in the tables: those of the runs' families (auto), all, none, or names "
+    "of models and families, comma-separated.",
+)
+def report(runs: tuple[Path, ...], output: Path | None, samples: int, published: str) -> None:
     """Write report.md and report.html from finished runs."""
     from infimm_eval import report
 
-    for path in report.write(list(runs), output or runs[0], samples=samples):
+    written = report.write(list(runs), output or runs[0], samples=samples, published=published)
+    for path in written:
         click.echo(path)
 
 

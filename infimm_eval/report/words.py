@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from infimm_eval.logs import Cell
 from infimm_eval.published import Number
 from infimm_eval.report.gather import has_demo_data, has_demo_model
-from infimm_eval.report.tables import Figure
+from infimm_eval.report.tables import Figure, Line
 
 ABSENT = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -66,6 +66,19 @@ def origin(number: Number) -> str:
     split = "split not stated" if number.split == "not stated" else number.split
     note = number.note.removeprefix("split, ")  # said already
     return f"{number.source}, {split}" + (f"; {note}" if note else "")
+
+
+def notes(line: Line) -> str:
+    """What has to be known of a printed row, each note with its columns where it is not of all."""
+    printed = {c: e for c, e in line.entries.items() if isinstance(e, Number)}
+    columns: dict[str, list[str]] = {}
+    for column, number in printed.items():
+        columns.setdefault(number.note, []).append(column)
+    return ". ".join(
+        note if len(of) == len(printed) else f"{', '.join(of)}: {note}"
+        for note, of in columns.items()
+        if note
+    )
 
 
 def demo_notice(cells: Sequence[Cell]) -> str:
