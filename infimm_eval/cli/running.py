@@ -147,6 +147,16 @@ _OUTPUT = click.Path(path_type=Path)
 )
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True, help="float32 or bfloat16.")
+@click.option(
+    "--device-map",
+    type=click.Choice(["auto"]),
+    help="Spread the layers of an hf: model over all accelerators (needs accelerate).",
+)
+@click.option(
+    "--quantization",
+    type=click.Choice(["4bit", "8bit"]),
+    help="Weights of an hf: model in so many bits (needs bitsandbytes).",
+)
 @click.option("--output", type=_OUTPUT, help="Default: results/<model>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.pass_context

@@ -15,6 +15,7 @@ from infimm_eval import formats, registry
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.formats import FORMATS, PromptFormat
+from infimm_eval.models.options import Quantization
 from infimm_eval.run.thinking import Thinking
 from infimm_eval.shots import Support
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
@@ -60,6 +61,8 @@ class Options(TypedDict, total=False):
     picture_cache: Path | None
     device: str
     dtype: str
+    device_map: Literal["auto"] | None
+    quantization: Quantization | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +211,8 @@ _ONE_OF: Mapping[str, tuple[str, ...]] = {
     "choice": get_args(Choice),
     "prompt_style": get_args(Style),
     "prompt_format": tuple(FORMATS),
+    "device_map": ("auto",),
+    "quantization": get_args(Quantization),
 }
 
 
