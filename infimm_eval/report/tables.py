@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TypeAlias
@@ -209,24 +209,36 @@ def _published(stage: str, runs: Sequence[Run], wanted: Callable[[Number], bool]
     columns, stages = published.columns(stage), {stage}
     if stage == published.STAGES[0]:
         stages.add(published.FEW_SHOT)
-        measured = {column for run in runs for cell in run.cells for column in cell.columns}
-        columns += tuple(c for c in published.further_columns() if c in measured)
+        shown = {column for run in runs for cell in run.cells for column in cell.columns}
+        columns += tuple(c for c in published.further_columns() if c in shown)
     title = f"{stage.capitalize()} benchmarks"
     numbers = (n for n in published.numbers() if n.stage in stages and n.task in columns)
     printed = _printed_lines(filter(wanted, numbers))
-    lines = [line for run in runs for line in _measured_lines(stage, columns, run)]
-    # A measured line stands right above what was printed for the same model and shots.
+    measured = [line for run in runs for line in _measured_lines(columns, run)]
+    return Table(
+        key=stage, title=title, columns=columns, lines=tuple(_together(measured, printed, runs))
+    )
+
+
+def _together(
+    measured: Sequence[Line], printed: Iterable[Line], runs: Sequence[Run]
+) -> Iterator[Line]:
+    """A measured line stands right above what was printed for the same model and shots; what was
+    printed for others comes last."""
+    below: dict[int, list[Line]] = {}
     for row in printed:
         places = [
             at
-            for at, line in enumerate(lines)
-            if line.measured
-            and line.shots == row.shots
+            for at, line in enumerate(measured)
+            if line.shots == row.shots
             and not line.demo
             and any(_same(line, run, row) for run in runs)
         ]
-        lines.insert(places[-1] + 1 if places else len(lines), row)
-    return Table(key=stage, title=title, columns=columns, lines=tuple(lines))
+        below.setdefault(places[-1] if places else len(measured), []).append(row)
+    for at, line in enumerate(measured):
+        yield line
+        yield from below.get(at, ())
+    yield from below.get(len(measured), ())
 
 
 def _same(line: Line, run: Run, printed: Line) -> bool:
@@ -251,7 +263,7 @@ def _printed_lines(numbers: Iterable[Number]) -> list[Line]:
     ]
 
 
-def _measured_lines(stage: str, columns: Iterable[str], run: Run) -> list[Line]:
+def _measured_lines(columns: Iterable[str], run: Run) -> list[Line]:
     rows: dict[tuple[int, str], dict[str, Entry]] = {}
     for (_, shots, support), cells in by_spot(run.cells).items():
         for column, metric in cells[0].columns.items():
