@@ -69,16 +69,17 @@ def origin(number: Number) -> str:
 
 
 def notes(line: Line) -> str:
-    """What has to be known of a printed row, each note with its columns where it is not of all."""
-    printed = {c: e for c, e in line.entries.items() if isinstance(e, Number)}
+    """What has to be known of a printed row: first of all its figures, then column by column."""
+    printed = {c: e for c, e in line.entries.items() if isinstance(e, Number) and e.note}
     columns: dict[str, list[str]] = {}
     for column, number in printed.items():
-        columns.setdefault(number.note, []).append(column)
-    return ". ".join(
-        note if len(of) == len(printed) else f"{', '.join(of)}: {note}"
-        for note, of in columns.items()
-        if note
-    )
+        for remark in number.note.split("; "):
+            columns.setdefault(remark, []).append(column)
+    remarks: dict[str, list[str]] = {}
+    for remark, of in columns.items():
+        of_all = len(of) == sum(isinstance(entry, Number) for entry in line.entries.values())
+        remarks.setdefault("" if of_all else f"{', '.join(of)}: ", []).append(remark)
+    return ". ".join(whose + "; ".join(remarks[whose]) for whose in sorted(remarks, key=bool))
 
 
 def demo_notice(cells: Sequence[Cell]) -> str:
