@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from infimm_eval import prompts
 from infimm_eval.errors import UsageError, unknown
@@ -88,6 +88,13 @@ def form(task: Task, format: PromptFormat, style: Style, *, wanted: Style | None
         known = ", ".join(found)
         raise UsageError(f"{task.name} has no {chosen} prompt template; it has {known}")
     return Form(format, chosen, found[chosen])
+
+
+def recorded(task: Task, protocol: Mapping[str, Any]) -> PromptTemplate:
+    """The template that a protocol names, of which older ones know one format.  ``UsageError``
+    where the task has it no more."""
+    format = find(protocol.get("prompt_format", INFIMM.name))
+    return form(task, format, protocol["prompt_style"], wanted=protocol["prompt_style"]).template
 
 
 # -- OpenFlamingo --------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from infimm_eval.types import (
 )
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
@@ -234,17 +234,20 @@ def _render(template: str, **values: object) -> str:
         raise UsageError(f"prompt template {template[:60]!r}: {error}") from error
 
 
-@lru_cache(maxsize=256)
-def _compile(template: str) -> Template:
+def environment() -> Environment:
+    """What templates are read in.  They may come from somebody's file: they fill in, and run
+    nothing.  ``most_common`` and ``drawn(seed)`` pick one of several texts."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    # A template may come from somebody's file: it fills in, and runs nothing.
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    environment.filters |= {"most_common": _most_common, "drawn": _drawn}
-    compiled = environment.from_string(template)
+    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    made.filters |= {"most_common": _most_common, "drawn": _drawn}
+    return made
+
+
+@lru_cache(maxsize=256)
+def _compile(template: str) -> Template:
+    compiled = environment().from_string(template)
     compiled.globals = dict(compiled.globals)  # as a ChainMap they are walked for every prompt
     return compiled
 

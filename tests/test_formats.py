@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from infimm_eval.logs import NamedImage
 from infimm_eval.models.fake import Fake
 from infimm_eval.models.flamingo.prompts import document
 from infimm_eval.prompts import Prompter
+from infimm_eval.run.rescore import rescore
+from infimm_eval.run.submit import submit
 from infimm_eval.types import Prompt, Sample, Style
 from tests.conftest import Listener
 from tests.models import tiny
@@ -160,6 +163,15 @@ def test_idefics_zero_shot_examples_are_the_same_two_for_every_question(
         entries = list(log.entries(cell.key))
     assert len({entry.shot_ids for entry in entries}) == 1
     assert entries[0].prompt.count("Image:") == 3 and len(entries[0].pictures) == 1
+
+
+def test_a_run_is_scored_again_and_submitted_as_its_format_reads(run: Run, tmp_path: Path) -> None:
+    (cell,) = run("vqav2", model=Fake("yes Question"), prompt_format=formats.IDEFICS, limit=3)
+    (again,) = rescore(tmp_path / "run")
+    assert (again.metrics, again.key) == (cell.metrics, cell.key)
+    submit(registry.load("vqav2"), tmp_path / "run", tmp_path / "sent.json", allow_partial=True)
+    sent = json.loads((tmp_path / "sent.json").read_text(encoding="utf-8"))
+    assert {line["answer"] for line in sent[:3]} == {"yes"}
 
 
 class Kin(Fake):
