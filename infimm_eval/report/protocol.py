@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infimm_eval import formats
 from infimm_eval.logs import Cell
 from infimm_eval.published import Number
 from infimm_eval.report.gather import Run, by_spot, section
@@ -114,10 +115,17 @@ def differences(cell: Cell, seeds: int, number: Number) -> str:
     """In what a measured figure's protocol is known to differ from a published one's."""
     protocol, told = section(cell, "protocol"), number.conditions
     decoding = protocol.get("decoding")
+    asked = told.prompt_format and formats.find(told.prompt_format)
     pairs = {
         "prompt format": (protocol.get("prompt_format", "infimm"), told.prompt_format),
         "beams": (decoding and decoding.get("num_beams"), told.num_beams),
         "seeds": (seeds, told.seeds),
+        "shots": (cell.support, number.support) if cell.shots else (None, None),
+        "text-only examples": (
+            (protocol.get("zero_shot_demos"), asked.text_only)
+            if asked and not cell.shots
+            else (None, None)
+        ),
         "split": (_split(_data(protocol.get("data"))), _split(number.split)),
     }
     return ", ".join(

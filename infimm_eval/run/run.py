@@ -76,7 +76,7 @@ def _form(task: Task, plan: Plan, model: Model, note: Callable[[str], None]) -> 
     a template for it."""
     if plan.prompt_format is not None:
         return formats.form(task, plan.prompt_format, model.style, wanted=plan.style)
-    own = formats.find(getattr(model, "prompt_format", None) or formats.INFIMM.name)
+    own = formats.find(str(getattr(model, "prompt_format", None) or formats.INFIMM.name))
     if not own.of(task):
         note(f"{task.title}: {own.name} has no prompt for its kind; asked as InfiMM is")
         own = formats.INFIMM

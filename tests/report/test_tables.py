@@ -387,6 +387,14 @@ def test_a_report_says_in_what_protocols_differ(make_run: MakeRun) -> None:
         "prompt format (infimm, published idefics), beams (3, published 1), "
         "seeds (3, published 1), split (val, published test-dev)"
     )
+    bare = replace(pair.cell, shots=0)
+    assert "text-only examples" not in differences(bare, 1, number)
+    told = {**pair.cell.settings["protocol"], "zero_shot_demos": 0}
+    bare = replace(bare, settings={**bare.settings, "protocol": told})
+    assert "text-only examples (0, published 2)" in differences(bare, 1, number)
+    assert "shots (fixed, published random)" in differences(
+        replace(pair.cell, support="fixed"), 1, number
+    )
     for path in report.write([run], run.parent):
         assert "split (val, published test-dev)" in path.read_text(encoding="utf-8")
 
