@@ -53,7 +53,10 @@ def open_gates(family):
 FAMILIES = {"base": base, "instruct": idefics, "resampled": idefics_resampled}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+EACH = ["base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("instruct", "resampled"))]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def folder(request, tmp_path_factory):
     return saved(tmp_path_factory.mktemp(request.param), open_gates(FAMILIES[request.param]))
 
@@ -230,6 +233,19 @@ def test_what_a_placement_lacks_is_said_in_one_line(folder, monkeypatch, chosen,
     with pytest.raises(UsageError, match=message) as caught:
         models.load(f"hf:{folder}", **chosen)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_quantized_weights_answer_and_say_so(folder, bits):
+    pytest.importorskip("bitsandbytes")
+    model = models.load(f"hf:{folder}", quantization=bits, device="cpu", dtype="float32")
+    assert model.settings["quantization"] == bits
+    kinds = {type(layer).__name__ for layer in model.model.modules()}
+    assert {"4bit": "Linear4bit", "8bit": "Linear8bitLt"}[bits] in kinds
+    plain = answers(load(folder), requests()[:2])
+    assert answers(model, requests()[:2]).keys() == plain.keys()
+    exact, rounded = (next(iter(m.rank(requests()[:1]))).logliks for m in (load(folder), model))
+    assert rounded != exact and rounded == pytest.approx(exact, abs=2.0)
 
 
 def test_only_models_of_transformers_are_spread_or_quantized():
