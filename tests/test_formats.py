@@ -184,9 +184,9 @@ def test_a_model_is_asked_in_its_own_format_where_that_has_a_prompt(run: Run) ->
     listener = Listener()
     cells = run("vqav2", "scienceqa", model=Kin(), limit=2, listener=listener)
     assert [c.settings["protocol"]["prompt_format"] for c in cells] == ["openflamingo", "infimm"]
-    assert listener.notes == [
-        "ScienceQA-Img: openflamingo has no prompt for its kind; asked as InfiMM is"
-    ]
+    assert listener.notes == ["ScienceQA-Img: openflamingo has no such prompt; asked as InfiMM is"]
+    told = protocol(run("vqav2", model=Kin(), style="instruct", limit=2))
+    assert (told["prompt_format"], told["prompt_style"]) == ("infimm", "instruct")
     told = protocol(run("vqav2", model=Kin(), prompt_format=formats.IDEFICS, limit=2))
     assert told["prompt_format"] == "idefics"
 

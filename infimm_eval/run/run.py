@@ -73,12 +73,13 @@ def _prepared(plan: Plan, model: Model, note: Callable[[str], None]) -> list[Cel
 
 def _form(task: Task, plan: Plan, model: Model, note: Callable[[str], None]) -> Form:
     """How a benchmark is asked: in the format that is named, else in the model's own where that has
-    a template for it."""
+    a template for it, in the style that is wanted."""
     if plan.prompt_format is not None:
         return formats.form(task, plan.prompt_format, model.style, wanted=plan.style)
     own = formats.find(str(getattr(model, "prompt_format", None) or formats.INFIMM.name))
-    if not own.of(task):
-        note(f"{task.title}: {own.name} has no prompt for its kind; asked as InfiMM is")
+    found = own.of(task)
+    if own is not formats.INFIMM and (not found or plan.style not in (None, *found)):
+        note(f"{task.title}: {own.name} has no such prompt; asked as InfiMM is")
         own = formats.INFIMM
     return formats.form(task, own, model.style, wanted=plan.style)
 

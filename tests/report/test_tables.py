@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from infimm_eval import report
 from infimm_eval.errors import UsageError
 from infimm_eval.logs import FILE, read
 from infimm_eval.published import Number
+from infimm_eval.report.frame import frame
 from infimm_eval.report.gather import gather
 from infimm_eval.report.markdown import escaped
 from infimm_eval.report.protocol import differences, protocols
@@ -349,7 +351,11 @@ def test_tables_show_the_runs_own_family_at_its_own_shots(make_run: MakeRun) -> 
     place = [line.name for line in table.lines].index("OpenFlamingo-9B")
     assert table.lines[place - 1].measured and table.lines[place - 1].shots == 0
     assert "VizWiz acc" not in table.columns
-    assert slopes(gather([run]))[0].doubling
+    (chart,) = slopes(gather([run]))
+    drawn = frame(chart, 320, 190)
+    places = [drawn.x(shots) for shots in LADDER]
+    assert min(b - a for a, b in pairwise(places)) > 20
+    assert (places[0], places[-1]) == (drawn.left, drawn.width - drawn.right)
 
 
 def test_whose_printed_rows_stand_in_a_table_can_be_chosen(make_run: MakeRun) -> None:
