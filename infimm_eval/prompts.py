@@ -7,18 +7,30 @@ training); knows no benchmark and no model, and leaves ``<image>`` marks to the 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
+from random import Random
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Content, Decoding, Image, Prompt, PromptTemplate, Sample, Style, Turn
+from infimm_eval.types import (
+    Content,
+    Decoding,
+    Document,
+    Image,
+    Prompt,
+    PromptTemplate,
+    Sample,
+    Style,
+    Turn,
+)
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
@@ -132,7 +144,7 @@ class Prompter:
         (the family's zero-shot prompt) and leaves everything else as it is."""
         turns = [turn for shot in shots for turn in self._example(shot, text_only)]
         turns.append(Turn("user", fill(self.template.ask, sample)))
-        return Prompt(self.style, tuple(turns), self.template.system)
+        return Prompt(self.style, tuple(turns), self.template.system, self.template.document)
 
     @property
     def fingerprint(self) -> str:
@@ -145,6 +157,8 @@ class Prompter:
             template.answer,
             repr(template.decoding),
             template.read.__qualname__,
+            *(f"never {text}" for text in template.decoding.banned),
+            *((repr(template.document),) if template.document != Document() else ()),
         )
         return sha256("\0".join(said).encode()).hexdigest()[:12]
 
@@ -182,6 +196,8 @@ def fill(template: str, sample: Sample, *, pictures: bool = True) -> Content:
         letters=ascii_uppercase[: len(sample.options)],
         hint=_clean(sample.hint),
         target=_clean(sample.target),
+        references=[_clean(reference) for reference in sample.references],
+        id=sample.id,
         tags={key: _clean(value) for key, value in sample.tags.items()},
     )
     if not placed:
@@ -218,18 +234,32 @@ def _render(template: str, **values: object) -> str:
         raise UsageError(f"prompt template {template[:60]!r}: {error}") from error
 
 
-@lru_cache(maxsize=256)
-def _compile(template: str) -> Template:
+def environment() -> Environment:
+    """What templates are read in.  They may come from somebody's file: they fill in, and run
+    nothing.  ``most_common`` and ``drawn(seed)`` pick one of several texts."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    # A template may come from somebody's file: it fills in, and runs nothing.
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    compiled = environment.from_string(template)
+    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    made.filters |= {"most_common": _most_common, "drawn": _drawn}
+    return made
+
+
+@lru_cache(maxsize=256)
+def _compile(template: str) -> Template:
+    compiled = environment().from_string(template)
     compiled.globals = dict(compiled.globals)  # as a ChainMap they are walked for every prompt
     return compiled
+
+
+def _most_common(texts: Sequence[str]) -> str:
+    """The most frequent, of equals the first."""
+    return Counter(texts).most_common(1)[0][0] if texts else ""
+
+
+def _drawn(texts: Sequence[str], seed: str) -> str:
+    """One of them at random, the same one whenever it is asked for."""
+    return Random(seed).choice(texts) if texts else ""
 
 
 def templates(completion: PromptTemplate, instruct: PromptTemplate) -> dict[Style, PromptTemplate]:

@@ -16,6 +16,9 @@ from infimm_eval.errors import UsageError
 STAGES = ("pretraining", "instruction")
 """The stages that papers print a table of."""
 
+FEW_SHOT = "few-shot"
+"""The stage of other authors' figures on the benchmarks of the first table, and on some beside."""
+
 _BROKEN_DOWN = "leaderboard"
 """The stage whose rows are columns by group (a discipline, say): ``metric`` names the group."""
 
@@ -30,8 +33,21 @@ _ALSO_CALLED = {
     "infimmvicuna": "infimmvicuna13b",
     "infimmllama": "infimmllama213b",
     "otter": "otter9b",
+    "openflamingo3bvitlmpt1b": "openflamingo3b",
+    "openflamingo3bvitlmpt1blanginstruct": "openflamingo3binstruct",
+    "openflamingo4bvitlrpj3b": "openflamingo4b",
+    "openflamingo4bvitlrpj3blanginstruct": "openflamingo4binstruct",
+    "openflamingo9bvitlmpt7b": "openflamingo9b",
+    "openflamingo9bdeprecated": "openflamingo9bllamadeprecated",
+    "openflamingo29b": "openflamingo9b",
 }
 """Names of one model under which papers, the hub and leaderboards file it."""
+
+_VARIANT = re.compile(r" \((RICES|June 2023)\)$")
+"""What stands behind a model's name where the same weights were measured in another way."""
+
+_FAMILIES = ("infimm", "idefics", "openflamingo", "otter", "flamingo")
+"""In the order in which a name is looked through: OpenFlamingo is not Flamingo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +56,8 @@ class Number:
 
     model: str
     stage: str
-    """``pretraining``, ``multi-task``, ``instruction``, or ``leaderboard`` (by group)."""
+    """``pretraining`` and ``instruction``, the tables of InfiMM's card; ``few-shot``,
+    ``multi-task``, or ``leaderboard`` (by group)."""
     task: str
     """The column of the published tables."""
     split: str
@@ -51,6 +68,44 @@ class Number:
     source: str
     note: str
 
+    @property
+    def support(self) -> str:
+        """How its shots were selected."""
+        return "rices" if self.model.endswith("(RICES)") else "random"
+
+    @property
+    def conditions(self) -> Conditions:
+        """How it was measured, as far as that was told."""
+        told = ((model, source, found) for (model, source), found in _CONDITIONS.items())
+        return next(
+            (
+                c
+                for model, source, c in told
+                if self.model.startswith(model) and source in self.source
+            ),
+            Conditions(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What can be compared with a run's protocol; ``None``: not told."""
+
+    prompt_format: str | None = None
+    num_beams: int | None = None
+    seeds: int | None = None
+
+
+_CONDITIONS = {
+    ("OpenFlamingo", "June 2023"): Conditions(prompt_format="openflamingo-2023-06", num_beams=3),
+    ("OpenFlamingo", "OpenFlamingo paper"): Conditions(
+        prompt_format="openflamingo", num_beams=3, seeds=3
+    ),
+    ("IDEFICS", ""): Conditions(prompt_format="idefics", num_beams=1, seeds=1),
+}
+"""By the beginning of a model's name and a part of the source: from the evaluation code that came
+with the figures, where they say nothing themselves."""
+
 
 @cache
 def numbers() -> tuple[Number, ...]:
@@ -59,8 +114,8 @@ def numbers() -> tuple[Number, ...]:
 
 
 def columns(stage: str) -> tuple[str, ...]:
-    """The columns of a stage's table in the papers' order: that of the model with the most of
-    them, then whatever only others have."""
+    """The columns of a stage in the papers' order: that of the model with the most of them, then
+    whatever only others have."""
     rows: dict[str, dict[str, None]] = {}
     for number in numbers():
         if number.stage == stage:
@@ -89,24 +144,46 @@ def read(path: Path) -> tuple[Number, ...]:
         return tuple(_number(path, lines.line_num, line) for line in lines)
 
 
-def find(model: str, task: str, shots: int) -> tuple[Number, ...]:
-    """What was published for a model in one column at one shot count, of whichever stage."""
+def further_columns() -> tuple[str, ...]:
+    """The columns that only other authors have beside those of the first table."""
+    return tuple(column for column in columns(FEW_SHOT) if column not in columns(STAGES[0]))
+
+
+def find(model: str, task: str, shots: int, support: str = "random") -> tuple[Number, ...]:
+    """What was published for a model in one column at one shot count, of whichever stage; with
+    shots by similarity, what was published for these."""
+    wanted = "rices" if support == "rices" else "random"
     return tuple(
         number
         for number in numbers()
         if number.stage != _BROKEN_DOWN
         and (number.task, number.shots) == (task, shots)
+        and number.support == wanted
         and same_model(number.model, model)
     )
 
 
+def family(model: str) -> str:
+    """The family that a model's name tells; empty for others."""
+    letters = _plain(model)
+    return next((name for name in _FAMILIES if name in letters), "")
+
+
+def related(one: str, other: str) -> bool:
+    """Whether two models are of one family, or of OpenFlamingo and what it reproduces."""
+    families = {family(one), family(other)}
+    return "" not in families and (len(families) == 1 or families == {"openflamingo", "flamingo"})
+
+
 def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model: ``Infi-MM/infimm-zephyr`` is ``InfiMM-Zephyr-7B``."""
+    """Whether two names mean one model: ``Infi-MM/infimm-zephyr`` is ``InfiMM-Zephyr-7B``, however
+    it was measured."""
     return _plain(one) == _plain(other)
 
 
 def _plain(name: str) -> str:
-    letters = re.sub(r"[^a-z0-9]", "", name.rstrip("/").rpartition("/")[2].lower())
+    plain = _VARIANT.sub("", name).rstrip("/").rpartition("/")[2]
+    letters = re.sub(r"[^a-z0-9]", "", plain.lower())
     return _ALSO_CALLED.get(letters, letters)
 
 

@@ -85,6 +85,23 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """What stands between the parts of an interleaved document.
+
+    These words are a prompt format's own: special tokens in them are tokens.
+    """
+
+    before_answer: str = ""
+    """Between a question and its answer (Otter's ``<answer>``)."""
+    after_answer: str = "\n"
+    """Between an example and what follows it; a model's end-of-chunk mark stands before it."""
+
+
+Kind: TypeAlias = Literal["caption", "short answer", "yes or no", "choice", "free answer"]
+"""What a benchmark wants to be told; a prompt format has a template for each kind it knows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A conversation that ends where the model is to speak.
 
@@ -97,6 +114,8 @@ class Prompt:
     turns: tuple[Turn, ...]
     system: str = ""
     """Text before everything: a system turn, or the head line of a completion."""
+    document: Document = Document()
+    """In ``completion`` style, what stands between its parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +129,9 @@ class Decoding:
     stop: tuple[str, ...] = ()
     """Generation may end as soon as one of these appears; the answer text keeps it."""
     temperature: float = 0.0
+    banned: tuple[str, ...] = field(default=(), repr=False)
+    """Texts that are never generated (a line break, say).  Not in ``repr``, by which logs of
+    earlier versions name what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +168,12 @@ class Answer:
 class Model(Protocol):
     """Anything that answers prompts.  Never learns which benchmark it serves.
 
-    Four more attributes are used where a model has them: ``statistics``, counters that only grow
+    Five more attributes are used where a model has them: ``statistics``, counters that only grow
     (pictures encoded, seconds by stage) and can be added up over models; ``device`` and
-    ``picture_tokens`` (``{"query": n, "shot": n}``), which stand beside its figures; ``close()``,
-    which gives back files, threads and memory when a run is over: it may be called twice, and a
-    closed model may be asked again.
+    ``picture_tokens`` (``{"query": n, "shot": n}``), which stand beside its figures;
+    ``prompt_format``, the name of the format that its family is evaluated in (``infimm`` without
+    one); ``close()``, which gives back files, threads and memory when a run is over: it may be
+    called twice, and a closed model may be asked again.
     """
 
     @property
@@ -315,8 +338,8 @@ class PromptTemplate:
     """How one style puts a question, and how it is answered.
 
     ``ask`` and ``answer`` are Jinja templates over ``images`` (the pictures before the question),
-    ``question``, ``options`` (a list), ``letters``, ``hint``, ``target`` and ``tags``; pictures
-    are values that templates place like text.
+    ``question``, ``options`` (a list), ``letters``, ``hint``, ``target``, ``references`` (a list),
+    ``id`` and ``tags``; pictures are values that templates place like text.
     """
 
     ask: str
@@ -325,6 +348,8 @@ class PromptTemplate:
     system: str = ""
     read: Callable[[str], str] = str.strip
     """From the raw answer to the text that is scored (cut a run-on, drop quotes)."""
+    document: Document = Document()
+    """In ``completion`` style, what stands between the parts of the document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,6 +424,11 @@ class Task:
     """Where few-shot examples come from.  ``None``: the benchmark is zero-shot only."""
     rankable: bool = False
     """``--choice rank`` may ask it by log-likelihood of ``options``."""
+    kind: Kind | None = None
+    """What is asked, for prompt formats other than the benchmark's own templates; ``None``: it is
+    asked in these alone."""
+    formats: Mapping[str, Mapping[Style, PromptTemplate]] = field(default_factory=dict)
+    """By prompt format, its templates where they are not those of the kind."""
     ocr: bool = False
     """Samples carry what an OCR engine read in their pictures (``tags["ocr"]``), for ``--ocr``."""
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from infimm_eval import metrics, prompts
+from infimm_eval import formats, metrics, prompts
 from infimm_eval.data.captions import Karpathy
 from infimm_eval.demo import open_rows
 from infimm_eval.scorers import caption
@@ -60,6 +60,8 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_caption(), prompts.describe()),
+    kind="caption",
+    formats={"otter": formats.OTTER.longer("caption", 128)},
     scorers=(caption.cider_and_meteor,),
     metrics=metrics.captions(),
     headline="CIDEr",

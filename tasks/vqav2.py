@@ -87,6 +87,7 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(), prompts.short_answer()),
+    kind="short answer",
     scorers=(vqa.always, vqa.official, vqa.evalai),
     metrics=metrics.mean("accuracy", by=("answer_type", "question_type")),
     headline="accuracy",

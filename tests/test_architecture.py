@@ -18,7 +18,7 @@ FLOORS = [
     {"cli", "__main__"},
     {"run", "report", "compare", "tasks"},
     {"logs", "data", "registry", "models", "published", "submissions", "demo"},
-    {"prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
+    {"formats", "prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
     {"types", "errors", "packed", "plugins"},
 ]
 """Upper floors import lower ones; rooms of one floor may know their neighbours."""

@@ -174,7 +174,8 @@ def test_it_is_called_like_its_file_and_like_the_published_column(name: str) -> 
 
 def test_no_published_column_is_left_without_a_benchmark() -> None:
     shown = {column for name in EVERY for column in registry.load(name).columns}
-    assert shown == {column for stage in published.STAGES for column in published.columns(stage)}
+    tables = {column for stage in published.STAGES for column in published.columns(stage)}
+    assert tables <= shown <= tables | set(published.further_columns())
 
 
 @every_split

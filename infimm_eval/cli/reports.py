@@ -21,16 +21,27 @@ _RUN = click.Path(path_type=Path)
     show_default=True,
     help="Samples of each cell that the page shows.",
 )
-def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
+@click.option(
+    "--published",
+    default="auto",
+    show_default=True,
+    metavar="NAMES",
+    help="Published systems in the tables: those of the runs' families (auto), all, none, or names "
+    "of models and families, comma-separated.",
+)
+def report(runs: tuple[Path, ...], output: Path | None, samples: int, published: str) -> None:
     """Write report.md and report.html from finished runs.
 
     \b
     infimm-eval report results/mine results/theirs --output results/both
         two models in one table, beside the published figures
+    infimm-eval report results/mine --published IDEFICS
+        beside the figures of one family
     """
     from infimm_eval import report
 
-    for path in report.write(list(runs), output or runs[0], samples=samples):
+    written = report.write(list(runs), output or runs[0], samples=samples, published=published)
+    for path in written:
         click.echo(path)
 
 

@@ -107,6 +107,11 @@ _OUTPUT = click.Path(path_type=Path)
     help="A text to continue, or a conversation; the model's own if not given.",
 )
 @click.option(
+    "--prompt-format",
+    type=click.Choice(["infimm", "openflamingo", "openflamingo-2023-06", "otter", "idefics"]),
+    help="How a family was asked by those who published it; the model's own if not given.",
+)
+@click.option(
     "--choice",
     type=click.Choice(["generate", "rank"]),
     default="generate",
@@ -181,6 +186,16 @@ _OUTPUT = click.Path(path_type=Path)
     help="cpu, cuda or cuda:N; auto takes an accelerator where there is one.",
 )
 @click.option("--dtype", default="auto", show_default=True, help="float32 or bfloat16.")
+@click.option(
+    "--device-map",
+    type=click.Choice(["auto"]),
+    help="Spread the layers of an hf: model over all accelerators (needs accelerate).",
+)
+@click.option(
+    "--quantization",
+    type=click.Choice(["4bit", "8bit"]),
+    help="Weights of an hf: model in so many bits (needs bitsandbytes).",
+)
 @click.option("--output", type=_OUTPUT, help="Default: results/<model>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.option(

@@ -345,7 +345,7 @@ def _differing(base: Cell, new: Cell) -> Iterator[str]:
         yield f"seed: {base.seed} against {new.seed}"
 
 
-_SINCE = {"thinking": "removed"}
+_SINCE = {"thinking": "removed", "prompt_format": "infimm"}
 """Settings that older runs did not record, with what they were."""
 
 

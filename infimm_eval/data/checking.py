@@ -11,12 +11,14 @@ from itertools import islice
 from math import isclose
 from typing import Any, get_args
 
+from infimm_eval import prompts
 from infimm_eval.data.reading import Line
 from infimm_eval.errors import UsageError, first_line, shown, unknown
 from infimm_eval.metrics import headline
 from infimm_eval.types import (
     CorpusFunction,
     Image,
+    Kind,
     Outcome,
     PromptTemplate,
     Row,
@@ -30,7 +32,12 @@ from infimm_eval.types import (
     Task,
 )
 
-TEMPLATE_NAMES = frozenset({"images", "question", "options", "letters", "hint", "target", "tags"})
+TEMPLATE_NAMES = frozenset(
+    {
+        *("images", "question", "options", "letters", "hint", "target"),
+        *("references", "id", "tags"),
+    }
+)
 """What a prompt template may speak of."""
 
 TRIED = 1000
@@ -183,6 +190,14 @@ def _mistakes(task: Task) -> Iterator[tuple[bool, str]]:
         styles = get_args(Style)
         yield style not in styles, f"a template of style {style!r}; known: {', '.join(styles)}"
         yield not isinstance(template, PromptTemplate), f"templates[{style!r}] is no PromptTemplate"
+    kinds = get_args(Kind)
+    yield task.kind not in (None, *kinds), f"the kind {task.kind!r}; known: {', '.join(kinds)}"
+    for name, found in task.formats.items():
+        whole = isinstance(found, Mapping) and all(
+            style in get_args(Style) and isinstance(template, PromptTemplate)
+            for style, template in found.items()
+        )
+        yield not whole, f"formats[{name!r}] is no mapping of prompt templates by style"
     yield (
         not (isinstance(task.scorers, tuple | list) and task.scorers),
         "scorers is no list of scorers; write scorers=(..., )",
@@ -214,10 +229,10 @@ def _is_text(value: object) -> bool:
 def check_templates(task: Task, where: str) -> None:
     """``UsageError`` where a prompt template cannot be read or speaks of what is not there."""
     from jinja2 import TemplateSyntaxError, meta
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment()
-    for style, template in task.templates.items():
+    environment = prompts.environment()
+    found = [*task.templates.items(), *(t for each in task.formats.values() for t in each.items())]
+    for style, template in found:
         for part in (template.ask, template.answer):
             try:
                 spoken = meta.find_undeclared_variables(environment.parse(part))

@@ -26,6 +26,7 @@ class Mark(Enum):
     EOS = "eos"
     IMAGE = "image"
     END_OF_CHUNK = "end of chunk"
+    ANSWER = "answer"
 
 
 IMAGE = Mark.IMAGE
@@ -52,13 +53,20 @@ class Tokenizer:
         pad: str | None = None,
         image: str = "<image>",
         end_of_chunk: str = "<|endofchunk|>",
+        answer: str = "<answer>",
     ) -> None:
         """``pad`` is what fills batches and is never attended; none given, ``eos`` serves."""
         self.raw = raw
         # A tokenizer.json may carry its author's last settings, which would shorten prompts.
         raw.no_truncation()
         raw.no_padding()
-        self._names = {Mark.BOS: bos, Mark.EOS: eos, IMAGE: image, END_OF_CHUNK: end_of_chunk}
+        self._names = {
+            Mark.BOS: bos,
+            Mark.EOS: eos,
+            IMAGE: image,
+            END_OF_CHUNK: end_of_chunk,
+            Mark.ANSWER: answer,
+        }
         self._ids = {m: raw.token_to_id(name) for m, name in self._names.items()}
         for mark in (Mark.EOS, IMAGE, END_OF_CHUNK):
             self.id(mark)
@@ -104,6 +112,11 @@ class Tokenizer:
         """How this tokenizer writes a mark."""
         return self._names[mark]
 
+    def marked(self, text: str) -> Piece:
+        """The mark that this tokenizer writes so, where it has one; else the text itself."""
+        marks = (mark for mark, name in self._names.items() if name == text)
+        return next((mark for mark in marks if self._ids[mark] is not None), text)
+
     def id(self, mark: Mark) -> int:
         """The mark's id.  UsageError where the tokenizer has none."""
         return _known(self.raw, self._names[mark])
@@ -140,6 +153,11 @@ class Tokenizer:
             if both[: len(start)] == start and (added or not text.strip()):
                 return added
         raise UsageError(f"{text!r} cannot be tokenized as the continuation of {tail[-20:]!r}")
+
+    def last_id(self, text: str) -> int | None:
+        """The id that ``text`` by itself ends with (SentencePiece puts a space before a line
+        break); None for a text that this tokenizer cannot write."""
+        return next(reversed(self._encode_alone(text)), None)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated ``ids``, special tokens and padding left out."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Literal
 
 from infimm_eval.logs.values import Cell, Entry, NamedImage
-from infimm_eval.types import Answer, Content, Prompt, Request, Sample, Score, Unit
+from infimm_eval.types import Answer, Content, Document, Prompt, Request, Sample, Score, Unit
 
 _UNITS_AT_ONCE = 1024
 
@@ -19,7 +19,8 @@ _UNITS_AT_ONCE = 1024
 def request_key(asker: str, sample_id: str, request: Request, prompt: str) -> str:
     """Names an answer by all that can change it: who is asked and how (``asker``, see below), the
     sample, the prompt with its pictures (as ``dump_prompt`` writes it), the search, the options."""
-    asked = (asker, sample_id, prompt, repr(request.decoding), *request.options)
+    never = (f"never {text}" for text in request.decoding.banned)
+    asked = (asker, sample_id, prompt, repr(request.decoding), *never, *request.options)
     return sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -65,9 +66,11 @@ def _sample(body: Mapping[str, Any]) -> Sample:
 
 
 def dump_prompt(prompt: Prompt) -> str:
-    """A prompt as JSON, pictures by key and name."""
+    """A prompt as JSON, pictures by key and name; the usual document's parts are not written out,
+    since they were not in earlier versions."""
     turns = [[turn.role, *_parts(turn.content)] for turn in prompt.turns]
-    return _text([prompt.style, prompt.system, turns])
+    document = [astuple(prompt.document)] if prompt.document != Document() else []
+    return _text([prompt.style, prompt.system, turns, *document])
 
 
 def dump_ids(ids: Sequence[str]) -> str:
@@ -114,7 +117,8 @@ def load_entry(row: Sequence[Any]) -> Entry:
 
 
 def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    style, system, turns = json.loads(prompt)
+    style, system, turns, *document = json.loads(prompt)
+    between = Document(*document[0]) if document else Document()
     pictures = tuple(
         (part[0], part[1]) for _, *parts in turns for part in parts if not isinstance(part, str)
     )
@@ -126,7 +130,8 @@ def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
         if style == "instruct":
             lines.append(f"[{role}] {text}\n")
         else:
-            lines.append(f"{text}\n" if role == "assistant" else text)
+            after = between.after_answer if role == "assistant" else between.before_answer
+            lines.append(f"{text}{after}")
     return "".join(lines), pictures
 
 

@@ -68,6 +68,7 @@ def cell_row(cell: Cell) -> dict[str, Any]:
         "cut": cell.cut,
         "empty": cell.empty,
         "shortened": cell.shortened,
+        "lost_shots": cell.lost_shots,
         "complete": cell.complete,
         "metrics": cell.metrics,
         "breakdown": cell.breakdown,

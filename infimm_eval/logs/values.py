@@ -99,6 +99,8 @@ class Cell:
     """Answers in which nothing is left to score."""
     shortened: int = 0
     """Prompts that lost shots to the model's context."""
+    lost_shots: int = 0
+    """How many shots these lost, together."""
     missing: int = 0
     """Samples that keep the cell from being whole: the unscored, or, where right answers are
     withheld and none can be scored, the unanswered."""

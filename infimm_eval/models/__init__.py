@@ -65,7 +65,7 @@ BACKENDS = {
             form="hf:FOLDER or hf:HUB_ID",
             about="a model of the transformers library: hf:FOLDER or hf:HUB_ID",
             build="infimm_eval.models.transformers.build:build",
-            takes=_HERE | {"revision"},
+            takes=_HERE | {"revision", "device_map", "quantization"},
         ),
         Backend(
             name="openai",

@@ -92,6 +92,11 @@ class LiveModel:
         return self._opened().style
 
     @property
+    def prompt_format(self) -> str | None:
+        """The backend's, where its family has one."""
+        return getattr(self._opened(), "prompt_format", None)
+
+    @property
     def device(self) -> str:
         """Where its weights are."""
         return ", ".join(sorted(map(str, _devices(self._module))))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infimm_eval.types import Model
 
 BatchSize: TypeAlias = int | Literal["auto"]
+Quantization: TypeAlias = Literal["4bit", "8bit"]
 
 
 _FOR = {
@@ -29,6 +30,8 @@ _FOR = {
     "revision": ("--model-revision", "models from the hub"),
     "base_url": ("--base-url", "openai:NAME"),
     "picture_cache": ("--picture-cache", "models that run here"),
+    "device_map": ("--device-map", "hf:ID"),
+    "quantization": ("--quantization", "hf:ID"),
 }
 """The shared fields of ``ModelOptions`` as the command line calls them, and whom they are for."""
 
@@ -46,6 +49,10 @@ class ModelOptions:
     base_url: str | None = None
     picture_cache: Path | None = None
     """A folder that keeps encoded pictures for later runs of the same weights."""
+    device_map: str | None = None
+    """``auto``: the layers spread over all accelerators that there are."""
+    quantization: Quantization | None = None
+    """The bits of a weight, ``4bit`` or ``8bit``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The backend's own, by name; text is read as what the backend wants (``--model-option``)."""
 

@@ -19,15 +19,21 @@ from infimm_eval.report.show import show
 __all__ = ["screen", "show", "write"]
 
 
-def write(folders: Sequence[Path], output: Path, samples: int = 200) -> list[Path]:
+def write(
+    folders: Sequence[Path], output: Path, samples: int = 200, published: str = "auto"
+) -> list[Path]:
     """Write ``report.md`` and ``report.html`` about all runs in ``folders`` into ``output``.
 
-    The page shows ``samples`` samples, over all benchmarks; 200 stay below 5 MB.  Returns the
-    files.  Raises ``UsageError`` where a run cannot be read or a file not be written; nothing is
+    The page shows ``samples`` samples, over all benchmarks; 200 stay below 5 MB.  ``published``:
+    the systems whose printed rows stand in the tables, see ``tables.tables``.  Returns the files.
+     Raises ``UsageError`` where a run cannot be read or a file not be written; nothing is
     written when a run cannot be read.
     """
     runs = gather(folders)
-    pages = {"report.md": markdown(runs), "report.html": page(runs, samples)}
+    pages = {
+        "report.md": markdown(runs, published),
+        "report.html": page(runs, samples, published),
+    }
     return [_written(output / name, text) for name, text in pages.items()]
 
 

@@ -24,10 +24,13 @@ class Frame:
     right: float = 46
     top: float = 14
     bottom: float = 26
+    doubling: bool = False
 
     def x(self, value: float) -> float:
         """Pixels from the left."""
         low, high = self.x_range
+        if self.doubling:
+            low, high, value = (math.log2(1 + number) for number in (low, high, value))
         share = (value - low) / (high - low) if high > low else 0.5
         return round(self.left + share * (self.width - self.left - self.right), 1)
 
@@ -44,7 +47,8 @@ def frame(slopes: Slopes, width: float, height: float) -> Frame:
     xs += [float(at) for track in slopes.tracks for at, _ in track.printed]
     ticks = round_ticks(_reach(slopes))
     right = max(46, beyond(slopes) + DIGIT * _longest(slopes))
-    return Frame(width, height, (min(xs), max(xs)), (ticks[0], ticks[-1]), ticks, right=right)
+    x_range, y_range = (min(xs), max(xs)), (ticks[0], ticks[-1])
+    return Frame(width, height, x_range, y_range, ticks, right=right, doubling=slopes.doubling)
 
 
 DIGIT = 8.5

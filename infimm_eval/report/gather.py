@@ -147,7 +147,8 @@ def _spots(run: Run) -> set[Any]:
 
 def paper_order(cell: Cell) -> tuple[int, str, int, int]:
     """As the papers' tables run, then what no paper has."""
-    columns = [column for stage in published.STAGES for column in published.columns(stage)]
+    first, *others = (published.columns(stage) for stage in published.STAGES)
+    columns = [*first, *published.further_columns(), *(c for columns in others for c in columns)]
     known = [at for at, column in enumerate(columns) if column in cell.columns]
     return (min(known, default=len(columns)), cell.task, cell.shots, cell.seed)
 

@@ -12,6 +12,7 @@ from infimm_eval.report.protocol import (
     Fact,
     Protocol,
     brief,
+    differences,
     ocr_notes,
     protocols,
     shots_text,
@@ -27,11 +28,11 @@ _SPECIAL = {ord(c): f"\\{c}" for c in "\\`*_[]#|~$"} | {
 }
 
 
-def markdown(runs: Sequence[Run]) -> str:
-    """The whole page, by sections."""
+def markdown(runs: Sequence[Run], systems: str = "auto") -> str:
+    """The whole page, by sections; ``systems`` as ``tables`` takes them."""
     sections = [
         _head(runs),
-        *(_table(table) for table in tables(runs)),
+        *(_table(table) for table in tables(runs, systems)),
         _legend(runs),
         _beside(pairs(runs)),
         _breakdowns(runs),
@@ -60,17 +61,23 @@ def _head(runs: Sequence[Run]) -> str:
 
 
 def _table(table: Table) -> str:
-    header = ("Model", "Shots", *map(escaped, table.columns))
+    told = any(map(words.notes, table.lines))
+    header = ("Model", "Shots", *map(escaped, table.columns), *(["Notes"] * told))
     rows = (
         (
             f"{'**' if line.measured else '*'}{escaped(line.name)}"
             f"{'**' if line.measured else '*'}{' (demo)' if line.demo else ''}",
             str(line.shots),
             *(_entry(line.entries.get(column)) for column in table.columns),
+            *([_small(escaped(words.notes(line)))] * told),
         )
         for line in table.lines
     )
-    return f"## {escaped(table.title)}\n\n{_grid(header, rows)}"
+    return f"## {escaped(table.title)}\n\n{_grid(header, rows, 2 + len(table.columns))}"
+
+
+def _small(text: str) -> str:
+    return f"<sub>{text}</sub>" if text else ""
 
 
 def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], words_from: int = 99) -> str:
@@ -89,7 +96,7 @@ def _entry(entry: Entry | None) -> str:
         value += f" {words.spread(entry)}"
     beside = words.verdict(entry, entry.against[0]) if entry.against else ""
     small = [words.interval(entry.interval), _size_and_marks(entry), beside]
-    return "<br>".join([value, *(f"<sub>{part}</sub>" for part in small if part)])
+    return "<br>".join([value, *(_small(part) for part in small if part)])
 
 
 def _size_and_marks(figure: Figure) -> str:
@@ -107,7 +114,10 @@ def _legend(runs: Sequence[Run]) -> str:
 def _beside(found: Sequence[Pair]) -> str:
     if not found:
         return ""
-    header = ("Figure", "Measured", "Published", "Difference", "Measured how", "Published how")
+    header = (
+        *("Figure", "Measured", "Published", "Difference"),
+        *("Measured how", "Published how", "Protocols differ in"),
+    )
     rows = (
         (
             f"{escaped(pair.name)}, {escaped(pair.column)}, {shots_text(pair.shots)}",
@@ -116,6 +126,7 @@ def _beside(found: Sequence[Pair]) -> str:
             words.verdict(pair.figure, number),
             escaped(brief(pair.cell)),
             escaped(f"{number.stage}; {words.origin(number)}"),
+            differences(pair.cell, pair.figure.seeds, number) or words.ABSENT,
         )
         for pair in found
         for number in pair.figure.against

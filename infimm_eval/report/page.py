@@ -22,7 +22,14 @@ from infimm_eval.published import Number
 from infimm_eval.report import words
 from infimm_eval.report.frame import beyond, frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
-from infimm_eval.report.protocol import brief, ocr_notes, protocols, shots_text, zero_shot_notes
+from infimm_eval.report.protocol import (
+    brief,
+    differences,
+    ocr_notes,
+    protocols,
+    shots_text,
+    zero_shot_notes,
+)
 from infimm_eval.report.samples import browse
 from infimm_eval.report.series import breakdowns, over_steps, slopes
 from infimm_eval.report.tables import pairs, tables
@@ -32,8 +39,8 @@ _PICTURE_BYTES = 3_200_000
 """Of base64 for every 200 samples: leaves a report of 200 below 5 MB."""
 
 
-def page(runs: Sequence[Run], samples: int) -> str:
-    """The whole file."""
+def page(runs: Sequence[Run], samples: int, systems: str = "auto") -> str:
+    """The whole file; ``systems`` as ``tables`` takes them."""
     budget = _PICTURE_BYTES * max(samples, 200) // 200
     return (
         _environment()
@@ -42,7 +49,7 @@ def page(runs: Sequence[Run], samples: int) -> str:
             runs=runs,
             models=list(dict.fromkeys(run.model for run in runs)),
             notice=words.demo_notice([cell for run in runs for cell in run.cells]),
-            tables=tables(runs),
+            tables=tables(runs, systems),
             pairs=pairs(runs),
             slopes=slopes(runs),
             steps=over_steps(runs),
@@ -70,6 +77,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "words": words,
         "shots_text": shots_text,
         "brief": brief,
+        "differences": differences,
         "beyond": beyond,
         "frame": frame,
         "kept_apart": kept_apart,

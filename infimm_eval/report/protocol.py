@@ -6,11 +6,14 @@ It refuses to know which settings there are: whatever the run recorded is shown,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infimm_eval import formats
 from infimm_eval.logs import Cell
+from infimm_eval.published import Number
 from infimm_eval.report.gather import Run, by_spot, section
 
 _LABELS = {
@@ -94,6 +97,7 @@ def brief(cell: Cell) -> str:
     protocol = section(cell, "protocol")
     parts = [
         _data(protocol.get("data")),
+        _named(protocol, "prompt_format", "{} format"),
         _named(protocol, "prompt_style", "{} prompts") or _named(protocol, "style", "{} prompts"),
         _named(protocol, "ocr", "OCR tokens {}"),
         "options ranked by likelihood" if protocol.get("choice") == "rank" else "",
@@ -105,6 +109,36 @@ def brief(cell: Cell) -> str:
         f"first {cell.limit:,} samples" if cell.limit is not None else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def differences(cell: Cell, seeds: int, number: Number) -> str:
+    """In what a measured figure's protocol is known to differ from a published one's."""
+    protocol, told = section(cell, "protocol"), number.conditions
+    decoding = protocol.get("decoding")
+    asked = told.prompt_format and formats.find(told.prompt_format)
+    pairs = {
+        "prompt format": (protocol.get("prompt_format", "infimm"), told.prompt_format),
+        "beams": (decoding and decoding.get("num_beams"), told.num_beams),
+        "seeds": (seeds, told.seeds),
+        "shots": (cell.support, number.support) if cell.shots else (None, None),
+        "text-only examples": (
+            (protocol.get("zero_shot_demos"), asked.text_only)
+            if asked and not cell.shots
+            else (None, None)
+        ),
+        "split": (_split(_data(protocol.get("data"))), _split(number.split)),
+    }
+    return ", ".join(
+        f"{what} ({ours}, published {theirs})"
+        for what, (ours, theirs) in pairs.items()
+        if None not in (ours, theirs) and ours != theirs
+    )
+
+
+def _split(name: str) -> str | None:
+    """The split that a name tells, by the words that papers and files use."""
+    found = re.search("test-?dev|val|test", name.lower())
+    return {"testdev": "test-dev"}.get(found[0], found[0]) if found else None
 
 
 def _data(identity: Any) -> str:

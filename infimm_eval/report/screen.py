@@ -44,7 +44,7 @@ def _by_spot(cells: Sequence[Cell]) -> list[list[Cell]]:
 def _row(cells: Sequence[Cell]) -> tuple[str, ...]:
     cell = cells[0]
     column = next((c for c, metric in cell.columns.items() if metric == cell.headline), "")
-    made = figure(cells, cell.headline, against(column, cell.model, cell.shots))
+    made = figure(cells, cell.headline, against(column, cell))
     printed = made.against[0] if made.against else None
     return (
         printable(cell.title),

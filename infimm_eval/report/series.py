@@ -43,6 +43,8 @@ class Slopes:
     title: str
     metric: str
     tracks: tuple[Track, ...]
+    doubling: bool = False
+    """Whether ``x`` is best drawn by its logarithm: 0, 1, 2, 4, 8, 16 and 32 shots."""
 
     @property
     def flat(self) -> bool:
@@ -83,6 +85,7 @@ def slopes(runs: Sequence[Run]) -> list[Slopes]:
             cell.title,
             cell.headline,
             tuple(track for run in runs if (track := _over_shots(run, task)).points),
+            doubling=True,
         )
         for task, cell in titles.items()
     ]
@@ -94,7 +97,7 @@ def _over_shots(run: Run, task: str) -> Track:
     for (name, shots, _), cells in sorted(by_spot(run.cells).items()):
         if name == task:
             column = _headline_column(cells[0])
-            made = figure(cells, cells[0].headline, against(column, run.model, shots))
+            made = figure(cells, cells[0].headline, against(column, cells[0]))
             points.append(Point(shots, made))
             printed += [(shots, number) for number in made.against[:1]]
     return Track(run.name, tuple(points), tuple(printed))

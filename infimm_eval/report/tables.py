@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TypeAlias
 
 from infimm_eval import published
+from infimm_eval.errors import unknown
 from infimm_eval.logs import Cell
 from infimm_eval.published import Number
-from infimm_eval.report.gather import Run, by_spot, has_demo_data, is_demo
+from infimm_eval.report.gather import Run, by_spot, has_demo_data, is_demo, section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,9 @@ class Figure:
     """How many samples the published split has, where fewer were asked."""
     cut: int = 0
     empty: int = 0
+    shortened: int = 0
+    """Prompts that lost shots to the model's context, and how many shots together."""
+    lost_shots: int = 0
     others: int = 0
     """Further figures of the same spot that the run's folder holds."""
     complete: bool = True
@@ -59,6 +63,9 @@ class Figure:
             marks.append("complete" if self.complete else "incomplete")
         counted = {"cut by the limit": self.cut, "empty": self.empty}
         marks += [f"{count:,} {what}" for what, count in counted.items() if count]
+        if self.shortened:
+            lost = f" ({self.lost_shots:,} in all)" if self.lost_shots else ""
+            marks.append(f"{self.shortened:,} prompts without some shots{lost}")
         if self.others:
             marks.append(f"{self.others} further in the folder")
         return tuple(marks)
@@ -108,10 +115,16 @@ class Pair:
     cell: Cell
 
 
-def tables(runs: Sequence[Run]) -> list[Table]:
-    """The tables that these runs have a number for, in the papers' order."""
+def tables(runs: Sequence[Run], systems: str = "auto") -> list[Table]:
+    """The tables that these runs have a number for, in the papers' order.
+
+    ``systems`` says whose printed rows stand in them: ``auto`` takes those of the runs' families,
+    and InfiMM's table for models of others; ``all``, ``none``, or names of models and families,
+    comma-separated.  ``UsageError`` for a name that nothing was published under.
+    """
+    wanted = _wanted(systems, runs)
     made = [
-        *(_published(stage, runs) for stage in published.STAGES),
+        *(_published(stage, runs, wanted) for stage in published.STAGES),
         *(_by_group(column, runs) for column in published.breakdown_columns()),
         _further(runs),
     ]
@@ -125,7 +138,7 @@ def pairs(runs: Iterable[Run]) -> list[Pair]:
         for run in runs
         for (_, shots, _), cells in by_spot(run.cells).items()
         for column, metric in cells[0].columns.items()
-        if (made := figure(cells, metric, against(column, run.model, shots))).against
+        if (made := figure(cells, metric, against(column, cells[0]))).against
     ]
 
 
@@ -146,6 +159,8 @@ def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ())
         n_of=max((cell.n_of or 0 for cell in cells if cell.subset), default=None),
         cut=sum(cell.cut for cell in cells),
         empty=sum(cell.empty for cell in cells),
+        shortened=sum(cell.shortened for cell in cells),
+        lost_shots=sum(cell.lost_shots for cell in cells),
         others=sum(cell.others for cell in cells),
         complete=all(cell.complete for cell in cells),
         demo=any(is_demo(cell) for cell in cells),
@@ -157,47 +172,104 @@ def _value(cell: Cell, metric: str) -> float | None:
     return cell.value if metric == cell.headline else cell.metrics.get(metric)
 
 
-def _published(stage: str, runs: Sequence[Run]) -> Table:
-    columns = published.columns(stage)
+def _wanted(systems: str, runs: Sequence[Run]) -> Callable[[Number], bool]:
+    """Whether a printed figure is one of those asked for."""
+    if systems in ("all", "none"):
+        return lambda number: systems == "all"
+    if systems != "auto":
+        named = [name.strip() for name in systems.split(",") if name.strip()]
+        _require_published(named)
+        return lambda number: any(_named(number.model, name) for name in named)
+    models = {run.model for run in runs}
+    shots = {cell.shots for run in runs for cell in run.cells}
+    others = {n.model for n in published.numbers() if n.stage == published.FEW_SHOT}
+    strangers = any(not any(published.related(m, other) for other in others) for m in models)
+
+    def wanted(number: Number) -> bool:
+        of_family = any(published.related(number.model, model) for model in models)
+        if number.stage == published.FEW_SHOT:
+            return of_family and number.shots in shots
+        return of_family or strangers or number.stage != published.STAGES[0]
+
+    return wanted
+
+
+def _named(model: str, name: str) -> bool:
+    return published.same_model(model, name) or published.family(model) == name.lower()
+
+
+def _require_published(names: Iterable[str]) -> None:
+    known = dict.fromkeys(number.model for number in published.numbers())
+    for name in names:
+        if not any(_named(model, name) for model in known):
+            raise unknown("published system", name, known)
+
+
+def _published(stage: str, runs: Sequence[Run], wanted: Callable[[Number], bool]) -> Table:
+    columns, stages = published.columns(stage), {stage}
+    if stage == published.STAGES[0]:
+        stages.add(published.FEW_SHOT)
+        shown = {column for run in runs for cell in run.cells for column in cell.columns}
+        columns += tuple(c for c in published.further_columns() if c in shown)
     title = f"{stage.capitalize()} benchmarks"
-    printed = _printed_lines(stage, columns)
-    lines = [line for run in runs for line in _measured_lines(stage, columns, run)]
-    # A measured line stands right above what was printed for the same model and shots.
+    numbers = (n for n in published.numbers() if n.stage in stages and n.task in columns)
+    printed = _printed_lines(filter(wanted, numbers))
+    measured = [line for run in runs for line in _measured_lines(columns, run)]
+    return Table(
+        key=stage, title=title, columns=columns, lines=tuple(_together(measured, printed, runs))
+    )
+
+
+def _together(
+    measured: Sequence[Line], printed: Iterable[Line], runs: Sequence[Run]
+) -> Iterator[Line]:
+    """A measured line stands right above what was printed for the same model and shots; what was
+    printed for others comes last."""
+    below: dict[int, list[Line]] = {}
     for row in printed:
         places = [
             at
-            for at, line in enumerate(lines)
-            if line.measured
-            and line.shots == row.shots
+            for at, line in enumerate(measured)
+            if line.shots == row.shots
             and not line.demo
             and any(_same(line, run, row) for run in runs)
         ]
-        lines.insert(places[-1] + 1 if places else len(lines), row)
-    return Table(key=stage, title=title, columns=columns, lines=tuple(lines))
+        below.setdefault(places[-1] if places else len(measured), []).append(row)
+    for at, line in enumerate(measured):
+        yield line
+        yield from below.get(at, ())
+    yield from below.get(len(measured), ())
 
 
 def _same(line: Line, run: Run, printed: Line) -> bool:
-    return line.name == run.name and published.same_model(run.model, printed.name)
+    models = {entry.model for entry in printed.entries.values() if isinstance(entry, Number)}
+    return line.name == run.name and any(published.same_model(run.model, m) for m in models)
 
 
-def _printed_lines(stage: str, columns: Iterable[str]) -> list[Line]:
-    rows: dict[tuple[str, int], dict[str, Entry]] = {}
-    for number in published.numbers():
-        if number.stage == stage and number.task in columns:
-            rows.setdefault((number.model, number.shots), {})[number.task] = number
+def _printed_lines(numbers: Iterable[Number]) -> list[Line]:
+    """By model and shots; where two sources print one figure differently, a line for each."""
+    rows: dict[str, dict[tuple[int, str], dict[str, Entry]]] = {}
+    for number in numbers:
+        lines = rows.setdefault(number.model, {})
+        entries = lines.setdefault((number.shots, number.model), {})
+        if number.task in entries:
+            name = f"{number.model}, {number.source}"
+            entries = lines.setdefault((number.shots, name), {})
+        entries[number.task] = number
     return [
-        Line(name=model, shots=shots, entries=entries, measured=False)
-        for (model, shots), entries in rows.items()
+        Line(name=name, shots=shots, entries=entries, measured=False)
+        for lines in rows.values()
+        for (shots, name), entries in sorted(lines.items(), key=lambda line: line[0])
     ]
 
 
-def _measured_lines(stage: str, columns: Iterable[str], run: Run) -> list[Line]:
+def _measured_lines(columns: Iterable[str], run: Run) -> list[Line]:
     rows: dict[tuple[int, str], dict[str, Entry]] = {}
     for (_, shots, support), cells in by_spot(run.cells).items():
         for column, metric in cells[0].columns.items():
             told = any(metric in (cell.headline, *cell.metrics) for cell in cells)
             if column in columns and told:
-                printed = against(column, run.model, shots)
+                printed = against(column, cells[0])
                 rows.setdefault((shots, support), {})[column] = figure(cells, metric, printed)
     several = Counter(shots for shots, _ in rows)
     return [
@@ -211,10 +283,20 @@ def _measured_lines(stage: str, columns: Iterable[str], run: Run) -> list[Line]:
     ]
 
 
-def against(column: str, model: str, shots: int) -> tuple[Number, ...]:
-    """The column's own stage first: a chat model's VQA figure may be published for both."""
-    found = published.find(model, column, shots)
-    return tuple(sorted(found, key=lambda number: number.stage == "multi-task"))
+def against(column: str, cell: Cell) -> tuple[Number, ...]:
+    """What was published for a cell's model in a column, with shots selected as the cell's.
+
+    First what was measured in the cell's prompt format and what is of the column's own stage: a
+    chat model's VQA figure may be published for two.
+    """
+    asked = section(cell, "protocol").get("prompt_format", "infimm")
+
+    def apart(number: Number) -> tuple[bool, bool]:
+        return number.stage == "multi-task", number.conditions.prompt_format not in (None, asked)
+
+    return tuple(
+        sorted(published.find(cell.model, column, cell.shots, cell.support or ""), key=apart)
+    )
 
 
 def _by_group(column: str, runs: Sequence[Run]) -> Table:
@@ -285,6 +367,7 @@ def _further(runs: Sequence[Run]) -> Table:
     columns: dict[str, None] = {}
     rows: dict[tuple[str, int], dict[str, Entry]] = {}
     known = {column for stage in published.STAGES for column in published.columns(stage)}
+    known.update(published.further_columns())
     for run in runs:
         for (_, shots, _), cells in by_spot(run.cells).items():
             if not known & set(cells[0].columns):

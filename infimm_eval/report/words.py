@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from infimm_eval.logs import Cell
 from infimm_eval.published import Number
 from infimm_eval.report.gather import has_demo_data, has_demo_model
-from infimm_eval.report.tables import Figure
+from infimm_eval.report.tables import Figure, Line
 
 ABSENT = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -66,6 +66,20 @@ def origin(number: Number) -> str:
     split = "split not stated" if number.split == "not stated" else number.split
     note = number.note.removeprefix("split, ")  # said already
     return f"{number.source}, {split}" + (f"; {note}" if note else "")
+
+
+def notes(line: Line) -> str:
+    """What has to be known of a printed row: first of all its figures, then column by column."""
+    printed = {c: e for c, e in line.entries.items() if isinstance(e, Number) and e.note}
+    columns: dict[str, list[str]] = {}
+    for column, number in printed.items():
+        for remark in number.note.split("; "):
+            columns.setdefault(remark, []).append(column)
+    remarks: dict[str, list[str]] = {}
+    for remark, of in columns.items():
+        of_all = len(of) == sum(isinstance(entry, Number) for entry in line.entries.values())
+        remarks.setdefault("" if of_all else f"{', '.join(of)}: ", []).append(remark)
+    return ". ".join(whose + "; ".join(remarks[whose]) for whose in sorted(remarks, key=bool))
 
 
 def demo_notice(cells: Sequence[Cell]) -> str:

@@ -69,8 +69,9 @@ def finish(
     ).score()
     if scored.counts.shortened:
         listener.note(
-            f"{questions.title}: {scored.counts.shortened} prompts did not fit into the model's "
-            "context with all their shots; the first shots were left out"
+            f"{questions.title} at {questions.shots} shots: {scored.counts.shortened} prompts did "
+            "not fit into the model's context with all their shots; the first shots were left out, "
+            f"{scored.counts.lost_shots} in all"
         )
     made = logs.Cell(
         task=questions.task.name,
@@ -112,6 +113,7 @@ def figures(task: Task, scored: Scored, *, limit: int | None, n_of: int | None) 
         "cut": counts.cut,
         "empty": counts.empty,
         "shortened": counts.shortened,
+        "lost_shots": counts.lost_shots,
         "missing": scored.missing,
         "complete": all_asked and scored.missing == 0,
         "metrics": summary.metrics,

@@ -107,6 +107,8 @@ _OF_A_NAMED_MODEL = (
     "picture_cache",
     "device",
     "dtype",
+    "device_map",
+    "quantization",
 )
 
 
@@ -143,6 +145,8 @@ def _load(spec: str, options: Options) -> Model:
         revision=options.get("model_revision"),
         base_url=None if _judges_address(spec, options) else options.get("base_url"),
         picture_cache=options.get("picture_cache"),
+        device_map=options.get("device_map"),
+        quantization=options.get("quantization"),
         options={
             **_given(timeout=timeout),
             **_given(chat_template_options=options.get("chat_template_option") or None),

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 
-from infimm_eval import registry
+from infimm_eval import formats, registry
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.formats import FORMATS, PromptFormat
+from infimm_eval.models.options import Quantization
 from infimm_eval.run.thinking import Thinking
 from infimm_eval.shots import Support
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
@@ -34,6 +36,7 @@ class Options(TypedDict, total=False):
     support: Support
     zero_shot_demos: int | None
     prompt_style: Style | None
+    prompt_format: str | None
     choice: Choice
     ocr: bool
     keep_thinking: bool
@@ -60,6 +63,8 @@ class Options(TypedDict, total=False):
     picture_cache: Path | None
     device: str
     dtype: str
+    device_map: Literal["auto"] | None
+    quantization: Quantization | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,8 @@ class Plan:
     zero_shot_demos: int | None = None
     """``None``: two for ``completion``, none for ``instruct``."""
     style: Style | None = None
+    """``None``: the model's own."""
+    prompt_format: PromptFormat | None = None
     """``None``: the model's own."""
     choice: Choice = "generate"
     judge: Model | None = None
@@ -157,6 +164,7 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         data=data,
         limit=request.limit,
         style=options.get("prompt_style"),
+        prompt_format=formats.find(named) if (named := options.get("prompt_format")) else None,
         thinking="kept" if options.get("keep_thinking") else "removed",
         judge=judge,
         templates=_by_name(tasks, _prompts(options.get("prompts") or {}), "[prompts]"),
@@ -213,6 +221,9 @@ _ONE_OF: Mapping[str, tuple[str, ...]] = {
     "support": get_args(Support),
     "choice": get_args(Choice),
     "prompt_style": get_args(Style),
+    "prompt_format": tuple(FORMATS),
+    "device_map": ("auto",),
+    "quantization": get_args(Quantization),
 }
 
 

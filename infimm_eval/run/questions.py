@@ -13,11 +13,21 @@ from typing import Any
 
 from infimm_eval import prompts
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.formats import Form
 from infimm_eval.run.plan import ZERO_SHOT_DEMOS
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.scorers.digest import source
 from infimm_eval.shots import Shots
-from infimm_eval.types import Prompt, PromptTemplate, Request, Sample, Style, Task
+from infimm_eval.types import (
+    Decoding,
+    Document,
+    Prompt,
+    PromptTemplate,
+    Request,
+    Sample,
+    Style,
+    Task,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +46,18 @@ class CellQuestions:
 
     style: Style
 
-    def __init__(self, data: TaskData, shots: int, seed: int, style: Style) -> None:
-        self.data, self.shots, self.seed, self.style = data, shots, seed, style
-        self.task, self.plan = data.task, data.plan
+    def __init__(self, data: TaskData, shots: int, seed: int, form: Form) -> None:
+        self.data, self.shots, self.seed, self.form = data, shots, seed, form
+        self.task, self.plan, self.style = data.task, data.plan, form.style
         self.ocr = self.plan.ocr and self.task.ocr
-        self.template = _template(self.task, style, self.plan.template_of(self.task))
+        self.template = _template(self.task, form.template, self.plan.template_of(self.task))
         if self.ocr:
             self.template = prompts.with_ocr(self.template)
         if (limit := self.plan.limit_of(self.task)) is not None:
             decoding = replace(self.template.decoding, max_new_tokens=limit)
             self.template = replace(self.template, decoding=decoding)
         self.ranks = self.plan.choice == "rank" and self.task.rankable
-        self._prompter = prompts.Prompter(style, self.template)
+        self._prompter = prompts.Prompter(form.written, self.template)
         self._text_only = self._text_only_examples()
         self._selection = self._select()
 
@@ -67,7 +77,7 @@ class CellQuestions:
             examples = self._examples(sample)
             prompt, error = self._prompter(sample, examples, text_only=not self.shots), ""
         except UsageError as wrong:
-            prompt, error = Prompt(self.style, ()), str(wrong)
+            prompt, error = Prompt(self.form.written, ()), str(wrong)
         request = Request(sample.id, prompt, self.template.decoding, self._options(sample))
         return Question(sample, tuple(shot.id for shot in examples), request, error)
 
@@ -90,10 +100,11 @@ class CellQuestions:
             "task": self.task.name,
             "task_version": self.task.version,
             "data": self.data.rows.identity,
+            "prompt_format": self.form.format.name,
             "prompt_style": self.style,
-            "prompt": {"ask": template.ask, "answer": template.answer, "system": template.system},
+            "prompt": _written(template),
             "prompt_fingerprint": self._prompter.fingerprint,
-            "decoding": asdict(template.decoding),
+            "decoding": _search(template.decoding),
             "choice": "rank" if self.ranks else "generate",
             "thinking": self.plan.thinking,
             "shots": self.shots,
@@ -119,24 +130,30 @@ class CellQuestions:
         """The family's zero-shot prompt shows examples without their pictures."""
         if self.shots or self.task.shots is None:
             return 0
-        chosen = self.plan.zero_shot_demos
-        return ZERO_SHOT_DEMOS[self.style] if chosen is None else chosen
+        chosen = (self.plan.zero_shot_demos, self.form.format.text_only)
+        return next((count for count in chosen if count is not None), ZERO_SHOT_DEMOS[self.style])
 
     def _select(self) -> Shots | None:
         if not (self.shots or self._text_only):
             return None
         chosen = self.data.pool(self.seed, with_pictures=self.shots > 0)
-        return Shots(self.task.name, self.seed, chosen, self.plan.support)
+        support = self.plan.support if self.shots else self.form.format.text_only_support
+        return Shots(self.task.name, self.seed, chosen, support or self.plan.support)
 
     def _examples(self, sample: Sample) -> list[Sample]:
         count = self.shots or self._text_only
         return self._selection.pick(sample, count) if self._selection else []
 
     def _options(self, sample: Sample) -> tuple[str, ...]:
-        """The continuations that a ranking compares."""
+        """The continuations that a ranking compares, behind the space that an answer begins
+        with."""
         if not self.ranks:
             return ()
-        return tuple("".join(p for p in option if isinstance(p, str)) for option in sample.options)
+        answer = self.template.answer
+        space = answer[: len(answer) - len(answer.lstrip())]
+        return tuple(
+            space + "".join(p for p in option if isinstance(p, str)) for option in sample.options
+        )
 
 
 def _built_in(task: Task) -> bool:
@@ -144,15 +161,22 @@ def _built_in(task: Task) -> bool:
     return getattr(task.sample, "__module__", "").startswith("infimm_eval.tasks.")
 
 
-def _template(task: Task, style: Style, replaced: Mapping[str, str]) -> PromptTemplate:
-    if style not in task.templates:
-        known = ", ".join(task.templates)
-        raise UsageError(f"{task.name} has no {style} prompt template; it has {known}")
+def _written(template: PromptTemplate) -> dict[str, str]:
+    """What a prompt is written with, what stands between its parts only where that is unusual."""
+    parts = {"ask": template.ask, "answer": template.answer, "system": template.system}
+    return parts if template.document == Document() else parts | asdict(template.document)
+
+
+def _search(decoding: Decoding) -> dict[str, Any]:
+    """Banned texts only where there are some: they came later than logs and baselines."""
+    return {name: value for name, value in asdict(decoding).items() if value or name != "banned"}
+
+
+def _template(task: Task, template: PromptTemplate, replaced: Mapping[str, str]) -> PromptTemplate:
     parts = ("ask", "answer", "system")
     for name in replaced:
         if name not in parts:
             raise unknown(f"part of the prompt template of {task.name}", name, parts)
-    template = task.templates[style]
     return replace(
         template,
         ask=replaced.get("ask", template.ask),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import logs, registry
+from infimm_eval import formats, logs, registry
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run import cells, model_graded
 from infimm_eval.run.evaluate import load_judge
@@ -104,7 +104,7 @@ class _CellRescore:
         scored = Scoreboard(
             task=self.task,
             pairs=lambda: self.log.answered(roster),
-            read=reader(self.task.templates[old["prompt_style"]].read, told),
+            read=reader(formats.recorded(self.task, old).read, told),
             learned=self._learned,
             note=self.note,
             judge=self.judge,

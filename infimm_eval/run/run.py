@@ -6,20 +6,21 @@ not print: it tells a ``ProgressListener``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import logs, models
+from infimm_eval import formats, logs, models
+from infimm_eval.formats import Form
 from infimm_eval.run import cells, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
 from infimm_eval.run.stream import CellProgress, Stream
 from infimm_eval.run.task_data import TaskData
-from infimm_eval.types import Model, Rubric
+from infimm_eval.types import Model, Rubric, Task
 
 
 def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> list[logs.Cell]:
@@ -29,7 +30,7 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
     ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
     A cell that cannot be scored takes no other with it: its error is raised once all are done.
     """
-    questions = _prepared(plan, model)
+    questions = _prepared(plan, model, listener.note)
     with logs.Log(folder, writing=True) as log:
         asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
         queue = _ScoringQueue(model, log, listener, _judge(plan, log))
@@ -52,21 +53,35 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
         return queue.results(asked)
 
 
-def _prepared(plan: Plan, model: Model) -> list[CellQuestions]:
+def _prepared(plan: Plan, model: Model, note: Callable[[str], None]) -> list[CellQuestions]:
     """Every cell's questions, all data opened and looked through: what is missing is said at
     once."""
-    style = plan.style or model.style
+    forms = {task.name: _form(task, plan, model, note) for task in plan.tasks}
     data = {task.name: TaskData(task, plan) for task in plan.tasks}
     for rows in data.values():
         _want_a_judge(rows, plan)
     prepared = [
-        CellQuestions(data[task.name], shots, seed, style) for task, shots, seed in plan.cells()
+        CellQuestions(data[task.name], shots, seed, forms[task.name])
+        for task, shots, seed in plan.cells()
     ]
     for questions in prepared:
         questions.check()
         if questions.ranks:
             models.require_rank(model)
     return prepared
+
+
+def _form(task: Task, plan: Plan, model: Model, note: Callable[[str], None]) -> Form:
+    """How a benchmark is asked: in the format that is named, else in the model's own where that has
+    a template for it, in the style that is wanted."""
+    if plan.prompt_format is not None:
+        return formats.form(task, plan.prompt_format, model.style, wanted=plan.style)
+    own = formats.find(str(getattr(model, "prompt_format", None) or formats.INFIMM.name))
+    found = own.of(task)
+    if own is not formats.INFIMM and (not found or plan.style not in (None, *found)):
+        note(f"{task.title}: {own.name} has no such prompt; asked as InfiMM is")
+        own = formats.INFIMM
+    return formats.form(task, own, model.style, wanted=plan.style)
 
 
 def _want_a_judge(rows: TaskData, plan: Plan) -> None:

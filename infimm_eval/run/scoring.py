@@ -118,13 +118,16 @@ class Counts:
     empty: int = 0
     """Answers of which nothing is left to score."""
     shortened: int = 0
+    lost_shots: int = 0
     """Prompts that lost shots to the model's context."""
 
     def add(self, answer: Answer, text: str) -> None:
         """Count one answer, of which ``text`` is scored."""
         self.cut += answer.finish == "length"
         self.empty += not text.strip()
-        self.shortened += bool(answer.notes.get("dropped_shots"))
+        lost = answer.notes.get("dropped_shots") or 0
+        self.shortened += bool(lost)
+        self.lost_shots += lost
 
 
 @dataclass(frozen=True, kw_only=True)

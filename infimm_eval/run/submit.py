@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from infimm_eval import data, logs
+from infimm_eval import data, formats, logs
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError
 from infimm_eval.run.thinking import reader
@@ -87,9 +87,8 @@ def _whole(cell: logs.Cell, allow_partial: bool, run: Path) -> None:
 
 
 def _records(log: logs.Log, cell: logs.Cell, task: Task) -> Iterator[Record]:
-    style = cell.settings["protocol"]["prompt_style"]
-    told = cell.settings["protocol"].get("thinking", "removed")
-    read = reader(task.templates[style].read, told)
+    protocol = cell.settings["protocol"]
+    read = reader(formats.recorded(task, protocol).read, protocol.get("thinking", "removed"))
     for sample, answer in log.answered(log.roster(cell.key)):
         yield Record(sample, answer, read(answer.text)) if answer else _empty(sample)
 

@@ -49,6 +49,7 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_caption(), prompts.describe()),
+    kind="caption",
     scorers=(caption.cider_and_meteor,),
     metrics=metrics.captions(),
     headline="CIDEr",

@@ -41,6 +41,7 @@ TASK = Task(
     source=Source(demo=partial(judged_rows.core_mm_rows, "test"), files=(CoreMm(),), size=279),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(20), prompts.free_answer()),
+    kind="free answer",
     scorers=(self_graded,),
     metrics=overall,
     headline="overall",

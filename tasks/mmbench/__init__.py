@@ -61,6 +61,7 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_choice(), prompts.letter_choice()),
+    kind="choice",
     scorers=(
         scorers.vlmevalkit,
         scorers.vlmevalkit_2023,

@@ -44,6 +44,7 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(), prompts.free_answer(16)),
+    kind="yes or no",
     scorers=(scorers.official, scorers.lmms, scorers.vlmevalkit),
     metrics=sums,
     headline="perception",

@@ -111,6 +111,7 @@ TASK = Task(
     source=_source("validation"),
     sample=sample,
     templates=prompts.templates(_COMPLETION, _INSTRUCT),
+    kind="choice",
     scorers=(scorers.official, scorers.official_seed42),
     metrics=metrics.choices(by=("discipline", "subject", "question_type")),
     headline="accuracy",

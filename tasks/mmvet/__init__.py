@@ -43,6 +43,7 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(20), prompts.free_answer()),
+    kind="free answer",
     scorers=(graded(),),
     metrics=total,
     headline="total",

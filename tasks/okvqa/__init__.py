@@ -67,6 +67,7 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(), prompts.short_answer()),
+    kind="short answer",
     scorers=(scorers.raw, vqa.evalai, scorers.published, scorers.stemmed),
     metrics=metrics.mean("accuracy", by=("question_type",)),
     headline="accuracy",

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from functools import partial
 
-from infimm_eval import metrics, prompts
+from infimm_eval import formats, metrics, prompts
 from infimm_eval.data import choices
 from infimm_eval.demo import choice_rows
 from infimm_eval.scorers import choice
 from infimm_eval.types import Row, Sample, Source, Split, Task
 
 from . import files, scorers, submission
+
+_OTTER = (
+    'Please answer the question in the following format: "The answer is {A/B/C/D}".\n'
+    "{{ question }}" + formats.OTTER_OPTIONS + "\n"
+)
 
 
 def sample(row: Row) -> Sample:
@@ -55,6 +60,8 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_choice(), prompts.letter_choice()),
+    kind="choice",
+    formats={"otter": {"completion": formats.otter_request(_OTTER)}},
     scorers=(scorers.llava, scorers.lmms, choice.letter),
     metrics=metrics.choices(by=("subject", "topic", "grade")),
     headline="accuracy",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from infimm_eval import metrics, prompts
+from infimm_eval import formats, metrics, prompts
 from infimm_eval.demo import open_rows
 from infimm_eval.scorers import vqa
 from infimm_eval.submissions import lists
@@ -50,6 +50,11 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(10), prompts.short_answer()),
+    kind="short answer",
+    formats={
+        family.name: family.longer("short answer", 10)
+        for family in (formats.OPENFLAMINGO, formats.OPENFLAMINGO_2023_06, formats.OTTER)
+    },
     scorers=(vqa.evalai, vqa.always, vqa.official),
     metrics=metrics.mean("accuracy"),
     headline="accuracy",

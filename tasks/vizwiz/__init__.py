@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from infimm_eval import metrics, prompts
+from infimm_eval import formats, metrics, prompts
 from infimm_eval.demo import open_rows
 from infimm_eval.scorers import vqa
 from infimm_eval.submissions import lists
@@ -18,6 +18,9 @@ from . import files
 _UNANSWERABLE = (
     "When the provided information is insufficient, respond with 'Unanswerable'. "
     + prompts.SHORT_ANSWER
+)
+_IDEFICS = (
+    "Task: Answer the questions based on the image when possible, otherwise say unanswerable."
 )
 
 
@@ -51,8 +54,11 @@ TASK = Task(
     ),
     sample=sample,
     templates=prompts.templates(prompts.flamingo_vqa(), prompts.short_answer(suffix=_UNANSWERABLE)),
+    kind="short answer",
+    formats={"idefics": {"completion": formats.idefics_vqa(_IDEFICS)}},
     scorers=(vqa.always, vqa.official, vqa.evalai),
     metrics=metrics.mean("accuracy", by=("answer_type",)),
     headline="accuracy",
+    columns={"VizWiz acc": "accuracy"},
     submission=lists.vqa("vizwiz_val_results.json", numeric=False, key="image"),
 )

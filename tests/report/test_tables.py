@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from infimm_eval import report
 from infimm_eval.errors import UsageError
 from infimm_eval.logs import FILE, read
 from infimm_eval.published import Number
+from infimm_eval.report.frame import frame
 from infimm_eval.report.gather import gather
-from infimm_eval.report.protocol import protocols
+from infimm_eval.report.markdown import escaped
+from infimm_eval.report.protocol import differences, protocols
 from infimm_eval.report.series import breakdowns, over_steps, slopes
-from infimm_eval.report.tables import Figure, Table, pairs, tables
+from infimm_eval.report.tables import Figure, Table, against, figure, pairs, tables
 from tests.report.made import HOSTILE, Made, MakeRun
 
 
@@ -292,3 +298,114 @@ def test_an_unwritable_output_is_one_line(make_run: MakeRun, tmp_path: Path) -> 
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match="choose another --output"):
         report.write([run], tmp_path / "file" / "inner")
+
+
+OPEN_FLAMINGO = "openflamingo/OpenFlamingo-9B-vitl-mpt7b"
+LADDER = (0, 1, 2, 4, 8, 16, 32)
+
+
+def names(table: Table) -> set[str]:
+    return {line.name for line in table.lines if not line.measured}
+
+
+def test_every_printed_row_has_its_notes_beside_it_in_both_reports(make_run: MakeRun) -> None:
+    mme = Made(task="mme", title="MME", columns={"MME perception": "accuracy"})
+    run = make_run("run", Made(), Made(shots=4), mme, model="HuggingFaceM4/idefics-80b")
+    pages = [path.read_text(encoding="utf-8") for path in report.write([run], run.parent)]
+    for table in tables(gather([run])):
+        rows = [line for line in table.lines if not line.measured]
+        assert rows
+        for line in rows:
+            for number in line.entries.values():
+                assert isinstance(number, Number)
+                remarks = [remark for remark in number.note.split("; ") if remark]
+                for page, write in zip(pages, (escaped, escape), strict=True):
+                    rows_of_page = [at for at in re.split(r"\n\||<tr", page) if line.name in at]
+                    assert any(all(str(write(r)) in at for r in remarks) for at in rows_of_page)
+
+
+def test_where_two_cards_disagree_both_figures_stand_and_say_so(make_run: MakeRun) -> None:
+    run = make_run("run", Made(shots=4), model="HuggingFaceM4/idefics-80b")
+    (table,) = tables(gather([run]))
+    printed = {
+        line.name: number
+        for line in table.lines
+        if isinstance(number := line.entries.get("VQAv2 acc"), Number) and number.shots == 4
+        if "80B" in line.name and "Instruct" not in line.name
+    }
+    assert {name: number.value for name, number in printed.items()} == {
+        "IDEFICS-80B": 64.6,
+        "IDEFICS-80B, IDEFICS model card": 63.6,
+    }
+    assert "IDEFICS' own card says 63.6" in printed["IDEFICS-80B"].note
+    (pair,) = pairs(gather([run]))
+    assert [number.value for number in pair.figure.against] == [64.6, 63.6]
+
+
+def test_tables_show_the_runs_own_family_at_its_own_shots(make_run: MakeRun) -> None:
+    run = make_run("run", *(Made(shots=shots) for shots in LADDER), model=OPEN_FLAMINGO)
+    (table,) = tables(gather([run]))
+    assert [line.shots for line in table.lines if line.measured] == list(LADDER)
+    assert {"OpenFlamingo-3B", "OpenFlamingo-9B", "Flamingo-9B"} <= names(table)
+    assert not {name for name in names(table) if "IDEFICS" in name or "InfiMM" in name}
+    place = [line.name for line in table.lines].index("OpenFlamingo-9B")
+    assert table.lines[place - 1].measured and table.lines[place - 1].shots == 0
+    assert "VizWiz acc" not in table.columns
+    (chart,) = slopes(gather([run]))
+    drawn = frame(chart, 320, 190)
+    places = [drawn.x(shots) for shots in LADDER]
+    assert min(b - a for a, b in pairwise(places)) > 20
+    assert (places[0], places[-1]) == (drawn.left, drawn.width - drawn.right)
+
+
+def test_whose_printed_rows_stand_in_a_table_can_be_chosen(make_run: MakeRun) -> None:
+    runs = gather([make_run("run", Made())])
+    assert names(tables(runs, "none")[0]) == set()
+    assert {"OpenFlamingo-9B", "IDEFICS-9B-Instruct"} <= names(tables(runs, "all")[0])
+    chosen = names(tables(runs, "idefics, OpenFlamingo-9B")[0])
+    assert {"IDEFICS-80B", "OpenFlamingo-9B"} <= chosen and "InfiMM-Zephyr-7B" not in chosen
+    with pytest.raises(UsageError, match="unknown published system 'Kosmos-2'"):
+        tables(runs, "Kosmos-2")
+
+
+def test_shots_by_similarity_are_compared_with_those_of_the_paper(make_run: MakeRun) -> None:
+    made = Made(shots=4, columns={"COCO CIDEr": "accuracy"})
+    (cell,) = read(make_run("run", made, model=OPEN_FLAMINGO))
+    assert [n.value for n in against("COCO CIDEr", cell)] == [89.0]
+    similar = replace(cell, support="rices")
+    assert [n.value for n in against("COCO CIDEr", similar)] == [93.1]
+
+
+def test_a_format_is_compared_with_what_was_published_in_it(make_run: MakeRun) -> None:
+    (cell,) = read(make_run("run", Made(shots=4), model=OPEN_FLAMINGO))
+    told = cell.settings["protocol"]
+    for name, values in (("openflamingo", [54.8, 49.4]), ("openflamingo-2023-06", [49.4, 54.8])):
+        settings = {**cell.settings, "protocol": {**told, "prompt_format": name}}
+        asked = replace(cell, settings=settings)
+        assert [n.value for n in against("VQAv2 acc", asked)] == values
+
+
+def test_a_report_says_in_what_protocols_differ(make_run: MakeRun) -> None:
+    run = make_run("run", Made(shots=4), model="HuggingFaceM4/idefics-9b")
+    (pair,) = pairs(gather([run]))
+    (number,) = pair.figure.against
+    assert differences(pair.cell, 3, number) == (
+        "prompt format (infimm, published idefics), beams (3, published 1), "
+        "seeds (3, published 1), split (val, published test-dev)"
+    )
+    bare = replace(pair.cell, shots=0)
+    assert "text-only examples" not in differences(bare, 1, number)
+    told = {**pair.cell.settings["protocol"], "zero_shot_demos": 0}
+    bare = replace(bare, settings={**bare.settings, "protocol": told})
+    assert "text-only examples (0, published 2)" in differences(bare, 1, number)
+    assert "shots (fixed, published random)" in differences(
+        replace(pair.cell, support="fixed"), 1, number
+    )
+    for path in report.write([run], run.parent):
+        assert "split (val, published test-dev)" in path.read_text(encoding="utf-8")
+
+
+def test_a_figure_says_how_many_prompts_lost_how_many_shots(make_run: MakeRun) -> None:
+    (cell,) = read(make_run("run", Made(shots=32)))
+    short = figure([replace(cell, shortened=3, lost_shots=40)], "accuracy")
+    assert "3 prompts without some shots (40 in all)" in short.marks

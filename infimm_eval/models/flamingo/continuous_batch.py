@@ -41,8 +41,7 @@ class ContinuousBatch:
         self._eos = like.eos
         self._least = like.request.decoding.min_new_tokens
         self._stop = stop
-        banned = {model.tokens.image, model.tokens.end_of_chunk} - like.eos
-        self._banned = torch.tensor(sorted(banned), device=model.device)
+        self._banned = torch.tensor(sorted(like.banned), dtype=torch.long, device=model.device)
         self._ends = torch.tensor(sorted(like.eos), device=model.device)
         self._logits_RY = torch.zeros(rows, model.decoder.vocab_size, device=model.device)
 

@@ -202,6 +202,8 @@ class Engine:
         ends = marks.eos
         if request.prompt.style == "completion":
             ends = (*ends, marks.end_of_chunk)
+        told = map(tokenizer.last_id, decoding.banned)
+        never = {marks.image, marks.end_of_chunk, *(id for id in told if id is not None)}
         notes = {"tokens_in": len(encoded.ids)}
         if encoded.dropped_shots:
             notes["dropped_shots"] = encoded.dropped_shots
@@ -209,6 +211,7 @@ class Engine:
             request=request,
             ids=encoded.ids,
             eos=frozenset(ends),
+            banned=frozenset(never.difference(ends)),
             pictures=tuple(pictures),
             digests=digests,
             beginnings=beginnings(encoded.ids, marks.image, digests),

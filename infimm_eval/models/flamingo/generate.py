@@ -49,6 +49,7 @@ class Generation:
             num_beams=decoding.num_beams,
             length_penalty=decoding.length_penalty,
             eos_ids=jobs[0].eos,
+            banned_ids=jobs[0].banned,
         )
         generated = generate(
             self.model,

@@ -5,6 +5,8 @@ Knows the processor; loads nothing and computes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from infimm_eval.flamingo.processor import Encoded, Processor
 from infimm_eval.flamingo.templates import TEMPLATES
 from infimm_eval.flamingo.templates import Turn as Said
@@ -38,21 +40,27 @@ class PromptFormatter:
         room = min(room, self.processor.context)
         images = [p for turn in prompt.turns for p in turn.content if isinstance(p, Image)]
         if prompt.style == "completion":
-            head, pieces = document(prompt)
+            head, pieces = document(prompt, self.processor.tokenizer.marked)
             encoded = self.processor.encode_completion(pieces, head=head, max_tokens=room)
         else:
             encoded = self.processor.encode_chat(conversation(prompt), max_tokens=room)
         return encoded, images[encoded.dropped_pictures :]
 
 
-def document(prompt: Prompt) -> tuple[list[Piece], list[Piece]]:
+def document(
+    prompt: Prompt, marked: Callable[[str], Piece] = str
+) -> tuple[list[Piece], list[Piece]]:
     """A prompt as OpenFlamingo writes it: head line, then ``<image>text answer<|endofchunk|>``
-    and a line break for every example, then the question."""
+    and a line break for every example, then the question; or with other words between its parts,
+    of which ``marked`` knows those that are tokens."""
+    between = prompt.document
     pieces: list[Piece] = []
     for turn in prompt.turns:
         pieces += _marked(turn.content)
         if turn.role == "assistant":
-            pieces += [END_OF_CHUNK, "\n"]
+            pieces += [END_OF_CHUNK, between.after_answer]
+        elif between.before_answer:
+            pieces.append(marked(between.before_answer))
     return ([prompt.system, "\n"] if prompt.system else []), pieces
 
 

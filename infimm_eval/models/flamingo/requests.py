@@ -21,13 +21,15 @@ class Job:
     """One prompt in token ids with its pictures.
 
     ``pictures`` and ``digests`` are those that the prompt's tags stand for, in order; ``latents``
-    come once they are encoded.  ``eos`` ends the answer.  ``options`` are the continuations to
-    rank, in ids.  ``shared`` is that of the ``beginnings`` which is read once for several prompts.
+    come once they are encoded.  ``eos`` ends the answer, ``banned`` is never said.  ``options`` are
+    the continuations to rank, in ids.  ``shared`` is that of the ``beginnings`` which is read once
+    for several prompts.
     """
 
     request: Request
     ids: list[int]
     eos: frozenset[int]
+    banned: frozenset[int]
     pictures: tuple[Image, ...] = ()
     digests: tuple[str, ...] = ()
     options: tuple[tuple[int, ...], ...] = ()
@@ -59,7 +61,7 @@ class Job:
     def group(self) -> Hashable:
         """Jobs that want the same search can be in one batch."""
         d = self.request.decoding
-        return (d.num_beams, d.length_penalty, d.min_new_tokens, d.stop, self.eos)
+        return (d.num_beams, d.length_penalty, d.min_new_tokens, d.stop, self.eos, self.banned)
 
 
 def widest(jobs: Sequence[Job]) -> int:

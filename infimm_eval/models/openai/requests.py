@@ -12,7 +12,7 @@ from typing import Any
 from infimm_eval.models.openai.prompts import messages
 from infimm_eval.models.openai.refusals import TOO_LONG, Refused, Said
 from infimm_eval.models.openai.replies import Reply
-from infimm_eval.types import Answer, Decoding, Request
+from infimm_eval.types import Answer, Decoding, Document, Request
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 """The older and the newer name of the limit of an answer."""
@@ -73,7 +73,7 @@ def answer(request: Request, reply: Reply, left_out: Collection[str]) -> Answer:
         "tokens_in": reply.tokens_in,
         "tokens_out": reply.tokens_out,
         **reply.notes,
-        "not_honoured": _not_honoured(request.decoding),
+        "not_honoured": _not_honoured(request),
         "left_out": sorted(left_out),
     }
     return Answer(request.id, text, finish, notes={k: value for k, value in notes.items() if value})
@@ -104,7 +104,13 @@ def _place(name: str, said: Said) -> int | None:
     return found.start() if found else None
 
 
-def _not_honoured(decoding: Decoding) -> list[str]:
-    plain = Decoding(max_new_tokens=1)
-    wanted = ["num_beams", "min_new_tokens", *(["length_penalty"] * (decoding.num_beams > 1))]
-    return [name for name in wanted if getattr(decoding, name) != getattr(plain, name)]
+def _not_honoured(request: Request) -> list[str]:
+    decoding, plain = request.decoding, Decoding(max_new_tokens=1)
+    wanted = [
+        "num_beams",
+        "min_new_tokens",
+        "banned",
+        *(["length_penalty"] * (decoding.num_beams > 1)),
+    ]
+    unheard = [name for name in wanted if getattr(decoding, name) != getattr(plain, name)]
+    return [*unheard, *(["document"] * (request.prompt.document != Document()))]

@@ -24,6 +24,7 @@ from infimm_eval.models.transformers.checkpoint import (
 from infimm_eval.models.transformers.engine import EngineOptions
 from infimm_eval.models.transformers.generate import library
 from infimm_eval.models.transformers.model import TransformersModel
+from infimm_eval.models.transformers.placement import placement
 from infimm_eval.types import Style
 
 
@@ -49,7 +50,9 @@ def build(name: str, options: ModelOptions) -> TransformersModel:
     if adapted:
         require_peft(folder)
     base = checkpoints.base(folder)
-    model, facts = open_model(base, device, dtype)
+    model, facts = open_model(base, device, dtype, placement(options, device, dtype))
+    if options.quantization:
+        facts["quantization"] = options.quantization
     if adapted:
         put_on(model, folder)
         facts["adapter_of"] = base.name

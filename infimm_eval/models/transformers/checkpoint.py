@@ -65,10 +65,10 @@ def require_processor(processor: Any, what: str) -> None:
 
 
 def open_model(
-    folder: Path, device: torch.device, dtype: torch.dtype
+    folder: Path, device: torch.device, dtype: torch.dtype, placement: Mapping[str, Any]
 ) -> tuple[Any, dict[str, str]]:
-    """The folder's model in ``dtype`` on ``device``, and what should be known of it: what was left
-    out of its tensors' names.
+    """The folder's model in ``dtype`` on ``device``, or where ``placement`` tells the library to
+    put it, and what should be known of it: what was left out of its tensors' names.
 
     UsageError for a folder of another kind of model, for files that are cut off, stand-ins or no
     plain weights, for tensors missing, unexpected or of another shape, and for weights that are no
@@ -83,10 +83,11 @@ def open_model(
         require_layers(given, keys)
         _require_numbers(folder, given, found)
         wrapping, renamed = _unwrapped(keys)
-        model, info = _loaded(folder, dtype, renamed)
+        model, info = _loaded(folder, dtype, renamed, placement)
         require_fit(files, misfits(info))
-        with opening(folder):
-            model = model.to(device)
+        if not placement:
+            with opening(folder):
+                model = model.to(device)
         require_finite_weights(model)
     if not wrapping:
         return model, {}
@@ -107,8 +108,11 @@ def misfits(info: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def require_finite_weights(model: Any) -> None:
-    """UsageError for NaN or infinity anywhere in the model."""
+    """UsageError for NaN or infinity anywhere in the model, but for what waits on disk until it is
+    wanted (``--device-map``)."""
     for name, tensor in model.state_dict().items():
+        if tensor.is_meta:
+            continue
         if tensor.is_floating_point() and tensor.element_size() > 1:
             require_finite(tensor, tensor, name)
 
@@ -215,7 +219,9 @@ def _unwrapped(keys: Collection[str]) -> tuple[str, dict[str, str]]:
     return wrapping.most_common(1)[0][0], dict.fromkeys(WRAPPERS, "")
 
 
-def _loaded(folder: Path, dtype: torch.dtype, renamed: Mapping[str, str]) -> tuple[Any, Any]:
+def _loaded(
+    folder: Path, dtype: torch.dtype, renamed: Mapping[str, str], placement: Mapping[str, Any]
+) -> tuple[Any, Any]:
     """The library's model and its report, of a folder without the adapter that may lie in it: the
     library would open that on its own, or, without peft, pass over it."""
     with opening(folder), TemporaryDirectory() as scratch:
@@ -232,5 +238,6 @@ def _loaded(folder: Path, dtype: torch.dtype, renamed: Mapping[str, str]) -> tup
             key_mapping=dict(renamed) or None,
             ignore_mismatched_sizes=True,  # they are told of in the report
             output_loading_info=True,
+            **placement,
         )
         return model, info

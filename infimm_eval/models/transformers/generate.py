@@ -110,6 +110,7 @@ class Generation:
 
     def _config(self, decoding: Decoding) -> Any:
         marks = self.tokenizer.convert_tokens_to_ids(list(self.marks))
+        banned = [self.tokenizer.encode(text, add_special_tokens=False) for text in decoding.banned]
         beams: dict[str, Any] = {}
         if decoding.num_beams > 1:
             beams = {"num_beams": decoding.num_beams, "length_penalty": decoding.length_penalty}
@@ -119,6 +120,7 @@ class Generation:
             do_sample=False,
             stop_strings=list(decoding.stop) or None,
             suppress_tokens=[mark for mark in marks if mark not in self._ends] or None,
+            bad_words_ids=banned or None,
             eos_token_id=sorted(self._ends),
             pad_token_id=self.tokenizer.pad_token_id,
             bos_token_id=self.tokenizer.bos_token_id,

@@ -44,6 +44,7 @@ class TransformersModel:
         self.processor = processor
         self.formatter = prompt_formatter(processor, template_options)
         self.style: Style = style or self.formatter.style
+        self.prompt_format = self.formatter.prompt_format
         self.settings: Mapping[str, Any] = {
             "backend": "transformers",
             "fingerprint": fingerprint,

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from infimm_eval.models.shared.refusals import ASTRAY
 from infimm_eval.models.transformers.templates import ChatTemplate
-from infimm_eval.types import Content, Image, Prompt, Style, Turn
+from infimm_eval.types import Content, Document, Image, Prompt, Style, Turn
 
 Pieces = tuple[str | Image, ...]
 """Text with its marks in it as one piece, or text and pictures in turn, as the processor likes."""
@@ -25,6 +25,11 @@ class PromptFormatter(Protocol):
     @property
     def style(self) -> Style:
         """The style that the checkpoint comes with a format for."""
+        ...
+
+    @property
+    def prompt_format(self) -> str:
+        """The prompt format that the family is evaluated in."""
         ...
 
     @property
@@ -123,6 +128,8 @@ class MarkedFormatter:
     """Chat template where the prompt asks for ``instruct``; else text and marks one after
     another, a line break between examples, as the base models of this kind were trained."""
 
+    prompt_format = "infimm"
+
     def __init__(self, processor: Any, template_options: Mapping[str, Any]) -> None:
         self.processor = processor
         tokenizer = processor.tokenizer
@@ -185,13 +192,15 @@ class MarkedFormatter:
             for piece in turn.content:
                 is_mark = isinstance(piece, Image)
                 text += self._mark if is_mark else neutral(str(piece), self._special)
-            text += "\n" if turn.role == "assistant" else ""
+            text += _after(turn, prompt.document)
         return text
 
 
 class InterleavedFormatter:
     """IDEFICS-1: ``User:`` and ``Assistant:`` lines where its tokenizer has the end-of-utterance
     token (the instruct checkpoints), else the bare document."""
+
+    prompt_format = "idefics"
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -219,7 +228,10 @@ class InterleavedFormatter:
         chat = prompt.style == "instruct" and self.style == "instruct"
         pieces: list[str | Image] = [f"{prompt.system}\n"] if prompt.system else []
         for turn in prompt.turns:
-            pieces += self._said(turn) if chat else self._shown(turn)
+            if chat:
+                pieces += self._said(turn)
+            else:
+                pieces += [*self._content(turn.content), _after(turn, prompt.document)]
         return _joined([*pieces, "\nAssistant:"] if chat else pieces)
 
     def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
@@ -237,9 +249,6 @@ class InterleavedFormatter:
         name = "\nUser: " if turn.role == "user" else "\nAssistant: "
         return [name, *self._content(turn.content), self._end]
 
-    def _shown(self, turn: Turn) -> list[str | Image]:
-        return [*self._content(turn.content), *(["\n"] if turn.role == "assistant" else [])]
-
     def _content(self, content: Content) -> list[str | Image]:
         return [p if isinstance(p, Image) else self._neutral(p) for p in content]
 
@@ -248,12 +257,17 @@ class InterleavedFormatter:
         return neutral(text, self._special).replace("://", ":// ")
 
 
+def _after(turn: Turn, document: Document) -> str:
+    """What a document has behind a turn, special tokens and all."""
+    return document.after_answer if turn.role == "assistant" else document.before_answer
+
+
 def _joined(pieces: Sequence[str | Image]) -> Pieces:
     """Neighbouring texts as one."""
     joined: list[str | Image] = []
     for piece in pieces:
         if isinstance(piece, str) and joined and isinstance(joined[-1], str):
             joined[-1] += piece
-        else:
+        elif piece != "":
             joined.append(piece)
     return tuple(joined)
