@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from infimm_eval.cli.parsing import write
+from infimm_eval.cli.parsing import foreign_options, write
 from infimm_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from infimm_eval.run.foreign import Reading
 
 _FILE = click.Path(path_type=Path)
 
@@ -29,7 +33,10 @@ _FILE = click.Path(path_type=Path)
 @click.option("--markdown", "markdown_", type=_FILE, help="Write Markdown for a comment.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 @click.option("--save-baseline", type=_FILE, help="Write BASE as a small file to commit.")
+@foreign_options
+@click.pass_context
 def compare(
+    ctx: click.Context,
     base: Path,
     new: Path | None,
     gated: bool,
@@ -40,10 +47,14 @@ def compare(
     markdown_: Path | None,
     as_json: bool,
     save_baseline: Path | None,
+    reading: Reading,
 ) -> int:
-    """Compare run (or baseline file) NEW with BASE, paired on samples."""
+    """Compare run (or baseline file, or another harness's log) NEW with BASE, paired on
+    samples."""
     from infimm_eval import compare as comparing
+    from infimm_eval.run.foreign import as_runs
 
+    base, *rest = ctx.with_resource(as_runs([base, *([new] if new else [])], reading))
     cells = comparing.load(base)
     if save_baseline is not None:
         comparing.save_baseline(cells, save_baseline)
@@ -53,7 +64,7 @@ def compare(
             raise UsageError("name the run to compare: compare BASE NEW (or --save-baseline FILE)")
         return 0
     allowed = comparing.read_tolerances(tolerances) if tolerances else comparing.Tolerances()
-    found = comparing.compare(cells, comparing.load(new), allowed.updated(tolerance), force=force)
+    found = comparing.compare(cells, comparing.load(rest[0]), allowed.updated(tolerance), force=force)
     decision = comparing.gate(found)
     text = comparing.markdown(found, decision if gated else None)
     click.echo(json.dumps(comparing.as_json(found, decision)) if as_json else text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,35 @@ def _as_typed(option: click.Parameter, value: Any) -> Any:
             return [f"{key}={inner}" for key, inner in value.items()]
         return [str(inner) for inner in (value if isinstance(value, list) else [value])]
     return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options about logs of other harnesses, which the command gets as one ``reading``."""
+
+    @wraps(command)
+    def read(**given: Any) -> Any:
+        from infimm_eval.run.foreign import Reading
+
+        words = {name: given.pop(name) for name in ("task", "references", "part", "by_row")}
+        return command(reading=Reading(**words), **given)
+
+    for option in reversed(_FOREIGN):
+        read = option(read)
+    return read
+
+
+_FOREIGN = (
+    click.option("--task", help="Whose questions these are, e.g. vqav2, where FILE does not say."),
+    click.option(
+        "--references",
+        type=click.Path(path_type=Path),
+        help="A data folder, demo, hub or the authors' answer file; none where FILE carries it.",
+    ),
+    click.option("--part", help="Of a log with several filters, epochs or results, this one."),
+    click.option(
+        "--by-row", is_flag=True, help="A log's row numbers are those of --references, in order."
+    ),
+)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from infimm_eval.cli.parsing import foreign_options
+
+if TYPE_CHECKING:
+    from infimm_eval.run.foreign import Reading
 
 _RUN = click.Path(path_type=Path)
 
@@ -13,12 +19,16 @@ _RUN = click.Path(path_type=Path)
 @click.argument("runs", nargs=-1, required=True, type=_RUN)
 @click.option("--output", type=_RUN, help="Default: the first run's folder.")
 @click.option("--samples", type=click.IntRange(min=0), default=200, show_default=True)
-def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
-    """Write report.md and report.html from finished runs."""
+@foreign_options
+def report(runs: tuple[Path, ...], output: Path | None, samples: int, reading: Reading) -> None:
+    """Write report.md and report.html from finished runs, or from logs of other harnesses."""
     from infimm_eval import report
+    from infimm_eval.run.foreign import as_runs
 
-    for path in report.write(list(runs), output or runs[0], samples=samples):
-        click.echo(path)
+    place = output or (runs[0].parent if runs[0].is_file() else runs[0])
+    with as_runs(runs, reading) as folders:
+        for path in report.write(folders, place, samples=samples):
+            click.echo(path)
 
 
 @click.command()

@@ -1,0 +1,74 @@
+"""Every Eval Ever's samples (``<uuid>_samples.jsonl``), with the aggregate ``<uuid>.json`` beside.
+
+A file may hold several results of several evaluations: each is a part.  ``sample_id`` is official
+only if whoever wrote the file had an official id.  Knows no benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from infimm_eval.data.reading import numbered_json_lines
+from infimm_eval.errors import UsageError
+from infimm_eval.logs.foreign.values import ForeignLog, beside, number, one_text, whole
+from infimm_eval.types import ForeignRecord
+
+TOOL = "Every Eval Ever"
+
+
+def samples(path: Path) -> ForeignLog:
+    """A samples file."""
+    total = beside(path.with_name(path.name.removesuffix("_samples.jsonl") + ".json"))
+    results = [one for one in total.get("evaluation_results") or () if isinstance(one, dict)]
+    library = total.get("eval_library")
+    model = total.get("model_info")
+    _, first = next(numbered_json_lines(path), (0, {}))
+    names = [str(first.get("evaluation_name") or "")] if isinstance(first, dict) else []
+    return ForeignLog(
+        tool=TOOL,
+        path=path,
+        records=lambda: _records(path),
+        names=tuple(filter(None, names)),
+        model=str(model.get("name") or "") if isinstance(model, dict) else "",
+        version=f"from {library.get('name')} {library.get('version')}" if isinstance(library, dict) else "",
+        figures={k: v for one in results for k, v in _total(one)},
+    )
+
+
+def _total(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    details = result.get("score_details")
+    score = number(details.get("score")) if isinstance(details, dict) else None
+    if score is not None:
+        yield str(result.get("evaluation_result_id") or result.get("evaluation_name")), score
+
+
+def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
+    for line, row in numbered_json_lines(path):
+        place = f"{path} line {line}"
+        asked = row.get("input") if isinstance(row, dict) else None
+        said = row.get("output") if isinstance(row, dict) else None
+        if not isinstance(asked, dict) or not isinstance(said, dict) or "sample_id" not in row:
+            raise UsageError(f"{place} is no sample of Every Eval Ever: it lacks input or output")
+        part = str(row.get("evaluation_result_id") or row.get("evaluation_name") or "")
+        score = number((row.get("evaluation") or {}).get("score"))
+        attribution = row.get("answer_attribution") or [{}]
+        text = one_text(said.get("raw"), place)
+        references = asked.get("reference")
+        yield (
+            part,
+            ForeignRecord(
+                place=place,
+                row=whole(row["sample_id"]),
+                id=str(row["sample_id"]),
+                prompt=str(asked.get("raw") or asked.get("formatted") or ""),
+                references=tuple(map(str, references)) if isinstance(references, list) else (),
+                options=tuple(map(str, asked.get("choices") or ())),
+                text=text,
+                heard=str(attribution[-1].get("extracted_value", text)),
+                values={} if score is None else {part: score},
+                error=str(row.get("error") or ""),
+                fields=row,
+            ),
+        )
