@@ -417,9 +417,10 @@ class Foreign:
     """Names the question; ``None`` or "": the log has nothing but a row number."""
     sample_key: Callable[[Sample], Hashable] = lambda sample: sample.id
     """What ``key`` is of one of our samples."""
-    sample: Callable[[ForeignRecord], Sample | None] = lambda record: None
-    """The question with its right answer as the log carries it, under its official id where that
-    is known; ``None``: the log does not hold it."""
+    sample: Callable[[ForeignRecord], Sample | None] | None = None
+    """The question with its right answers as the log carries them, under its official id where
+    that is known; it gives ``None`` where the log does not hold them.  ``None``: the references
+    and options of a record are all there is to it."""
     first_row: int = 0
     """The number of the tool's first row."""
     spoken: Callable[[str], str] = lambda question: question
@@ -464,8 +465,8 @@ class Task:
     """True of a split whose answers are not public."""
     submission: Submission | None = None
     foreign: Mapping[str, Foreign] = field(default_factory=dict)
-    """By another harness's name, how the benchmark stands in its logs.  Where one is lacking, its
-    ids are taken for the official ones and checked."""
+    """By another harness's name, how the benchmark stands in its logs; ``""`` stands for all
+    others, whose ids are taken for the official ones and checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,10 @@ TASK = Task(
     columns={"VQAv2 acc": "accuracy"},
     submission=lists.vqa("v2_OpenEnded_mscoco_val2014_infimm_results.json", spoken=vqa.normalise),
     foreign={
-        "lmms-eval": foreign.rows_only("vqav2_val*", value=("exact_match",), scale=100.0),
+        "": foreign.PEOPLE,
+        "lmms-eval": foreign.rows_only(
+            "vqav2_val*", sample=foreign.people, value=("exact_match",), scale=100.0
+        ),
         "LLaVA": Foreign(names=("vqav2*", "llava_vqav2*")),
     },
     splits={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def report(runs: tuple[Path, ...], output: Path | None, samples: int, reading: R
     from infimm_eval.run.foreign import as_runs
 
     place = output or (runs[0].parent if runs[0].is_file() else runs[0])
-    with as_runs(runs, reading) as folders:
+    with as_runs(runs, reading, partial(click.echo, err=True)) as folders:
         for path in report.write(folders, place, samples=samples):
             click.echo(path)
 

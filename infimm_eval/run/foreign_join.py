@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from typing import NamedTuple
 
 from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.logs.foreign import ForeignLog
@@ -42,7 +43,7 @@ class Joined:
     shots: int | None = None
     seed: int = 0
     samples: Sequence[Sample] = ()
-    """The questions as the log carries them, where no references were named."""
+    """The references; where none were named, the questions as the log carries them."""
 
     @property
     def texts(self) -> dict[str, str]:
@@ -70,7 +71,10 @@ class Joiner:
         """Every part of the log; ``UsageError`` where its questions cannot be told."""
         if references is None:
             return self._carried()
-        return self._read(self._finder(references))
+        found = self._read(self._finder(references))
+        for joined in found:
+            joined.samples = references
+        return found
 
     # -- with references -------------------------------------------------------------------------
 
@@ -162,15 +166,15 @@ class Joiner:
         if len(references) > _MOST:
             return None
         asked = Counter((part, _content_of(record)) for part, record in self.log.records())
-        ours = _once((_content(sample, self.foreign.spoken), sample) for sample in references)
-        if not asked or max(asked.values()) > 1 or None in ours.values():
+        ours = [(_content(sample, self.foreign.spoken), sample) for sample in references]
+        distinct = {content for content, _ in ours}
+        if not asked or max(asked.values()) > 1 or len(distinct) < len(ours):
             return None
-        options = {content: sample for content, sample in ours.items() if sample}
-        if not all(_matching(content, options) for _, content in asked):
+        if not all(_matching(content, ours) for _, content in asked):
             return None
 
         def find(record: ForeignRecord) -> str:
-            sample = _matching(_content_of(record), options)
+            sample = _matching(_content_of(record), ours)
             assert sample is not None
             return sample.id
 
@@ -186,8 +190,8 @@ class Joiner:
         return found
 
     def _own_id(self, record: ForeignRecord) -> str:
-        sample = self.foreign.sample(record)
-        if sample is not None:
+        sample = self.foreign.sample(record) if self.foreign.sample else None
+        if sample is not None and not self._rows_only:
             return sample.id
         key = self.foreign.key(record)
         if isinstance(key, str) and key and not self._rows_only:
@@ -201,7 +205,7 @@ class Joiner:
         for of, record in self.log.records():
             if of != part or record.error:
                 continue
-            sample = self.foreign.sample(record) or _plain(record)
+            sample = (self.foreign.sample or _plain)(record)
             if sample is not None:
                 id = self._own_id(record)
                 found.setdefault(id, replace(sample, id=id))
@@ -294,29 +298,34 @@ def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", _MARK.sub(" ", text).casefold()))
 
 
-Content = tuple[str, tuple[str, ...], tuple[str, ...]]
+class Content(NamedTuple):
+    """What is asked, in words."""
+
+    question: str
+    options: tuple[str, ...]
+    right: tuple[str, ...]
 
 
 def _content(sample: Sample, spoken: Callable[[str], str]) -> Content:
     """What a sample asks: words, options, right answers."""
     question = spoken("".join(part for part in sample.question if isinstance(part, str)))
     options = ("".join(p for p in o if isinstance(p, str)) for o in sample.options)
-    return _words(question), tuple(map(_words, options)), sample.references
+    return Content(_words(question), tuple(map(_words, options)), sample.references)
 
 
 def _content_of(record: ForeignRecord) -> Content:
-    return _words(record.prompt), tuple(map(_words, record.options)), record.references
+    options = tuple(map(_words, record.options))
+    return Content(_words(record.prompt), options, record.references)
 
 
-def _matching(asked: Content, ours: Mapping[Hashable, Sample]) -> Sample | None:
+def _matching(asked: Content, ours: Sequence[tuple[Content, Sample]]) -> Sample | None:
     """The one sample whose question stands in what was asked, with the same options and answer."""
-    prompt, options, references = asked
     found = [
         sample
-        for (question, choices, right), sample in ours.items()  # type: ignore[misc]
-        if (question or right)
-        and question in prompt
-        and (not options or not choices or options == choices)
-        and (not references or not right or set(references) <= set(right))
+        for our, sample in ours
+        if (our.question or our.right)
+        and our.question in asked.question
+        and (not asked.options or not our.options or asked.options == our.options)
+        and (not asked.right or not our.right or set(asked.right) <= set(our.right))
     ]
     return found[0] if len(found) == 1 else None

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from infimm_eval.types import Foreign, ForeignRecord
+from infimm_eval.data.vqa import ANNOTATORS
+from infimm_eval.types import Foreign, ForeignRecord, Sample
 
 YES_OR_NO = " Please answer yes or no."
 _INSTRUCTION = re.compile(r"(?i)^(?:answer (?:the question|with)|when the provided|reference ocr)")
@@ -29,6 +30,22 @@ def field_of(name: str, *inner: str) -> Callable[[ForeignRecord], str]:
         return str(held.get(name, ""))
 
     return key
+
+
+def people(record: ForeignRecord) -> Sample | None:
+    """A question with the ten answers of people; of one with fewer, no VQA accuracy is known."""
+    if len(record.references) != ANNOTATORS:
+        return None
+    return Sample(
+        id=record.id,
+        question=(record.prompt,) if record.prompt else (),
+        target=record.references[0],
+        references=record.references,
+    )
+
+
+PEOPLE = Foreign(sample=people)
+"""Of harnesses that a VQA benchmark says nothing of."""
 
 
 def rows_only(*names: str, **how: Any) -> Foreign:

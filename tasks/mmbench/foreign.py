@@ -1,4 +1,4 @@
-"""How MMBench stands in other harnesses' logs: official indices, a rotation being a million more."""
+"""How MMBench stands in other harnesses' logs: by official indices, each rotation a million on."""
 
 from __future__ import annotations
 

@@ -25,15 +25,17 @@ def _sample(id: Callable[[ForeignRecord], str]) -> Callable[[ForeignRecord], Sam
             about = subject(key)
         except UsageError:
             return None
+        # VLMEvalKit writes options of its own into open questions that it has matched
+        options = () if record.fields.get("question_type") == "open" else record.options
         return Sample(
             id=key,
             question=(record.prompt,),
             references=record.references,
-            options=tuple((option,) for option in record.options),
+            options=tuple((option,) for option in options),
             tags={
                 "subject": about,
                 "discipline": SUBJECTS[about],
-                "question_type": "multiple-choice" if record.options else "open",
+                "question_type": "multiple-choice" if options else "open",
             },
         )
 

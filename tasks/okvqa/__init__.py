@@ -78,11 +78,12 @@ TASK = Task(
     columns={"OK-VQA acc": "accuracy"},
     submission=lists.vqa("okvqa_val2014_results.json", spoken=vqa.normalise),
     foreign={
+        "": foreign.PEOPLE,
         "lmms-eval": Foreign(
             names=("ok_vqa_val2014*", "ok_vqa"),
             key=_question,
             value=("exact_match",),
             scale=100.0,
-        )
+        ),
     },
 )

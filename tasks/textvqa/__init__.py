@@ -66,13 +66,19 @@ TASK = Task(
     columns={"TextVQA acc": "accuracy"},
     submission=lists.vqa("textvqa_val_results.json"),
     foreign={
+        "": foreign.PEOPLE,
         "lmms-eval": Foreign(
             names=("textvqa_val*",),
             key=foreign.field_of("question_id", "submission"),
             value=("exact_match",),
             scale=100.0,
         ),
-        "VLMEvalKit": Foreign(names=("textvqa_val",), value=("eval_score",), figure=("Overall",)),
+        "VLMEvalKit": Foreign(
+            names=("textvqa_val",),
+            sample=foreign.people,
+            value=("eval_score",),
+            figure=("Overall",),
+        ),
         "LLaVA": Foreign(
             names=("textvqa*", "llava_textvqa*"),
             key=_picture_and_question,

@@ -62,8 +62,9 @@ TASK = Task(
     headline="accuracy",
     submission=lists.vqa("vizwiz_val_results.json", numeric=False, key="image"),
     foreign={
+        "": foreign.PEOPLE,
         "lmms-eval": Foreign(
             names=("vizwiz_vqa_val*",), key=_picture, value=("exact_match",), scale=100.0
-        )
+        ),
     },
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from infimm_eval.data.reading import numbered_json_lines
@@ -32,9 +33,13 @@ def samples(path: Path) -> ForeignLog:
         records=lambda: _records(path),
         names=tuple(filter(None, names)),
         model=str(model.get("name") or "") if isinstance(model, dict) else "",
-        version=f"from {library.get('name')} {library.get('version')}" if isinstance(library, dict) else "",
+        version=_written_by(library) if isinstance(library, dict) else "",
         figures={k: v for one in results for k, v in _total(one)},
     )
+
+
+def _written_by(library: Mapping[str, Any]) -> str:
+    return f"from {library.get('name')} {library.get('version')}"
 
 
 def _total(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -54,8 +59,8 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
         part = str(row.get("evaluation_result_id") or row.get("evaluation_name") or "")
         score = number((row.get("evaluation") or {}).get("score"))
         attribution = row.get("answer_attribution") or [{}]
-        text = one_text(said.get("raw"), place)
-        references = asked.get("reference")
+        options = tuple(map(str, asked.get("choices") or ()))
+        text, references = _lettered(one_text(said.get("raw"), place), asked, options)
         yield (
             part,
             ForeignRecord(
@@ -63,8 +68,8 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
                 row=whole(row["sample_id"]),
                 id=str(row["sample_id"]),
                 prompt=str(asked.get("raw") or asked.get("formatted") or ""),
-                references=tuple(map(str, references)) if isinstance(references, list) else (),
-                options=tuple(map(str, asked.get("choices") or ())),
+                references=references,
+                options=options,
                 text=text,
                 heard=str(attribution[-1].get("extracted_value", text)),
                 values={} if score is None else {part: score},
@@ -72,3 +77,17 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
                 fields=row,
             ),
         )
+
+
+def _lettered(
+    text: str, asked: Mapping[str, Any], options: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """What was said and the right answers.  Where options were ranked, the right one stands there
+    by number and the chosen one by its text: both become letters."""
+    given = asked.get("reference")
+    references = tuple(map(str, given)) if isinstance(given, list) else ()
+    numbered = [whole(reference) for reference in references]
+    if text not in options or not all(n is not None and 0 <= n < len(options) for n in numbered):
+        return text, references
+    letters = tuple(ascii_uppercase[n] for n in numbered if n is not None)
+    return ascii_uppercase[options.index(text)], letters

@@ -47,7 +47,7 @@ def archive(path: Path) -> ForeignLog:
     with open_data(path) as file, _zip(path, file) as opened:
         members = opened.namelist()
         if "header.json" not in members:
-            raise UsageError(f"{path} is an Inspect log that was not finished; it has no header.json")
+            raise UsageError(f"{path} is an unfinished log of Inspect; it has no header.json")
         head = _member(path, opened, file, "header.json")
 
     def samples() -> Iterator[tuple[str, Any]]:
@@ -90,9 +90,7 @@ def _log(
     run = head.get("eval")
     if not isinstance(run, dict):
         raise UsageError(f"{path} is an Inspect log without its eval; is it whole?")
-    dataset = run.get("dataset") if isinstance(run.get("dataset"), dict) else {}
-    told = run.get("metadata") if isinstance(run.get("metadata"), dict) else {}
-    packages = run.get("packages") if isinstance(run.get("packages"), dict) else {}
+    dataset, told, packages = (_object(run.get(n)) for n in ("dataset", "metadata", "packages"))
     return ForeignLog(
         tool=TOOL,
         path=path,
@@ -105,17 +103,21 @@ def _log(
     )
 
 
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _totals(results: Any) -> Iterator[tuple[str, float]]:
-    for score in (results or {}).get("scores") or ():
-        for name, metric in (score.get("metrics") or {}).items():
-            if (value := number(metric.get("value"))) is not None:
+    for score in map(_object, _object(results).get("scores") or ()):
+        for name, metric in _object(score.get("metrics")).items():
+            if (value := number(_object(metric).get("value"))) is not None:
                 yield f"{score.get('name')}.{name}", value
 
 
 def _record(place: str, row: Any) -> tuple[str, ForeignRecord]:
     if not isinstance(row, dict) or "id" not in row or "input" not in row:
         raise UsageError(f"{place} is {shown(row)}; a sample of Inspect has id and input")
-    scores = row.get("scores") if isinstance(row.get("scores"), dict) else {}
+    scores = _object(row.get("scores"))
     target = row.get("target")
     references = target if isinstance(target, list) else [] if target in (None, "") else [target]
     heard = [score.get("answer") for score in scores.values() if isinstance(score, dict)]
@@ -130,7 +132,7 @@ def _record(place: str, row: Any) -> tuple[str, ForeignRecord]:
         text=_said(row.get("output")),
         heard=next((str(said) for said in heard if said is not None), None),
         values={k: v for name, score in scores.items() for k, v in _values(name, score)},
-        error=str((row.get("error") or {}).get("message") or ""),
+        error=str(_object(row.get("error")).get("message") or ""),
         fields={name: row[name] for name in ("metadata", "id", "epoch") if name in row},
     )
     return "" if epoch == 1 else f"epoch {epoch}", record
@@ -160,7 +162,7 @@ def _said(output: Any) -> str:
     if isinstance(output.get("completion"), str):
         return str(output["completion"])
     choices = output.get("choices") or [{}]
-    return _text((choices[0].get("message") or {}).get("content"))
+    return _text(_object(_object(choices[0]).get("message")).get("content"))
 
 
 def _text(content: Any) -> str:

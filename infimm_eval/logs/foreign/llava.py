@@ -35,7 +35,9 @@ def _records(path: Path) -> Iterator[ForeignRecord]:
         place = f"{path} line {line}"
         known = isinstance(row, dict) and isinstance(row.get("question_id"), str | int)
         if not known or not isinstance(row.get("text"), str):
-            raise UsageError(f"{place} is {shown(row)}; an object with question_id and text is wanted")
+            raise UsageError(
+                f"{place} is {shown(row)}; an object with question_id and text is wanted"
+            )
         prompt = str(row.get("prompt") or "")
         options = row.get("options")
         listed = isinstance(options, list)

@@ -89,7 +89,8 @@ def _prompt(row: Mapping[str, Any]) -> str:
 
 def _ranked(resps: Any) -> str:
     """The letter of the likeliest option where options were ranked, else ""."""
-    pairs = [one[0] for one in resps if isinstance(one, list) and one] if isinstance(resps, list) else []
+    listed = resps if isinstance(resps, list) else []
+    pairs = [one[0] for one in listed if isinstance(one, list) and one]
     if not pairs or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         return ""
     liks = [_loglik(pair[0]) for pair in pairs]

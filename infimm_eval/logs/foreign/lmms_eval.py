@@ -65,7 +65,9 @@ def totals(results: Any, task: str) -> dict[str, float]:
     """``results.<task>["<metric>,<filter>"]`` of a results file, without deviations."""
     table = (results.get("results") or {}).get(task) or {}
     found = {name.removesuffix(",none"): number(value) for name, value in table.items()}
-    return {n: v for n, v in found.items() if v is not None and "_stderr" not in n and "," in f"{n},"}
+    return {
+        n: v for n, v in found.items() if v is not None and "_stderr" not in n and "," in f"{n},"
+    }
 
 
 def _version(said: Any) -> str:
@@ -76,8 +78,10 @@ def _records(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, ForeignReco
     seen: Counter[int] = Counter()
     for place, row in rows:
         at = whole(row.get("doc_id")) if isinstance(row, dict) else None
-        if at is None or "filtered_resps" not in row and "resps" not in row:
-            raise UsageError(f"{place} is no sample of lmms-eval: it lacks doc_id or filtered_resps")
+        if at is None or ("filtered_resps" not in row and "resps" not in row):
+            raise UsageError(
+                f"{place} is no sample of lmms-eval: it lacks doc_id or filtered_resps"
+            )
         seen[at] += 1
         heard = one_text(row.get("filtered_resps", row.get("resps")), place)
         prompt = str(row.get("input") or "")

@@ -6,7 +6,7 @@ Knows what every format begins with, and reads none of them further.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Set
 from itertools import islice
 from pathlib import Path
 
@@ -61,7 +61,7 @@ _START = 1 << 12
 _NAMES = 200
 """So many names of an object tell what it is."""
 
-_READERS: tuple[tuple[Collection[str], Callable[[Path], ForeignLog]], ...] = (
+_READERS: tuple[tuple[Set[str], Callable[[Path], ForeignLog]], ...] = (
     ({"interaction_type", "answer_attribution"}, every_eval_ever.samples),
     ({"doc_id", "filtered_resps", "filter"}, lm_eval.samples),
     ({"doc_id", "filtered_resps"}, lmms_eval.samples),
@@ -80,7 +80,7 @@ _GIVE = {
     "Every Eval Ever": "its ..._samples.jsonl",
     "VLMEvalKit": "the sheet of predictions, MODEL_DATASET.xlsx",
 }
-_TOTALS: tuple[tuple[Collection[str], str], ...] = (
+_TOTALS: tuple[tuple[Set[str], str], ...] = (
     ({"lmms_eval_version"}, "lmms-eval"),
     ({"lm_eval_version"}, "lm-evaluation-harness"),
     ({"results", "configs", "versions", "n-shot"}, "lm-evaluation-harness"),
@@ -88,7 +88,7 @@ _TOTALS: tuple[tuple[Collection[str], str], ...] = (
     ({"eval_id", "datasets", "schema_version"}, "VLMEvalKit"),
 )
 """Files of totals, by whose they are."""
-_OTHERS: tuple[tuple[Collection[str], str], ...] = (
+_OTHERS: tuple[tuple[Set[str], str], ...] = (
     ({"sample_score", "index"}, "reviews of EvalScope"),
     ({"model_output", "index"}, "predictions of EvalScope"),
     ({"dataset_name", "metrics", "schema_version"}, "a report of EvalScope"),
@@ -101,13 +101,7 @@ _OTHERS: tuple[tuple[Collection[str], str], ...] = (
 
 
 def _of_json(path: Path) -> ForeignLog | None:
-    names: set[str] = set()
-    for name in islice(member_names(path), _NAMES):
-        names.add(name)
-        if reader := next((read for keys, read in _READERS if keys <= names), None):
-            # "doc_id" and "filtered_resps" are both lm-eval's and lmms-eval's
-            if reader is not lmms_eval.samples:
-                return reader(path)
+    names = set(islice(member_names(path), _NAMES))
     if reader := next((read for keys, read in _READERS if keys <= names), None):
         return reader(path)
     if tool := next((tool for keys, tool in _TOTALS if keys <= names), None):
@@ -129,7 +123,7 @@ def _not_read(path: Path, what: str) -> UsageError:
     )
 
 
-def _is_openflamingo(path: Path, names: Collection[str]) -> bool:
+def _is_openflamingo(path: Path, names: Set[str]) -> bool:
     """``{"vqav2": [{"shots", "trials", "mean", "stddev"}]}``."""
     for name in islice(names, 1):
         try:

@@ -1,4 +1,4 @@
-"""VLMEvalKit's sheets of predictions, ``<Model>_<Dataset>.xlsx`` (or tsv), and what it made of them.
+"""VLMEvalKit's sheets of predictions, ``<Model>_<Dataset>.xlsx`` or tsv, and its totals.
 
 Every cell is text: "None", "nan", "=12" are answers.  Of a sheet that was loaded and saved again,
 an empty answer has become "nan".  Knows no benchmark.
