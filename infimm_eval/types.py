@@ -403,6 +403,8 @@ class ForeignRecord:
     """The tool's scores by its own names."""
     error: str = ""
     """Why there is no answer."""
+    sample: Sample | None = None
+    """The question itself, where this program published the log."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """All that the line holds."""
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from infimm_eval import __version__
-from infimm_eval.cli import about, comparing, files, reports, running
+from infimm_eval.cli import about, comparing, files, publishing, reports, running
 from infimm_eval.errors import InfimmEvalError, unknown
 
 DONE, REGRESSION, USAGE, INCOMPLETE = 0, 1, 2, 3
@@ -146,6 +146,7 @@ for _command in (
     comparing.compare,
     reports.report,
     files.submit,
+    publishing.publish,
     about.tasks,
     about.models,
     reports.show,

@@ -190,6 +190,8 @@ class Joiner:
         return found
 
     def _own_id(self, record: ForeignRecord) -> str:
+        if record.sample is not None:
+            return record.sample.id
         sample = self.foreign.sample(record) if self.foreign.sample else None
         if sample is not None and not self._rows_only:
             return sample.id
@@ -205,7 +207,7 @@ class Joiner:
         for of, record in self.log.records():
             if of != part or record.error:
                 continue
-            sample = (self.foreign.sample or _plain)(record)
+            sample = record.sample or (self.foreign.sample or _plain)(record)
             if sample is not None:
                 id = self._own_id(record)
                 found.setdefault(id, replace(sample, id=id))

@@ -14,6 +14,7 @@ from typing import Any
 from infimm_eval.data.reading import numbered_json_lines
 from infimm_eval.errors import UsageError
 from infimm_eval.logs.foreign.values import ForeignLog, beside, number, one_text, whole
+from infimm_eval.logs.publish import carried
 from infimm_eval.types import ForeignRecord
 
 TOOL = "Every Eval Ever"
@@ -60,6 +61,7 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
         score = number((row.get("evaluation") or {}).get("score"))
         attribution = row.get("answer_attribution") or [{}]
         options = tuple(map(str, asked.get("choices") or ()))
+        ours = carried.unpack(row.get("metadata"))
         text, references = _lettered(one_text(said.get("raw"), place), asked, options)
         yield (
             part,
@@ -70,10 +72,11 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
                 prompt=str(asked.get("raw") or asked.get("formatted") or ""),
                 references=references,
                 options=options,
-                text=text,
+                text=ours[1] if ours else text,
                 heard=str(attribution[-1].get("extracted_value", text)),
                 values={} if score is None else {part: score},
                 error=str(row.get("error") or ""),
+                sample=ours[0] if ours else None,
                 fields=row,
             ),
         )

@@ -16,6 +16,7 @@ from infimm_eval.data.pictures import BROKEN_ZIP
 from infimm_eval.data.reading import open_data, parse_json, stream, stream_object
 from infimm_eval.errors import UsageError, shown
 from infimm_eval.logs.foreign.values import ForeignLog, number, whole
+from infimm_eval.logs.publish import carried
 from infimm_eval.types import ForeignRecord
 
 TOOL = "Inspect"
@@ -122,6 +123,7 @@ def _record(place: str, row: Any) -> tuple[str, ForeignRecord]:
     references = target if isinstance(target, list) else [] if target in (None, "") else [target]
     heard = [score.get("answer") for score in scores.values() if isinstance(score, dict)]
     epoch = row.get("epoch") or 1
+    ours = carried.unpack(row.get("metadata"))
     record = ForeignRecord(
         place=place,
         id=str(row["id"]),
@@ -129,10 +131,11 @@ def _record(place: str, row: Any) -> tuple[str, ForeignRecord]:
         prompt=_asked(row["input"]),
         references=tuple(map(str, references)),
         options=tuple(map(str, row.get("choices") or ())),
-        text=_said(row.get("output")),
+        text=ours[1] if ours else _said(row.get("output")),
         heard=next((str(said) for said in heard if said is not None), None),
         values={k: v for name, score in scores.items() for k, v in _values(name, score)},
         error=str(_object(row.get("error")).get("message") or ""),
+        sample=ours[0] if ours else None,
         fields={name: row[name] for name in ("metadata", "id", "epoch") if name in row},
     )
     return "" if epoch == 1 else f"epoch {epoch}", record
