@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check slow interop clean
+.PHONY: demo test check slow clean
 
 demo: $(READY)
 	$(BIN)/python -m infimm_eval --tasks coco,vqav2 --shots 0,4
@@ -16,18 +16,6 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4 --dist loadfile
 
-# An environment of its own: what other harnesses pin has no say in ours.  Their validator that
-# needs Python 3.12 is installed where there is one.
-interop: $(READY)
-	test -x .venv-interop/bin/python || $(PYTHON) -m venv .venv-interop
-	if [ -x $(BIN)/uv ]; then \
-		$(BIN)/uv pip install --quiet --python .venv-interop/bin/python --editable . --group dev --group interop; \
-	else \
-		.venv-interop/bin/python -m pip install --quiet --upgrade pip && \
-		.venv-interop/bin/python -m pip install --quiet --editable . --group dev --group interop; \
-	fi
-	.venv-interop/bin/python -m pytest tests/interop
-
 check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -35,7 +23,7 @@ check: $(READY)
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV) .venv-interop dist build
+	rm -rf $(VENV) dist build
 
 # uv installs in seconds what pip takes minutes for; without it pip does the same work.
 $(READY): pyproject.toml constraints.txt

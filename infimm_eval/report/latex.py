@@ -43,9 +43,8 @@ def _table(table: Table) -> str:
         "\\midrule",
     ]
     for line in table.lines:
-        name = escaped(line.name) + (
-            " (demo)" if line.demo else "" if line.measured else r"$^\dagger$"
-        )
+        mark = " (demo)" if line.demo else "" if line.measured else r"$^\dagger$"
+        name = escaped(line.name) + mark
         entries = [_entry(line.entries.get(column), best[column]) for column in table.columns]
         lines.append(_row([name, str(line.shots), *entries]))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
