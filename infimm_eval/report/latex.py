@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infimm_eval.logs.publish.clean import clean_name
 from infimm_eval.report import words
 from infimm_eval.report.gather import Run
 from infimm_eval.report.tables import Entry, Figure, Table, tables
@@ -44,7 +45,7 @@ def _table(table: Table) -> str:
     ]
     for line in table.lines:
         mark = " (demo)" if line.demo else "" if line.measured else r"$^\dagger$"
-        name = escaped(line.name) + mark
+        name = escaped(clean_name(line.name)) + mark
         entries = [_entry(line.entries.get(column), best[column]) for column in table.columns]
         lines.append(_row([name, str(line.shots), *entries]))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])

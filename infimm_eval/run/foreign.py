@@ -149,7 +149,8 @@ class _Part:
         found = {}
         for names in self._scores:
             outcomes = list(self.outcomes(names, known))
-            value = self.task.metrics(outcomes, {}).metrics.get(self.task.headline)
+            with self.knowing_tags():
+                value = self.task.metrics(outcomes, {}).metrics.get(self.task.headline)
             if value is not None:
                 found[" and ".join(names)] = value
         meant = self.foreign.figure or self.foreign.value
@@ -157,6 +158,18 @@ class _Part:
             if name in meant or (not meant and "stderr" not in name and name != "sample_len"):
                 found[f"{name} (its table)"] = value * self.foreign.scale
         return found
+
+    @contextmanager
+    def knowing_tags(self) -> Iterator[None]:
+        """``UsageError`` where metrics want a tag of samples that a log does not carry."""
+        try:
+            yield
+        except KeyError as lacking:
+            raise UsageError(
+                f"{self.log.path}: what it carries of {self.task.title} has no "
+                f"{lacking}, without which there is no {self.task.headline}; name the questions "
+                "by --references"
+            ) from lacking
 
     @cached_property
     def _scores(self) -> list[list[str]]:
@@ -266,8 +279,15 @@ def _scored(one: _Part, how: How) -> tuple[Matched, Scored]:
         carries_answers=lambda _: True,
         field=None,
     )
-    found = matched(one.task, given, one.log.path, None, how)
-    return found, scored(one.task, found, how)
+    try:
+        found = matched(one.task, given, one.log.path, None, how)
+    except ValueError as stranger:  # of an id that should be a number
+        raise UsageError(
+            f"{one.log.path}: an id is none of {one.task.title} ({stranger}); is it another "
+            "benchmark's log?"
+        ) from stranger
+    with one.knowing_tags():
+        return found, scored(one.task, found, how)
 
 
 def _nothing(records: Sequence[Record], path: Path) -> None:
@@ -431,7 +451,8 @@ def _their_figures(one: _Part, values: Sequence[Score]) -> tuple[dict[str, Any],
     """A cell's fields of the tool's own scores."""
     task = one.task
     outcomes = [Outcome(id, id, {}, v) for id, v in zip(one.part.said, values, strict=True)]
-    summary = task.metrics(outcomes, {})
+    with one.knowing_tags():
+        summary = task.metrics(outcomes, {})
     if task.headline not in summary.metrics:
         raise UsageError(
             f"{one.log.path} holds neither right answers of {task.title} nor scores of "

@@ -225,8 +225,17 @@ class Joiner:
             if record.error:
                 joined.errors += 1
                 continue
+            _require_characters(record)
             _enter(joined, find(record), record)
         return _merged(list(parts.values()))
+
+
+def _require_characters(record: ForeignRecord) -> None:
+    """As every reader of results: half of a character is the mark of a text that was cut."""
+    held = (record.text, record.id, record.prompt, record.target, *record.references)
+    for text in (*held, *record.options):
+        if not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text):
+            raise UsageError(f"{record.place} holds half of a character; is it cut?")
 
 
 def _enter(joined: Joined, id: str, record: ForeignRecord) -> None:

@@ -51,7 +51,8 @@ def _sample(
 def _llava_index(record: ForeignRecord) -> str:
     if not record.id.isdigit():
         return ""
-    return str(int(record.id) + _ROTATION * int(record.fields.get("round_id") or 0))
+    turn = record.fields.get("round_id")
+    return str(int(record.id) + _ROTATION * (turn if type(turn) is int else 0))
 
 
 FOREIGN = {

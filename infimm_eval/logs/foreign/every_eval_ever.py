@@ -13,7 +13,15 @@ from typing import Any
 
 from infimm_eval.data.reading import numbered_json_lines
 from infimm_eval.errors import UsageError
-from infimm_eval.logs.foreign.values import ForeignLog, beside, number, one_text, whole
+from infimm_eval.logs.foreign.values import (
+    ForeignLog,
+    beside,
+    listed,
+    mapping,
+    number,
+    one_text,
+    whole,
+)
 from infimm_eval.logs.publish import carried
 from infimm_eval.types import ForeignRecord
 
@@ -23,29 +31,26 @@ TOOL = "Every Eval Ever"
 def samples(path: Path) -> ForeignLog:
     """A samples file."""
     total = beside(path.with_name(path.name.removesuffix("_samples.jsonl") + ".json"))
-    results = [one for one in total.get("evaluation_results") or () if isinstance(one, dict)]
-    library = total.get("eval_library")
-    model = total.get("model_info")
+    library, model = mapping(total.get("eval_library")), mapping(total.get("model_info"))
     _, first = next(numbered_json_lines(path), (0, {}))
-    names = [str(first.get("evaluation_name") or "")] if isinstance(first, dict) else []
+    name = str(mapping(first).get("evaluation_name") or "")
     return ForeignLog(
         tool=TOOL,
         path=path,
         records=lambda: _records(path),
-        names=tuple(filter(None, names)),
-        model=str(model.get("name") or "") if isinstance(model, dict) else "",
-        version=_written_by(library) if isinstance(library, dict) else "",
-        figures={k: v for one in results for k, v in _total(one)},
+        names=(name,) if name else (),
+        model=str(model.get("name") or ""),
+        version=f"from {library.get('name')} {library.get('version')}" if library else "",
+        figures={
+            name: score
+            for result in map(mapping, listed(total.get("evaluation_results")))
+            for name, score in _total(result)
+        },
     )
 
 
-def _written_by(library: Mapping[str, Any]) -> str:
-    return f"from {library.get('name')} {library.get('version')}"
-
-
 def _total(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    details = result.get("score_details")
-    score = number(details.get("score")) if isinstance(details, dict) else None
+    score = number(mapping(result.get("score_details")).get("score"))
     if score is not None:
         yield str(result.get("evaluation_result_id") or result.get("evaluation_name")), score
 
@@ -58,9 +63,9 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
         if not isinstance(asked, dict) or not isinstance(said, dict) or "sample_id" not in row:
             raise UsageError(f"{place} is no sample of Every Eval Ever: it lacks input or output")
         part = str(row.get("evaluation_result_id") or row.get("evaluation_name") or "")
-        score = number((row.get("evaluation") or {}).get("score"))
-        attribution = row.get("answer_attribution") or [{}]
-        options = tuple(map(str, asked.get("choices") or ()))
+        score = number(mapping(row.get("evaluation")).get("score"))
+        heard = mapping(next(reversed(listed(row.get("answer_attribution"))), None))
+        options = tuple(map(str, listed(asked.get("choices"))))
         ours = carried.unpack(row.get("metadata"))
         text, references = _lettered(one_text(said.get("raw"), place), asked, options)
         yield (
@@ -73,7 +78,7 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
                 references=references,
                 options=options,
                 text=ours[1] if ours else text,
-                heard=str(attribution[-1].get("extracted_value", text)),
+                heard=str(heard.get("extracted_value", text)),
                 values={} if score is None else {part: score},
                 error=str(row.get("error") or ""),
                 sample=ours[0] if ours else None,
@@ -87,8 +92,7 @@ def _lettered(
 ) -> tuple[str, tuple[str, ...]]:
     """What was said and the right answers.  Where options were ranked, the right one stands there
     by number and the chosen one by its text: both become letters."""
-    given = asked.get("reference")
-    references = tuple(map(str, given)) if isinstance(given, list) else ()
+    references = tuple(map(str, listed(asked.get("reference"))))
     numbered = [whole(reference) for reference in references]
     if text not in options or not all(n is not None and 0 <= n < len(options) for n in numbered):
         return text, references

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from infimm_eval.data.pictures import BROKEN_ZIP
 from infimm_eval.data.reading import open_data, parse_json, stream, stream_object
 from infimm_eval.errors import UsageError, shown
-from infimm_eval.logs.foreign.values import ForeignLog, number, whole
+from infimm_eval.logs.foreign.values import ForeignLog, listed, mapping, number, whole
 from infimm_eval.logs.publish import carried
 from infimm_eval.types import ForeignRecord
 
@@ -91,7 +91,7 @@ def _log(
     run = head.get("eval")
     if not isinstance(run, dict):
         raise UsageError(f"{path} is an Inspect log without its eval; is it whole?")
-    dataset, told, packages = (_object(run.get(n)) for n in ("dataset", "metadata", "packages"))
+    dataset, told, packages = (mapping(run.get(n)) for n in ("dataset", "metadata", "packages"))
     return ForeignLog(
         tool=TOOL,
         path=path,
@@ -104,21 +104,17 @@ def _log(
     )
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _totals(results: Any) -> Iterator[tuple[str, float]]:
-    for score in map(_object, _object(results).get("scores") or ()):
-        for name, metric in _object(score.get("metrics")).items():
-            if (value := number(_object(metric).get("value"))) is not None:
+    for score in map(mapping, listed(mapping(results).get("scores"))):
+        for name, metric in mapping(score.get("metrics")).items():
+            if (value := number(mapping(metric).get("value"))) is not None:
                 yield f"{score.get('name')}.{name}", value
 
 
 def _record(place: str, row: Any) -> tuple[str, ForeignRecord]:
     if not isinstance(row, dict) or "id" not in row or "input" not in row:
         raise UsageError(f"{place} is {shown(row)}; a sample of Inspect has id and input")
-    scores = _object(row.get("scores"))
+    scores = mapping(row.get("scores"))
     target = row.get("target")
     references = target if isinstance(target, list) else [] if target in (None, "") else [target]
     heard = [score.get("answer") for score in scores.values() if isinstance(score, dict)]
@@ -130,11 +126,11 @@ def _record(place: str, row: Any) -> tuple[str, ForeignRecord]:
         row=None if (at := whole(row["id"])) is None else at - 1,
         prompt=_asked(row["input"]),
         references=tuple(map(str, references)),
-        options=tuple(map(str, row.get("choices") or ())),
+        options=tuple(map(str, listed(row.get("choices")))),
         text=ours[1] if ours else _said(row.get("output")),
         heard=next((str(said) for said in heard if said is not None), None),
         values={k: v for name, score in scores.items() for k, v in _values(name, score)},
-        error=str(_object(row.get("error")).get("message") or ""),
+        error=str(mapping(row.get("error")).get("message") or ""),
         sample=ours[0] if ours else None,
         fields={name: row[name] for name in ("metadata", "id", "epoch") if name in row},
     )
@@ -164,8 +160,8 @@ def _said(output: Any) -> str:
         return ""
     if isinstance(output.get("completion"), str):
         return str(output["completion"])
-    choices = output.get("choices") or [{}]
-    return _text(_object(_object(choices[0]).get("message")).get("content"))
+    first = next(iter(listed(output.get("choices"))), None)
+    return _text(mapping(mapping(first).get("message")).get("content"))
 
 
 def _text(content: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infimm_eval.data.reading import numbered_json_lines
 from infimm_eval.errors import UsageError, shown
-from infimm_eval.logs.foreign.values import ForeignLog, options_in
+from infimm_eval.logs.foreign.values import ForeignLog, listed, mapping, options_in
 from infimm_eval.types import ForeignRecord
 
 TOOL = "LLaVA"
@@ -20,7 +20,7 @@ TOOL = "LLaVA"
 def answers(path: Path) -> ForeignLog:
     """A file of answers, or several joined.  Only the first line's model is looked at."""
     _, first = next(numbered_json_lines(path), (0, {}))
-    model = first.get("model_id") if isinstance(first, dict) else ""
+    model = mapping(first).get("model_id")
     return ForeignLog(
         tool=TOOL,
         path=path,
@@ -39,13 +39,12 @@ def _records(path: Path) -> Iterator[ForeignRecord]:
                 f"{place} is {shown(row)}; an object with question_id and text is wanted"
             )
         prompt = str(row.get("prompt") or "")
-        options = row.get("options")
-        listed = isinstance(options, list)
+        options = tuple(map(str, listed(row.get("options"))))
         yield ForeignRecord(
             place=place,
             id=str(row["question_id"]),
             prompt=prompt,
-            options=tuple(map(str, options)) if listed else options_in(prompt),
+            options=options or options_in(prompt),
             text=row["text"],
             fields=row,
         )

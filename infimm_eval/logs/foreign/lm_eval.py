@@ -19,6 +19,8 @@ from infimm_eval.logs.foreign.values import (
     ForeignLog,
     a_list,
     beside,
+    listed,
+    mapping,
     number,
     numbers,
     one_text,
@@ -44,7 +46,7 @@ def samples(path: Path) -> ForeignLog:
         names=(task,) if path.name.startswith("samples_") else (),
         model=str(results.get("model_name") or ""),
         version=str(results.get("lm_eval_version") or ""),
-        shots=whole((results.get("n-shot") or {}).get(task)),
+        shots=whole(mapping(results.get("n-shot")).get(task)),
         figures=totals(results, task),
     )
 
@@ -58,7 +60,7 @@ def _records(path: Path) -> Iterator[tuple[str, ForeignRecord]]:
         options = tuple(a_list(doc.get("choices") or doc.get("options")))
         ranked = _ranked(row.get("resps"))
         part = str(row.get("filter") or "")
-        names = [name for name in row.get("metrics") or () if isinstance(name, str)]
+        names = [name for name in listed(row.get("metrics")) if isinstance(name, str)]
         yield (
             part,
             ForeignRecord(
@@ -82,15 +84,13 @@ def _called(metric: str, filter: str) -> str:
 
 
 def _prompt(row: Mapping[str, Any]) -> str:
-    arguments = row.get("arguments")
-    first = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
-    return str(first.get("arg_0") or "") if isinstance(first, dict) else ""
+    first = mapping(mapping(row.get("arguments")).get("gen_args_0"))
+    return str(first.get("arg_0") or "")
 
 
 def _ranked(resps: Any) -> str:
     """The letter of the likeliest option where options were ranked, else ""."""
-    listed = resps if isinstance(resps, list) else []
-    pairs = [one[0] for one in listed if isinstance(one, list) and one]
+    pairs = [one[0] for one in listed(resps) if isinstance(one, list) and one]
     if not pairs or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         return ""
     liks = [_loglik(pair[0]) for pair in pairs]
@@ -107,7 +107,7 @@ def _references(doc: Mapping[str, Any], options: tuple[str, ...]) -> tuple[str, 
     answer, answers = doc.get("answer"), doc.get("answers")
     if type(answer) is int and 0 <= answer < len(options):
         return (ascii_uppercase[answer],)
-    if isinstance(answers, list) and answers:
-        people = [one.get("answer") if isinstance(one, dict) else one for one in answers]
+    if people := listed(answers):
+        people = [one.get("answer") if isinstance(one, dict) else one for one in people]
         return tuple(map(str, people))
     return tuple(a_list(answer)) or ((str(answer),) if answer not in (None, "") else ())

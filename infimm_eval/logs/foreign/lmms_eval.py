@@ -19,6 +19,7 @@ from infimm_eval.logs.foreign.values import (
     ForeignLog,
     a_list,
     beside,
+    mapping,
     number,
     numbers,
     one_text,
@@ -47,7 +48,7 @@ def samples(path: Path) -> ForeignLog:
         names=(task,) if task else (),
         model=str(results.get("model_name") or ""),
         version=_version(results.get("lmms_eval_version")),
-        shots=whole((results.get("n-shot") or {}).get(task)),
+        shots=whole(mapping(results.get("n-shot")).get(task)),
         figures=totals(results, task),
     )
 
@@ -63,7 +64,7 @@ def log_before_0_4(path: Path) -> ForeignLog:
 
 def totals(results: Any, task: str) -> dict[str, float]:
     """``results.<task>["<metric>,<filter>"]`` of a results file, without deviations."""
-    table = (results.get("results") or {}).get(task) or {}
+    table = mapping(mapping(results.get("results")).get(task))
     found = {name.removesuffix(",none"): number(value) for name, value in table.items()}
     return {
         n: v for n, v in found.items() if v is not None and "_stderr" not in n and "," in f"{n},"

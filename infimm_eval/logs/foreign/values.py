@@ -38,6 +38,16 @@ class ForeignLog:
         return f"{self.tool} {self.version}".strip()
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A value where an object is wanted; an empty one where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """A value where a list is wanted; an empty one where it is none."""
+    return value if isinstance(value, list) else []
+
+
 def one_text(value: Any, place: str) -> str:
     """The one answer of a field that may be a text, a list of it, or a list of lists of it."""
     texts = list(dict.fromkeys(_texts(value, place)))
@@ -65,13 +75,13 @@ def number(value: Any) -> float | None:
     """A finite number, also of a truth value or of its name; ``None``: it is none."""
     if isinstance(value, str):
         value = _NAMED.get(value.strip(), value)
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, str | int | float):
         return None
-    return float(value)
+    try:
+        value = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 _NAMED = {"True": 1.0, "False": 0.0, "C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
@@ -104,7 +114,7 @@ def a_list(text: Any) -> list[str]:
             text = literal_eval(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return []
-    return [str(item) for item in text] if isinstance(text, list) else []
+    return [str(item) for item in listed(text)]
 
 
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.)]\s+(.*)$")
@@ -128,7 +138,7 @@ def beside(path: Path) -> Mapping[str, Any]:
         body = read_json(path)
     except UsageError:  # it only says what the tool made of the answers, which are elsewhere
         return {}
-    return body if isinstance(body, dict) else {}
+    return mapping(body)
 
 
 _SMALL = 1 << 26

@@ -11,7 +11,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from infimm_eval.logs import codec
-from infimm_eval.logs.publish.clean import clean_text
+from infimm_eval.logs.publish.clean import REMOVED, clean_text, clean_texts
 from infimm_eval.logs.values import Entry
 from infimm_eval.types import Sample
 
@@ -21,8 +21,8 @@ NAME = "infimm_eval"
 
 def pack(entry: Entry) -> str:
     """The sample and what was scored of its answer, as one text."""
-    body = {"sample": clean_text(codec.dump_sample(entry.sample)), "said": said(entry)}
-    return json.dumps(body, ensure_ascii=False)
+    sample = clean_texts(json.loads(codec.dump_sample(entry.sample)))
+    return json.dumps({"sample": sample, "said": said(entry)}, ensure_ascii=False)
 
 
 def said(entry: Entry) -> str:
@@ -33,12 +33,21 @@ def said(entry: Entry) -> str:
     return clean_text(entry.said or "")
 
 
+def heard(entry: Entry) -> str:
+    """What the scorer read; nothing of an answer that had to be cleaned, for a normalised secret
+    looks like none."""
+    read_as = entry.score.read_as if entry.score else ""
+    spoken = (entry.said or "", entry.answer.text if entry.answer else "")
+    return clean_text(read_as) if all(clean_text(text) == text for text in spoken) else REMOVED
+
+
 def unpack(metadata: Any) -> tuple[Sample, str] | None:
     """What ``pack`` wrote, of a line that we published; ``None``: somebody else did."""
     if not isinstance(metadata, Mapping) or not isinstance(metadata.get(NAME), str):
         return None
     try:
         body = json.loads(metadata[NAME])
-        return next(codec.load_samples([body["sample"]])), str(body["said"])
+        sample = next(codec.load_samples([json.dumps(body["sample"])]))
+        return sample, str(body["said"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

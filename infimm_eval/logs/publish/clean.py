@@ -29,7 +29,7 @@ _SECRET_NAME = re.compile(
 )
 _PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\\"'<>|:*?]+){2,}[/\\]?")
 _HOMES = re.compile(
-    r"(?<![\w.])(?:file://)?(?:/(?:home|Users|root|mnt|scratch|workspace)|[A-Za-z]:\\Users)"
+    r"(?P<address>https?://[^\s\"'<>]+)|(?:file://)?(?:/(?:home|Users|root|mnt|scratch|workspace)|[A-Za-z]:\\Users)"
     r"(?:[/\\][^\s/\\\"'<>|:*?,;]+)+"
 )
 _ADDRESS = re.compile(r"https?://[^\s\"'<>]+")
@@ -43,7 +43,16 @@ def clean_text(text: str) -> str:
     for folder in _own_folders():
         if folder in text:
             text = re.sub(re.escape(folder) + r"(?=[/\\]|$|[\s\"',;:])", "", text)
-    return _HOMES.sub(lambda found: _last(found[0]), text)
+    return _HOMES.sub(lambda found: found["address"] or _last(found[0]), text)
+
+
+def clean_texts(value: Any) -> Any:
+    """The same of every text inside lists and objects."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, Mapping):
+        return {name: clean_texts(inner) for name, inner in value.items()}
+    return [clean_texts(inner) for inner in value] if isinstance(value, Sequence) else value
 
 
 def clean_name(name: str) -> str:

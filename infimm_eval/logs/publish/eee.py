@@ -201,7 +201,7 @@ def _line(cell: Cell, entry: Entry, value: float, evaluation: str) -> dict[str, 
             {
                 "turn_idx": 0,
                 "source": "output.raw",
-                "extracted_value": clean_text(entry.score.read_as if entry.score else ""),
+                "extracted_value": carried.heard(entry),
                 "extraction_method": "custom",
                 "is_terminal": True,
             }

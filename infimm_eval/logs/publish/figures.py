@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from infimm_eval.logs.export import sample_line
+from infimm_eval.logs.publish import carried
 from infimm_eval.logs.publish.clean import clean_text
 from infimm_eval.logs.publish.published import (
     Published,
@@ -94,7 +95,7 @@ def _schema(pa: Any) -> Any:
 def _samples(log: Log) -> Iterator[dict[str, Any]]:
     for cell in log.shown():
         for entry in log.entries(cell.key):
-            line = sample_line(cell, entry)
+            line = {**sample_line(cell, entry), "read_as": carried.heard(entry)}
             yield {name: _cleaned(value) for name, value in line.items()}
 
 

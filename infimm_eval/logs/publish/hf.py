@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from infimm_eval.errors import UsageError, named
@@ -37,7 +38,7 @@ def hf(log: Log, output: Path, ids: Ids) -> Published:
     entries = _entries(cells, ids)
     results = write(output / ".eval_results" / "infimm_eval.yaml", _yaml(entries))
     card = write(output / "model_card.md", _card(cells, ids))
-    left = len(cells) - len(entries)
+    left = sum(ids.of(cell) is None for cell in cells)
     notes = ["whether the hub knows these datasets and tasks is not checked here"]
     notes += [f"{left} cells have no --dataset-id and --task-id and are left out"] * bool(left)
     return Published(
@@ -48,35 +49,37 @@ def hf(log: Log, output: Path, ids: Ids) -> Published:
 
 
 def _entries(cells: Sequence[Cell], ids: Ids) -> list[dict[str, Any]]:
-    found: dict[tuple[str, str], Cell] = {}
+    found: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        known = ids.of(cell)
-        if known is None:
-            continue
-        if known in found:
-            raise UsageError(
-                f"{label(found[known])} and {label(cell)} would both be {' '.join(known)}, and the "
-                "hub keeps one number a task; name the one that is meant: --dataset-id "
-                f"{cell.task}@{cell.shots}=ID --task-id {cell.task}@{cell.shots}=ID"
-            )
-        found[known] = cell
+        if (known := ids.of(cell)) is not None:
+            found.setdefault(known, []).append(cell)
     if not found:
-        held = ", ".join(f"{cell.task}@{cell.shots}" for cell in cells) or "no figure"
+        held = ", ".join(dict.fromkeys(f"{cell.task}@{cell.shots}" for cell in cells))
         raise UsageError(
             "name what the hub calls the benchmark: --dataset-id [TASK[@SHOTS]=]OWNER/NAME "
-            f"--task-id [TASK[@SHOTS]=]NAME; the run has {held}"
+            f"--task-id [TASK[@SHOTS]=]NAME; the run has {held or 'no figure'}"
         )
-    return [_entry(dataset, task, cell) for (dataset, task), cell in found.items()]
+    return [_entry(dataset, task, over) for (dataset, task), over in found.items()]
 
 
-def _entry(dataset: str, task: str, cell: Cell) -> dict[str, Any]:
+def _entry(dataset: str, task: str, over: Sequence[Cell]) -> dict[str, Any]:
+    """One number: a cell's, or the mean over the seeds of one."""
     if dataset.count("/") != 1 or not all(dataset.split("/")):
         raise UsageError(f"--dataset-id should be OWNER/NAME of a dataset, not {named(dataset)}")
+    first = over[0]
+    for cell in over[1:]:
+        if (cell.task, cell.shots, cell.support) != (first.task, first.shots, first.support):
+            raise UsageError(
+                f"{label(first)} and {label(cell)} would both be {dataset} {task}, and the hub "
+                "keeps one number a task; name the one that is meant: --dataset-id "
+                f"{cell.task}@{cell.shots}=ID --task-id {cell.task}@{cell.shots}=ID"
+            )
+    seeds = f"mean over seeds {', '.join(str(cell.seed) for cell in over)}; of the first "
     return {
         "dataset": {"id": dataset, "task_id": task},
-        "value": cell.value,
+        "value": fmean(cell.value for cell in over if cell.value is not None),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "notes": measured_how(cell),
+        "notes": (seeds if len(over) > 1 else "") + measured_how(first),
     }
 
 

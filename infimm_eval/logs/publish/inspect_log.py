@@ -163,7 +163,7 @@ def _scores(entry: Entry, rule: str) -> Iterator[tuple[str, dict[str, Any]]]:
             rule,
             {
                 "value": score.value,
-                "answer": clean_text(score.read_as),
+                "answer": carried.heard(entry),
                 "explanation": "" if score.parsed else "no answer was found in the text",
                 "metadata": dict(score.parts),
             },
