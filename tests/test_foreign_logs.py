@@ -18,6 +18,7 @@ from infimm_eval.run import foreign
 from infimm_eval.run.score_file import How
 from infimm_eval.types import Sample
 from tests import foreign_files as made
+from tests import published_run
 
 PEOPLE = [["red"] * 9 + ["blue"], ["2"] * 3 + ["many"] * 7, ["no"] * 10, ["yes"] * 10]
 QUESTIONS = ["What colour is it?", "How many are there?", "Is it round?", "Is it red?"]
@@ -228,6 +229,16 @@ def test_empty_cells_and_words_of_a_sheet_are_answers(tmp_path: Path) -> None:
         assert "TextVQA_VAL" in log.names
 
 
+def test_a_sheet_as_json_is_read_and_its_model_named(tmp_path: Path) -> None:
+    rows = [{"index": n, "question": "q", "answer": str(["red"] * 10), "prediction": text}
+            for n, text in enumerate(["red", None])]  # fmt: skip
+    path = tmp_path / "My_Vlm_TextVQA_VAL.json"
+    path.write_text(json.dumps(rows))
+    with foreign.as_runs([path], foreign.Reading()) as (folder,):
+        (cell,) = logs.read(folder)
+    assert (cell.task, cell.model, cell.value) == ("textvqa", "My_Vlm", 50.0)
+
+
 def test_another_version_of_a_dataset_is_not_taken_for_it(tmp_path: Path) -> None:
     rows = [{"index": 1, "question": "q", "A": "a", "B": "b", "answer": "A"}]
     path = made.sheet(tmp_path / "Vlm_MMBench_DEV_EN_V11_result.tsv", rows)
@@ -237,7 +248,7 @@ def test_another_version_of_a_dataset_is_not_taken_for_it(tmp_path: Path) -> Non
 
 def test_an_answer_that_could_not_be_had_is_no_answer(tmp_path: Path) -> None:
     rows = [
-        {"index": 1, "question": "q", "answer": str(["a"] * 10), "prediction": text}
+        {"index": 1, "question": "q", "answer": str(["red"] * 10), "prediction": text}
         for text in ("Failed to obtain answer via API.",)
     ]
     rows += [{"index": 2, "question": "q", "answer": str(["a"] * 10), "prediction": "a"}]
@@ -470,6 +481,40 @@ def test_every_figure_of_the_tools_own_files_comes_out(
     assert found.value == pytest.approx(ours, abs=1e-3)
     if theirs is not None:
         assert any(value == pytest.approx(theirs, abs=1e-3) for value in found.theirs.values())
+
+
+# -- what the documentation shows ----------------------------------------------------------------
+
+
+def test_the_commands_of_the_documentation_work_as_they_stand_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": "q?", "image_id": "a", "question_id": 1, "answers": PEOPLE[0]}]
+    (tmp_path / "DIR").mkdir()
+    (tmp_path / "DIR" / "TextVQA_0.5.1_val.json").write_text(json.dumps({"data": rows}))
+    (tmp_path / "DIR" / "train_images").mkdir()
+    made.lmms(
+        tmp_path / "20261127_023145_samples_textvqa_val.jsonl",
+        ["q?"],
+        lambda n: {"submission": {"question_id": 1}},
+    )
+    for name in "AB":
+        made.lmms(tmp_path / f"{name}_samples_vqav2_val.jsonl", QUESTIONS)
+    made.sheet(
+        tmp_path / "MadeVlm_TextVQA_VAL.xlsx",
+        [{"index": 1, "question": "q?", "answer": str(PEOPLE[0])}],
+    )
+    published_run.make(tmp_path / "results" / "mine")
+    page = Path(__file__).parent.parent / "docs" / "logs.md"
+    commands = [
+        line.split()[3:]
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("    python -m infimm_eval ")
+    ]
+    assert len(commands) == 5
+    for command in commands:
+        assert main([w.replace("4=", "1=").replace("NAME", "n") for w in command]) == 0, command
 
 
 def test_tasks_name_their_tools_and_no_name_means_two_tasks() -> None:

@@ -142,6 +142,15 @@ class _Part:
     foreign: Foreign
     part: Joined
 
+    @property
+    def model(self) -> str:
+        """The model; where only a file is named after it, what stands before the benchmark."""
+        stem = self.log.path.stem
+        meant = (name for name in self.log.names if _matches(name, self.foreign))
+        name = next(meant, "")
+        before = stem.rpartition(f"_{name}")[0] if name else ""
+        return self.log.model or before or stem
+
     @cached_property
     def theirs(self) -> dict[str, float]:
         """The headline as the tool has it: of its scores of every sample, and of its table."""
@@ -202,8 +211,7 @@ def _named(log: ForeignLog) -> str:
     tasks = registry.select(["all"])
     for name in log.names:
         for task in tasks:
-            foreign = task.foreign.get(log.tool, Foreign())
-            if any(fnmatch(name.lower(), pattern) for pattern in foreign.names):
+            if _matches(name, task.foreign.get(log.tool, Foreign())):
                 return task.name
         ours = re.split(r"[ ,]", name, maxsplit=1)[0]  # "vqav2, 4-shot", as we publish it
         if ours.partition(":")[0] in {task.name for task in tasks}:
@@ -213,6 +221,10 @@ def _named(log: ForeignLog) -> str:
         f"{log.path} is a log of {log.tool} that calls its benchmark {called}; say by --task whose "
         "questions these are, e.g. --task vqav2"
     )
+
+
+def _matches(name: str, foreign: Foreign) -> bool:
+    return any(fnmatch(name.lower(), pattern) for pattern in foreign.names)
 
 
 def _read(log: ForeignLog, reading: Reading, how: How) -> list[_Part]:
@@ -409,13 +421,12 @@ def _unseen(sample: Sample) -> Sample:
 def _cell(one: _Part, figures: Mapping[str, Any], told: Mapping[str, Any]) -> logs.Cell:
     log, task = one.log, one.task
     shots = next((n for n in (one.part.shots, log.shots) if n is not None), 0)
-    model = log.model or log.path.stem
     return logs.Cell(
         task=task.name,
         title=task.title,
         shots=shots,
         seed=one.part.seed,
-        model=model,
+        model=one.model,
         n_of=task.source.size,
         settings={
             "protocol": {
@@ -426,7 +437,7 @@ def _cell(one: _Part, figures: Mapping[str, Any], told: Mapping[str, Any]) -> lo
                 "shots": shots,
                 **told,
             },
-            "model": {"name": model, "log": log.path.name},
+            "model": {"name": one.model, "log": log.path.name},
             "code": {"infimm_eval": __version__, "harness": log.said},
         },
         **figures,

@@ -6,6 +6,7 @@ Knows what every format begins with, and reads none of them further.
 from __future__ import annotations
 
 import zipfile
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Set
 from itertools import islice
 from pathlib import Path
@@ -49,11 +50,11 @@ def open_foreign(path: Path) -> ForeignLog | None:
         return _of_archive(path)
     if start.startswith(b"PAR1"):
         return _of_parquet(path)
-    begun = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    begun = start.removeprefix(BOM_UTF8).lstrip()
     if begun.startswith(b"{"):
         return _of_json(path)
     if begun.startswith(b"["):
-        return None
+        return vlmevalkit.sheet(path) if _is_list_of_rows(path) else None
     return _of_text(path)
 
 
@@ -143,6 +144,15 @@ def _of_archive(path: Path) -> ForeignLog | None:
     if members & {"header.json", "_journal/start.json"}:
         return inspect_ai.archive(path)
     return vlmevalkit.sheet(path) if "xl/workbook.xml" in members and _is_sheet(path) else None
+
+
+def _is_list_of_rows(path: Path) -> bool:
+    """Of a damaged list, whoever reads it says what is wrong with it."""
+    try:
+        first = next(stream(path), None)
+    except UsageError:
+        return False
+    return isinstance(first, dict) and {"index", "prediction"} <= first.keys()
 
 
 def _of_parquet(path: Path) -> ForeignLog | None:

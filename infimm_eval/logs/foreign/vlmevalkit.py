@@ -1,4 +1,4 @@
-"""VLMEvalKit's sheets of predictions, ``<Model>_<Dataset>.xlsx`` or tsv, and its totals.
+"""VLMEvalKit's sheets of predictions, ``<Model>_<Dataset>.xlsx``, tsv or json, and its totals.
 
 Every cell is text: "None", "nan", "=12" are answers.  Of a sheet that was loaded and saved again,
 an empty answer has become "nan".  Knows no benchmark.
@@ -7,12 +7,14 @@ an empty answer has become "nan".  Knows no benchmark.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infimm_eval.data import choices
-from infimm_eval.errors import UsageError
-from infimm_eval.logs.foreign.values import ForeignLog, a_list, beside, number, whole
+from infimm_eval.data.reading import open_data, stream
+from infimm_eval.errors import UsageError, shown
+from infimm_eval.logs.foreign.values import ForeignLog, a_list, beside, mapping, number, whole
 from infimm_eval.submissions import sheets
 from infimm_eval.types import ForeignRecord
 
@@ -69,8 +71,8 @@ def _first_row(table: Path) -> dict[str, float]:
 
 
 def _records(path: Path) -> Iterator[ForeignRecord]:
-    for number_, row in sheets.read(path, ("index", "prediction")):
-        place = f"{path} row {number_}"
+    for at, row in _rows(path):
+        place = f"{path} row {at}"
         if "g_index" in row:
             raise UsageError(
                 f"{path} holds one row a question, with the verdict over its rotations; give the "
@@ -92,6 +94,23 @@ def _records(path: Path) -> Iterator[ForeignRecord]:
             error=text if _API_FAILURE in text else "",
             fields=row,
         )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a sheet, also of one that was written as a JSON list."""
+    if not is_list(path):
+        yield from sheets.read(path, ("index", "prediction"))
+        return
+    for at, row in enumerate(stream(path), 1):
+        if not {"index", "prediction"} <= mapping(row).keys():
+            raise UsageError(f"{path} row {at} is {shown(row)}; index and prediction are wanted")
+        yield at, {name: "" if cell is None else str(cell) for name, cell in row.items()}
+
+
+def is_list(path: Path) -> bool:
+    """Whether a file begins as a JSON list."""
+    with open_data(path) as file:
+        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
 
 
 def _one(answer: str) -> tuple[str, ...]:

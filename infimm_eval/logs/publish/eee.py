@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +36,7 @@ def eee(log: Log, output: Path) -> Published:
     files = [path for cells in tasks.values() for path in _write(log, cells, output)]
     return Published(
         files=tuple(files),
-        command=f"cd {output} && find data -type f | xargs every_eval_ever validate",
+        command=f"cd {quote(str(output))} && find data -type f | xargs every_eval_ever validate",
         notes=("its repository takes the folder data/ by a pull request",),
     )
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from statistics import fmean
 from typing import Any
 
@@ -43,7 +44,7 @@ def hf(log: Log, output: Path, ids: Ids) -> Published:
     notes += [f"{left} cells have no --dataset-id and --task-id and are left out"] * bool(left)
     return Published(
         files=(results, card),
-        command=f"hf upload YOUR/MODEL {results.parent} .eval_results",
+        command=f"hf upload YOUR/MODEL {quote(str(results.parent))} .eval_results",
         notes=tuple(notes),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import sqrt
 from pathlib import Path
+from shlex import quote
 from statistics import fmean, stdev
 from typing import Any
 
@@ -30,7 +31,7 @@ def inspect(log: Log, output: Path) -> Published:
     files = tuple(_write(log, cell, output, now) for cell in log.shown())
     if not files:
         raise UsageError(f"{log.folder} has no figure to publish")
-    return Published(files=files, command=f"inspect view start --log-dir {output}")
+    return Published(files=files, command=f"inspect view start --log-dir {quote(str(output))}")
 
 
 def _write(log: Log, cell: Cell, output: Path, now: datetime) -> Path:
