@@ -84,6 +84,21 @@ def test_two_filters_of_one_answer_count_once(tmp_path: Path) -> None:
     found = score(path, task="vqav2")
     assert found.n == 4
     assert set(found.theirs or {}) == {"exact_match,raw", "exact_match,last"}
+    assert score(path, task="vqav2", part="last").n == 4
+    with pytest.raises(UsageError, match="no part 'first'; it has 'raw', 'last'"):
+        score(path, task="vqav2", part="first")
+
+
+def test_the_lines_of_filters_without_a_name_are_told_by_their_order(tmp_path: Path) -> None:
+    path = made.lmms(tmp_path / "1_samples_vqav2_val.jsonl", QUESTIONS)
+    path.write_text(
+        path.read_text() + path.read_text().replace('"exact_match": 0.0', '"exact_match": 1')
+    )
+    log = open_foreign(path)
+    assert log is not None
+    parts = [(part, dict(record.values)) for part, record in log.records()]
+    assert parts[0] == ("", {"exact_match": 0.0})
+    assert parts[-1] == ("filter 2", {"exact_match (filter 2)": 1.0})
 
 
 def test_a_question_that_is_not_the_one_of_that_id_is_refused(tmp_path: Path, data: Path) -> None:

@@ -74,6 +74,7 @@ class ForeignResult(Result):
     def as_json(self) -> dict[str, Any]:
         """What ``score --json`` prints."""
         return {
+            # a dataclass with slots is a class of its own, which super() alone does not know
             **super(ForeignResult, self).as_json(),
             "tool": self.tool,
             "part": self.part,
@@ -256,24 +257,25 @@ def _references(task: Task, place: Path, how: How) -> list[Sample]:
     """The questions with their right answers, also of another log that carries them."""
     log = open_foreign(place)
     if log is None:
-        return samples_of(task, place)
-    joiner = Joiner(log, _foreign(task, log), log.tool in task.foreign, False, how.note)
-    found = {s.id: s for part in joiner.join(None) for s in part.samples}
-    if not found:
+        found = samples_of(task, place)
+    else:
+        joiner = Joiner(log, _foreign(task, log), log.tool in task.foreign, False, how.note)
+        found = list({s.id: s for part in joiner.join(None) for s in part.samples}.values())
+    if not any(sample.references for sample in found):
         raise UsageError(f"{place} holds no right answers of {task.title}")
-    return list(found.values())
+    return found
 
 
 def _chosen(log: ForeignLog, parts: Sequence[_Part], wanted: str | None) -> _Part:
-    names = [one.part.part for one in parts]
-    if wanted is not None and wanted not in names:
-        raise UsageError(f"{log.path} has no part {wanted!r}; it has {', '.join(map(repr, names))}")
-    if wanted is None and len(parts) > 1:
-        raise UsageError(
-            f"{log.path} has {len(parts)} parts; choose one by --part: "
-            f"{', '.join(map(repr, names[:8]))}"
-        )
-    return parts[0 if wanted is None else names.index(wanted)]
+    known = {name: one for one in parts for name in (one.part.part, *one.part.also)}
+    if wanted is None and len(parts) == 1:
+        return parts[0]
+    if wanted in known:
+        return known[wanted]
+    names = ", ".join(map(repr, list(known)[:8]))
+    if wanted is None:
+        raise UsageError(f"{log.path} has {len(parts)} parts; choose one by --part: {names}")
+    raise UsageError(f"{log.path} has no part {wanted!r}; it has {names}")
 
 
 # -- scores --------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ class Joined:
     """One part of a log under the ids of the benchmark."""
 
     part: str
+    also: list[str] = field(default_factory=list)
+    """Parts that hold the same answers, and are one with it."""
     said: dict[str, Said] = field(default_factory=dict)
     errors: int = 0
     """Answers that could not be had."""
@@ -155,7 +157,7 @@ class Joiner:
         """Whether the line asks what the sample does, as far as both say."""
         asked = _words(record.prompt)
         parts = [self.foreign.spoken(p) for p in sample.question if isinstance(p, str)]
-        if asked and any(_words(part) not in asked for part in parts):
+        if asked and any(f" {_words(part)} " not in f" {asked} " for part in parts if part.strip()):
             raise UsageError(
                 f"{record.place} asks {shown(record.prompt)}, question {named(sample.id)} of the "
                 f"references is {shown(' '.join(parts))}; they are not of one split and order"
@@ -260,6 +262,7 @@ def _merged(parts: Sequence[Joined]) -> list[Joined]:
         if same is None:
             merged.append(part)
             continue
+        same.also.append(part.part)
         for id, said in part.said.items():
             same.said[id].values = {**said.values, **same.said[id].values}
             if said.heard != same.said[id].text:
@@ -335,7 +338,7 @@ def _matching(asked: Content, ours: Sequence[tuple[Content, Sample]]) -> Sample 
         sample
         for our, sample in ours
         if (our.question or our.right)
-        and our.question in asked.question
+        and (not our.question or f" {our.question} " in f" {asked.question} ")
         and (not asked.options or not our.options or asked.options == our.options)
         and (not asked.right or not our.right or set(asked.right) <= set(our.right))
     ]

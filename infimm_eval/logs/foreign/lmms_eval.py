@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,10 @@ def _records(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, ForeignReco
         prompt = str(row.get("input") or "")
         # it writes "answer" where a task names no column for the target
         target = "" if row.get("target") in (None, "answer") else str(row["target"])
+        part = "" if seen[at] == 1 else f"filter {seen[at]}"
+        more = f" ({part})" if part else ""
         yield (
-            "" if seen[at] == 1 else f"filter {seen[at]}",
+            part,
             ForeignRecord(
                 place=place,
                 row=at,
@@ -99,7 +101,11 @@ def _records(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, ForeignReco
                 options=options_in(prompt),
                 text=one_text(row.get("resps", heard), place),
                 heard=heard,
-                values=numbers(row, (name for name in row if name not in _KNOWN)),
+                values={f"{name}{more}": value for name, value in _scores(row).items()},
                 fields=row,
             ),
         )
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    return numbers(row, (name for name in row if name not in _KNOWN))
