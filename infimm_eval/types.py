@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -405,6 +405,64 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignRecord:
+    """One answer in another harness's log, in that harness's words."""
+
+    place: str
+    """Where it stands, for messages: file and line."""
+    row: int | None = None
+    """The row of the tool's dataset, from 0.  A row number is not an id."""
+    id: str = ""
+    """What the tool calls the question; often not what the authors call it."""
+    prompt: str = ""
+    """The text that was asked, as far as it was logged."""
+    target: str = ""
+    references: tuple[str, ...] = ()
+    """Right answers, where the log carries them."""
+    options: tuple[str, ...] = ()
+    text: str = ""
+    """What the model said, before the tool took an answer out of it."""
+    heard: str | None = None
+    """What the tool scored, where that is logged."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """The tool's scores by its own names."""
+    error: str = ""
+    """Why there is no answer."""
+    sample: Sample | None = None
+    """The question itself, where this program published the log."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """All that the line holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """How a benchmark stands in the logs of one other harness."""
+
+    names: tuple[str, ...] = ()
+    """What the tool calls the benchmark, as shell patterns in lower case."""
+    key: Callable[[ForeignRecord], Hashable] = lambda record: record.id
+    """Names the question; ``None`` or "": the log has nothing but a row number."""
+    sample_key: Callable[[Sample], Hashable] = lambda sample: sample.id
+    """What ``key`` is of one of our samples."""
+    sample: Callable[[ForeignRecord], Sample | None] | None = None
+    """The question with its right answers as the log carries them, under its official id where
+    that is known; it gives ``None`` where the log does not hold them.  ``None``: the references
+    and options of a record are all there is to it."""
+    first_row: int = 0
+    """The number of the tool's first row."""
+    spoken: Callable[[str], str] = lambda question: question
+    """The question as the tool's prompt has it: some take a sentence off."""
+    value: tuple[str, ...] = ()
+    """The tool's scores that are this headline's, the first that is there."""
+    figure: tuple[str, ...] = ()
+    """What the tool's table of results calls the headline, where that is another name."""
+    scale: float = 1.0
+    """From the tool's table to the units of ours."""
+    note: str = ""
+    """What a person should know of the tool's version of the benchmark."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A benchmark: its data, its question, its scorers.  Pure description; runs nothing."""
 
@@ -438,6 +496,9 @@ class Task:
     withheld: bool = False
     """True of a split whose answers are not public."""
     submission: Submission | None = None
+    foreign: Mapping[str, Foreign] = field(default_factory=dict)
+    """By another harness's name, how the benchmark stands in its logs; ``""`` stands for all
+    others, whose ids are taken for the official ones and checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

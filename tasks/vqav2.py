@@ -13,8 +13,8 @@ from infimm_eval.data.hub_datasets import lmms_lab, vqa_row
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import rows
 from infimm_eval.scorers import vqa
-from infimm_eval.submissions import lists
-from infimm_eval.types import Hub, Row, Sample, Source, Split, Task
+from infimm_eval.submissions import foreign, lists
+from infimm_eval.types import Foreign, Hub, Row, Sample, Source, Split, Task
 
 
 def sample(row: Row) -> Sample:
@@ -93,6 +93,13 @@ TASK = Task(
     headline="accuracy",
     columns={"VQAv2 acc": "accuracy"},
     submission=lists.vqa("v2_OpenEnded_mscoco_val2014_infimm_results.json", spoken=vqa.normalise),
+    foreign={
+        "": foreign.PEOPLE,
+        "lmms-eval": foreign.rows_only(
+            "vqav2_val*", sample=foreign.people, value=("exact_match",), scale=100.0
+        ),
+        "LLaVA": Foreign(names=("vqav2*", "llava_vqav2*")),
+    },
     splits={
         "test2015": _test("test2015", replace(_VAL, split="test"), 447_793),
         "test-dev2015": _test("test-dev2015", replace(_VAL, split="testdev"), 107_394),

@@ -227,7 +227,7 @@ TWICE = [{"question_id": 1, "answer": "a"}, {"question_id": 1, "answer": "b"}]
         (VQA, "a.json", TWICE, "a.json has two answers for 1"),
         (VQA, "a.json", {"1": "yes"}, "a.json holds an object; it should be a list of objects"),
         (VQA, "a.json", [{"question_id": 1}], "a.json: entry 0 is .* with question_id and answer"),
-        (VQA, "a.json", [{"question_id": 1, "answer": 2}], "a.json: the answer for 1 is 2"),
+        (VQA, "a.json", [{"question_id": 1, "answer": [2]}], r"a.json: the answer for 1 is \[2\]"),
         (VQA, "a.json", "[{", "a.json is not JSON"),
         (VQA, "a.jsonl", '{"question_id": 1,\n', "a.jsonl line 1 is not JSON"),
         (COCO, "a.json", [{"image_id": 1, "caption": None}], "for picture 1 is None"),
@@ -235,7 +235,7 @@ TWICE = [{"question_id": 1, "answer": "a"}, {"question_id": 1, "answer": "b"}]
         (MMVET, "a.json", ["x"], "a.json holds a list; it should map ids to answers"),
         (MMVET, "a.json", '{"v1_0": "x", "v1_0": "y"}', "a.json has 'v1_0' twice"),
         (MMVET, "a.json", {"v1_0": ["x"]}, "the answer for v1_0 is .'x'."),
-        (MMMU, "a.json", {"validation_Art_1": 1}, "the answer for validation_Art_1 is 1"),
+        (MMMU, "a.json", {"validation_Art_1": True}, "the answer for validation_Art_1 is True"),
         (SCIENCE, "a.json", {"acc": 1}, "a.json has neither results"),
         (SCIENCE, "a.json", {"results": {"4": "B"}}, "the result for 4 is 'B'; it should be an in"),
         (SCIENCE, "a.json", {"correct": [{}], "incorrect": []}, "record 0 has no 'question_id'"),
@@ -251,6 +251,24 @@ def test_a_file_that_is_not_what_it_should_be_is_named_in_one_line(
     with pytest.raises(UsageError, match=message) as refused:
         form.read(put(tmp_path / name, content))
     assert "\n" not in str(refused.value) and str(tmp_path / name) in str(refused.value)
+
+
+def test_numbers_are_answers_and_a_list_may_lie_under_results(tmp_path: Path) -> None:
+    rows = [{"question_id": 1, "answer": 2}, {"question_id": 2, "answer": 1.5}]
+    path = put(tmp_path / "a.json", {"results": rows, "model": "x"})
+    assert VQA.read(path) == {"1": "2", "2": "1.5"}
+    assert MMMU.read(put(tmp_path / "b.json", {"validation_Art_1": 3})) == {"validation_Art_1": "3"}
+
+
+def test_the_output_of_one_subject_of_mmmu_is_read(tmp_path: Path) -> None:
+    row = {"id": "validation_Art_1", "question_type": "multiple-choice", "answer": "B",
+           "all_choices": ["A", "B"], "index2ans": {"A": "x", "B": "y"},
+           "response": "B"}  # fmt: skip
+    path = put(tmp_path / "output.json", [row])
+    assert MMMU.read(path) == {"validation_Art_1": "B"}
+    assert MMMU.carries_answers(path)
+    (sample,) = MMMU.references(path)
+    assert (sample.references, sample.options) == (("B",), (("x",), ("y",)))
 
 
 @pytest.mark.parametrize("form", [VQA, COCO, MMVET, MMMU, SCIENCE, SHEET, MME])
@@ -381,7 +399,7 @@ def test_a_member_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
         (VQA, "[" * 20_000, "is nested too deep"),
         (VQA, "[" + "9" * 5_000 + "]", "is not JSON"),
         (MMVET, {"v1_0": ["x" * 10_000]}, r"the answer for v1_0 is \['x+\.\.\.x+'\]; it should"),
-        (answers.dictionary("x.json"), {"\x1b[31m\n": 1}, r"answer for \\x1b\[31m\\n is 1"),
+        (answers.dictionary("x.json"), {"\x1b[31m\n": []}, r"answer for \\x1b\[31m\\n is \[\]"),
     ],
 )
 def test_what_no_answer_can_be_is_refused_in_one_short_line(

@@ -19,7 +19,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from infimm_eval import __version__
-from infimm_eval.cli import about, benchmarks, comparing, completion, files, reports, running
+from infimm_eval.cli import (
+    about,
+    benchmarks,
+    comparing,
+    completion,
+    files,
+    publishing,
+    reports,
+    running,
+)
 from infimm_eval.errors import InfimmEvalError, unknown
 
 DONE, REGRESSION, USAGE, INCOMPLETE = 0, 1, 2, 3
@@ -155,6 +164,7 @@ for _command in (
     comparing.compare,
     reports.report,
     files.submit,
+    publishing.publish,
     benchmarks.tasks,
     about.models,
     reports.show,

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from infimm_eval.cli.parsing import write
+from infimm_eval.cli.parsing import foreign_options, write
 from infimm_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from infimm_eval.run.foreign import Reading
+
+    class _Compare(TypedDict):
+        """What ``compare`` is called with beside its runs."""
+
+        gated: bool
+        tolerance: tuple[str, ...]
+        tolerances: Path | None
+        force: bool
+        junit: Path | None
+        markdown_: Path | None
+        as_json: bool
+        save_baseline: Path | None
+
 
 _FILE = click.Path(path_type=Path)
 
@@ -29,43 +47,47 @@ _FILE = click.Path(path_type=Path)
 @click.option("--markdown", "markdown_", type=_FILE, help="Write Markdown for a comment.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 @click.option("--save-baseline", type=_FILE, help="Write BASE as a small file to commit.")
+@foreign_options
+@click.pass_context
 def compare(
+    ctx: click.Context,
     base: Path,
     new: Path | None,
-    gated: bool,
-    tolerance: tuple[str, ...],
-    tolerances: Path | None,
-    force: bool,
-    junit: Path | None,
-    markdown_: Path | None,
-    as_json: bool,
-    save_baseline: Path | None,
+    reading: Reading,
+    **given: Unpack[_Compare],
 ) -> int:
-    """Compare run (or baseline file) NEW with BASE, paired on samples.
+    """Compare run (or baseline file, or another harness's log) NEW with BASE, paired on samples.
 
     \b
     infimm-eval compare results/before results/after
     infimm-eval compare baseline.json results/after --gate --tolerance 1 --junit gate.xml
         a build fails where something got worse by more than a point
     infimm-eval compare results/best --save-baseline baseline.json
+    infimm-eval compare before_samples.jsonl after_samples.jsonl --references DIR
+        two checkpoints that another harness has measured
     """
     from infimm_eval import compare as comparing
+    from infimm_eval.run.foreign import as_runs
 
+    note = partial(click.echo, err=True)
+    base, *rest = ctx.with_resource(as_runs([base, *([new] if new else [])], reading, note))
     cells = comparing.load(base)
-    if save_baseline is not None:
-        comparing.save_baseline(cells, save_baseline)
-        click.echo(f"baseline: {save_baseline}", err=True)
+    if given["save_baseline"] is not None:
+        comparing.save_baseline(cells, given["save_baseline"])
+        click.echo(f"baseline: {given['save_baseline']}", err=True)
     if new is None:
-        if save_baseline is None:
+        if given["save_baseline"] is None:
             raise UsageError("name the run to compare: compare BASE NEW (or --save-baseline FILE)")
         return 0
-    allowed = comparing.read_tolerances(tolerances) if tolerances else comparing.Tolerances()
-    found = comparing.compare(cells, comparing.load(new), allowed.updated(tolerance), force=force)
+    file = given["tolerances"]
+    allowed = comparing.read_tolerances(file) if file else comparing.Tolerances()
+    allowed = allowed.updated(given["tolerance"])
+    found = comparing.compare(cells, comparing.load(rest[0]), allowed, force=given["force"])
     decision = comparing.gate(found)
-    text = comparing.markdown(found, decision if gated else None)
-    click.echo(json.dumps(comparing.as_json(found, decision)) if as_json else text)
-    if junit is not None:
-        write(junit, comparing.junit(found, decision))
-    if markdown_ is not None:
-        write(markdown_, text.encode())
-    return decision.code if gated else 0
+    text = comparing.markdown(found, decision if given["gated"] else None)
+    click.echo(json.dumps(comparing.as_json(found, decision)) if given["as_json"] else text)
+    if given["junit"] is not None:
+        write(given["junit"], comparing.junit(found, decision))
+    if given["markdown_"] is not None:
+        write(given["markdown_"], text.encode())
+    return decision.code if given["gated"] else 0

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from infimm_eval.cli.completion import complete_task
+from infimm_eval.cli.parsing import foreign_options
 from infimm_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from infimm_eval.run.score_file import Result
+    from infimm_eval.run.foreign import ForeignResult, Reading
+    from infimm_eval.run.score_file import How, Result
 
 _PATH = click.Path(exists=True, path_type=Path)
 
 
 @click.command()
 @click.argument("file", required=False, type=_PATH)
-@click.option(
-    "--task",
-    required=True,
-    shell_complete=complete_task,
-    help="Whose rules to score by, e.g. vqav2.",
-)
+@foreign_options
 @click.option("--predictions", type=_PATH, help="FILE, as it was called before.")
-@click.option(
-    "--references",
-    type=click.Path(path_type=Path),
-    help="A data folder, demo, hub or the authors' answer file; none where the results carry it.",
-)
 @click.option(
     "--scorer", "--variant", "scorer", help="One of the task's (see `tasks`); default the first."
 )
@@ -43,9 +36,8 @@ _PATH = click.Path(exists=True, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 def score(
     file: Path | None,
-    task: str,
+    reading: Reading,
     predictions: Path | None,
-    references: Path | None,
     scorer: str | None,
     judge: str | None,
     judge_base_url: str | None,
@@ -53,18 +45,19 @@ def score(
     keep_thinking: bool,
     as_json: bool,
 ) -> None:
-    """Score a predictions file that anybody wrote; no model is needed.
+    """Score a predictions file that anybody wrote, or a log of another harness; no model is needed.
 
     \b
     infimm-eval score answers.json --task vqav2 --references DIR
         a leaderboard's file against official annotations
     infimm-eval score captions.json --task coco --references DIR --json
         one JSON object, for a script
+    infimm-eval score samples_vqav2.jsonl --references DIR
+        another harness's log, which names the task
     """
-    from infimm_eval import registry
     from infimm_eval.run.evaluate import load_judge
     from infimm_eval.run.model_graded import InMemory, Judge
-    from infimm_eval.run.score_file import How, score_file
+    from infimm_eval.run.score_file import How
     from infimm_eval.run.thinking import without_thinking
 
     path = file or predictions
@@ -78,11 +71,26 @@ def score(
         judge=None if grader is None else Judge(grader, InMemory()),
         note=lambda text: click.echo(text, err=True),
     )
-    result = score_file(registry.load(task), path, references, how)
+    result = _score(path, reading, how)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     else:
         click.echo("\n".join(_lines(result)))
+
+
+def _score(path: Path, reading: Reading, how: How) -> Result:
+    """By the rules of the task's results file, or, of another harness's log, beside its scores."""
+    from infimm_eval import registry
+    from infimm_eval.logs.foreign import open_foreign
+    from infimm_eval.run import foreign
+    from infimm_eval.run.score_file import score_file
+
+    log = open_foreign(path)
+    if log is not None:
+        return foreign.score(log, reading, how)
+    if reading.task is None:
+        raise UsageError(f"{path} does not say whose answers it holds; name it by --task TASK")
+    return score_file(registry.load(reading.task), path, reading.references, how)
 
 
 def _lines(result: Result) -> list[str]:
@@ -103,7 +111,16 @@ def _lines(result: Result) -> list[str]:
             continue
         lines.append(f"  by {by}")
         lines += [f"    {name:<26} {value:9.3f}" for name, value in groups.items()]
-    return lines
+    return lines + list(_beside(result))
+
+
+def _beside(result: Result | ForeignResult) -> Iterator[str]:
+    """What another harness says of the same answers, and why."""
+    theirs = getattr(result, "theirs", None) or {}
+    if theirs:
+        yield f"  {result.headline} by {getattr(result, 'tool', '')}"
+    yield from (f"    {name:<26} {value:9.3f}" for name, value in theirs.items())
+    yield from (f"  {reason}" for reason in getattr(result, "reasons", ()))
 
 
 @click.command()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from infimm_eval.cli.completion import complete_task
 from infimm_eval.errors import UsageError, unknown
 
 
@@ -142,6 +144,39 @@ def _toml(value: Any) -> str:
     if isinstance(value, Path):
         return _toml(str(value))
     return json.dumps(value, ensure_ascii=False)
+
+
+def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options about logs of other harnesses, which the command gets as one ``reading``."""
+
+    @wraps(command)
+    def read(**given: Any) -> Any:
+        from infimm_eval.run.foreign import Reading
+
+        words = {name: given.pop(name) for name in ("task", "references", "part", "by_row")}
+        return command(reading=Reading(**words), **given)
+
+    for option in reversed(_FOREIGN):
+        read = option(read)
+    return read
+
+
+_FOREIGN = (
+    click.option(
+        "--task",
+        shell_complete=complete_task,
+        help="Whose questions these are, e.g. vqav2, where FILE does not say.",
+    ),
+    click.option(
+        "--references",
+        type=click.Path(path_type=Path),
+        help="A data folder, demo, hub or the authors' answer file; none where FILE carries it.",
+    ),
+    click.option("--part", help="Of a log with several filters, epochs or results, this one."),
+    click.option(
+        "--by-row", is_flag=True, help="A log's row numbers are those of --references, in order."
+    ),
+)
 
 
 def write(path: Path, content: bytes) -> None:

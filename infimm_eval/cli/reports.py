@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from infimm_eval.cli.completion import complete_task
+from infimm_eval.cli.parsing import foreign_options
+
+if TYPE_CHECKING:
+    from infimm_eval.run.foreign import Reading
 
 _RUN = click.Path(path_type=Path)
 
@@ -29,8 +35,11 @@ _RUN = click.Path(path_type=Path)
     help="Published systems in the tables: those of the runs' families (auto), all, none, or names "
     "of models and families, comma-separated.",
 )
-def report(runs: tuple[Path, ...], output: Path | None, samples: int, published: str) -> None:
-    """Write report.md and report.html from finished runs.
+@foreign_options
+def report(
+    runs: tuple[Path, ...], output: Path | None, samples: int, published: str, reading: Reading
+) -> None:
+    """Write report.md and report.html from finished runs, or from logs of other harnesses.
 
     \b
     infimm-eval report results/mine results/theirs --output results/both
@@ -39,10 +48,12 @@ def report(runs: tuple[Path, ...], output: Path | None, samples: int, published:
         beside the figures of one family
     """
     from infimm_eval import report
+    from infimm_eval.run.foreign import as_runs
 
-    written = report.write(list(runs), output or runs[0], samples=samples, published=published)
-    for path in written:
-        click.echo(path)
+    place = output or (runs[0].parent if runs[0].is_file() else runs[0])
+    with as_runs(runs, reading, partial(click.echo, err=True)) as folders:
+        for path in report.write(folders, place, samples=samples, published=published):
+            click.echo(path)
 
 
 @click.command()

@@ -115,6 +115,15 @@ def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
             yield name, scan.value()
 
 
+def member_names(path: Path) -> Iterator[str]:
+    """The names of a JSON file's object, or of its first line's, each as soon as it is read."""
+    with open_data(path) as file:
+        scan = _Scanner(file, path)
+        for name in scan.members():
+            yield name
+            scan.skip()
+
+
 def json_lines(path: Path) -> Iterator[Any]:
     """One JSON value a line.  Only LF ends a line: U+2028 may stand inside a string."""
     return (value for _, value in numbered_json_lines(path))

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from infimm_eval.errors import UsageError
 from infimm_eval.report.gather import gather
+from infimm_eval.report.latex import latex as _latex
 from infimm_eval.report.markdown import markdown
 from infimm_eval.report.page import page
 from infimm_eval.report.screen import screen
 from infimm_eval.report.show import show
 
-__all__ = ["screen", "show", "write"]
+__all__ = ["latex", "screen", "show", "write"]
 
 
 def write(
@@ -35,6 +36,11 @@ def write(
         "report.html": page(runs, samples, published),
     }
     return [_written(output / name, text) for name, text in pages.items()]
+
+
+def latex(folders: Sequence[Path]) -> str:
+    """The tables of all runs in ``folders``, beside the published figures, for a paper."""
+    return _latex(gather(folders))
 
 
 def _written(path: Path, text: str) -> Path:

@@ -16,7 +16,7 @@ from infimm_eval import data, registry, scorers
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, shown
 from infimm_eval.run import ids, model_graded
-from infimm_eval.run.scoring import Scoreboard
+from infimm_eval.run.scoring import Scoreboard, Scored
 from infimm_eval.run.thinking import without_thinking
 from infimm_eval.types import Answer, Outcome, Rubric, Sample, Score, Submission, Summary, Task
 
@@ -90,6 +90,30 @@ def score_file(
         task = registry.scored_by(task, how.scorer)
     if isinstance(task.scorers[0].function, Rubric) and how.judge is None:
         return _graded(task, submission, predictions, references, how)
+    found = matched(task, submission, predictions, references, how)
+    return result(task, found, scored(task, found, how))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """Predictions beside the questions they answer."""
+
+    samples: Sequence[Sample]
+    """Every question of the references."""
+    pairs: Sequence[tuple[Sample, Answer]]
+    """Those that are scored, in the order of the references."""
+    lacking: Sequence[str]
+    """Questions without a prediction."""
+    strangers: int
+    """Predictions without a question."""
+    field: str = ""
+
+
+def matched(
+    task: Task, submission: Submission, predictions: Path, references: Path | None, how: How
+) -> Matched:
+    """Hold predictions against references by the rules of the official script: ``UsageError``
+    where it would refuse the file."""
     given = submission.read(predictions)
     field = submission.field(predictions) if submission.field else ""
     samples = _samples(task, submission, predictions, references, given)
@@ -106,26 +130,40 @@ def score_file(
     if lacking and submission.missing == "refused" and not how.allow_partial:
         raise _incomplete(predictions, lacking, len(samples), "prediction")
     asked = [s for s in samples if s.id in answers or submission.missing == "wrong"]
-    pairs = [(sample, Answer(sample.id, answers.get(sample.id, ""))) for sample in asked]
-    scored = Scoreboard(
+    return Matched(
+        samples=samples,
+        pairs=[(sample, Answer(sample.id, answers.get(sample.id, ""))) for sample in asked],
+        lacking=lacking,
+        strangers=strangers,
+        field=field,
+    )
+
+
+def scored(task: Task, found: Matched, how: How) -> Scored:
+    """The scores of a task's first scorer, and what they add up to."""
+    return Scoreboard(
         task=replace(task, scorers=task.scorers[:1]),
-        pairs=lambda: pairs,
+        pairs=lambda: found.pairs,
         read=how.read,
-        learned=lambda scorer: scorers.learn(scorer, samples),
+        learned=lambda scorer: scorers.learn(scorer, found.samples),
         note=how.note,
         judge=how.judge,
     ).score()
+
+
+def result(task: Task, found: Matched, scores: Scored) -> Result:
+    """Both as figures."""
     return Result(
         task=task.name,
         scorer=task.scorers[0].name,
         headline=task.headline,
-        n=len(asked),
-        summary=scored.summary,
-        unscored=scored.unscored,
-        unparsed=scored.unparsed,
-        without_prediction=len(lacking),
-        without_reference=strangers,
-        field=field,
+        n=len(found.pairs),
+        summary=scores.summary,
+        unscored=scores.unscored,
+        unparsed=scores.unparsed,
+        without_prediction=len(found.lacking),
+        without_reference=found.strangers,
+        field=found.field,
     )
 
 

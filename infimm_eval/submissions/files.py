@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def load_list(path: Path, wanted: Iterable[str], body: Any = None) -> list[Mapping[str, Any]]:
-    """A JSON list (or JSON lines) of objects that all have the ``wanted`` keys; ``body`` where it
-    was read already."""
+    """A JSON list (or JSON lines) of objects that all have the ``wanted`` keys, also one that lies
+    under ``results``; ``body`` where it was read already."""
     if body is None:
         body = list(json_lines(path)) if path.suffix == ".jsonl" else load_json(path)
+    if isinstance(body, dict) and isinstance(body.get("results"), list):
+        body = body["results"]
     shape = f"a list of objects with {' and '.join(wanted)}"
     if not isinstance(body, list):
         raise UsageError(f"{path} holds {_kind(body)}; it should be {shape}")
@@ -100,7 +103,10 @@ def integer(key: str, leaderboard: str) -> int:
 
 
 def text_of(value: object, path: Path, key: str) -> str:
-    """An answer that is a text; ``UsageError`` names any other."""
+    """An answer: a text, or a number as the text that it is written as; ``UsageError`` names any
+    other."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+        return str(value)
     if not isinstance(value, str):
         raise UsageError(
             f"{path}: the answer for {named(key)} is {shown(value)}; it should be text"

@@ -87,7 +87,15 @@ def vqa_annotations(path: Path) -> Iterator[Sample]:
         if said:  # none at all: they are withheld
             ten(said, path, id)
         image = str(row.get("image_id", row.get("image", "")))
-        yield Sample(id=id, references=tuple(words if whole else said), group=image, tags=tags)
+        asked = row.get("question")
+        question = (asked,) if isinstance(asked, str) else ()
+        yield Sample(
+            id=id,
+            question=question,
+            references=tuple(words if whole else said),
+            group=image,
+            tags=tags,
+        )
 
 
 def captions(filename: str, size: int | None = None) -> Submission:

@@ -69,7 +69,7 @@ def _write_xlsx(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 def read(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows below the head, each with its number and all cells as text; ``UsageError`` names
     the first of the ``wanted`` columns that is not there."""
-    rows = _xlsx(path) if path.suffix in (".xlsx", ".xlsm") else _separated(path)
+    rows = _rows(path)
     head = next(rows, [])
     for name in wanted:
         if name not in head:
@@ -83,6 +83,23 @@ def read(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str
         if any(cells):
             padded = [*cells, *[""] * (len(head) - len(cells))]
             yield number, dict(zip(head, padded, strict=True))
+
+
+def columns(path: Path) -> list[str]:
+    """The head of a sheet."""
+    return next(_rows(path), [])
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """An archive is a spreadsheet, whatever its name ends in."""
+    if path.suffix in (".xlsx", ".xlsm") or _is_archive(path):
+        return _xlsx(path)
+    return _separated(path)
+
+
+def _is_archive(path: Path) -> bool:
+    with open_data(path) as file:
+        return file.read(2) == b"PK"
 
 
 def _separated(path: Path) -> Iterator[list[str]]:

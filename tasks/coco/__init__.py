@@ -12,8 +12,8 @@ from infimm_eval import metrics, prompts
 from infimm_eval.data.captions import Karpathy
 from infimm_eval.demo import rows
 from infimm_eval.scorers import caption
-from infimm_eval.submissions import lists
-from infimm_eval.types import Row, Sample, Source, Split, Task
+from infimm_eval.submissions import foreign, lists
+from infimm_eval.types import Foreign, ForeignRecord, Row, Sample, Source, Split, Task
 
 from . import files
 
@@ -28,6 +28,16 @@ def sample(row: Row) -> Sample:
         references=captions,
         group=str(row["image_id"]),
     )
+
+
+def _captioned(record: ForeignRecord) -> Sample | None:
+    """A picture's captions stand in the dictionary of lmms-eval's metric."""
+    held = foreign.inside(record, "coco_CIDEr")
+    said = held.get("answer")
+    if not isinstance(said, list) or "image_id" not in held:
+        return None
+    image = str(held["image_id"])
+    return Sample(id=image, references=tuple(map(str, said)), group=image)
 
 
 _DEMO = partial(rows.caption_rows, "test")
@@ -55,6 +65,22 @@ TASK = Task(
     headline="CIDEr",
     columns={"COCO CIDEr": "CIDEr"},
     submission=lists.captions("coco_karpathy_test_results.json", size=5000),
+    foreign={
+        "lmms-eval": Foreign(
+            names=("coco_karpathy_test*",),
+            key=foreign.field_of("image_id", "coco_CIDEr"),
+            sample=_captioned,
+            figure=("coco_CIDEr",),
+            scale=100.0,
+        ),
+        "VLMEvalKit": Foreign(
+            names=("coco_val",),
+            key=lambda record: record.references,
+            sample_key=lambda sample: sample.references,
+            figure=("CIDEr",),
+            note="these are pictures of Karpathy's val split, and the published figures are test's",
+        ),
+    },
     splits={
         "val2014": Split(
             source=Source(

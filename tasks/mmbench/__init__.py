@@ -17,6 +17,7 @@ from infimm_eval.scorers import choice
 from infimm_eval.types import Row, Sample, Source, Split, Task
 
 from . import files, scorers, submission
+from .foreign import FOREIGN
 from .metrics import circular
 
 
@@ -74,6 +75,7 @@ TASK = Task(
     rankable=True,
     columns={"MMBench": "circular"},
     submission=submission.sheet("mmbench_dev.xlsx"),
+    foreign=FOREIGN,
     splits={
         "test": Split(
             source=Source(

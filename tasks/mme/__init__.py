@@ -14,6 +14,7 @@ from infimm_eval.demo import choice_rows
 from infimm_eval.types import Row, Sample, Source, Task
 
 from . import files, scorers, submission
+from .foreign import FOREIGN
 from .metrics import sums
 
 
@@ -50,4 +51,5 @@ TASK = Task(
     headline="perception",
     columns={"MME perception": "perception", "MME cognition": "cognition"},
     submission=submission.folder(),
+    foreign=FOREIGN,
 )

@@ -27,6 +27,7 @@ from infimm_eval.types import (
 )
 
 from . import files, scorers, submission
+from .foreign import FOREIGN
 from .subjects import SUBJECTS
 
 _FIGURE = re.compile(r"<image ([1-7])>")
@@ -117,6 +118,7 @@ TASK = Task(
     headline="accuracy",
     columns={"MMMU val": "accuracy"},
     submission=submission.dictionary("mmmu_validation.json"),
+    foreign=FOREIGN,
     splits={
         "dev": _split("dev", "MMMU dev"),
         "test": _split("test", "MMMU test"),

@@ -29,8 +29,8 @@ from .subjects import SUBJECTS, subject
 def dictionary(filename: str) -> Submission:
     """``{"validation_Art_1": "B", ...}``: a letter, or text for an open question.
 
-    Read also as the authors' per-subject folders, ``<Subject>/output.json``, which bring options
-    and right answers with them.
+    Read also as the authors' per-subject folders, ``<Subject>/output.json``, or one such file,
+    which bring options and right answers with them.
     """
 
     def write(records: Sequence[Record], path: Path) -> None:
@@ -38,7 +38,7 @@ def dictionary(filename: str) -> Submission:
 
     def read(path: Path) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        if path.is_dir():
+        if _are_outputs(path):
             for file, number, row in _outputs(path):
                 key = text(row, "id", file, number)
                 said = column(row, "response", file, number)
@@ -54,7 +54,7 @@ def dictionary(filename: str) -> Submission:
         read=read,
         references=answers,
         missing="wrong",
-        carries_answers=Path.is_dir,
+        carries_answers=_are_outputs,
     )
 
 
@@ -64,7 +64,7 @@ def answers(path: Path) -> Iterator[Sample]:
     The dictionary does not hold the options: a choice then has the letters A to H, of which any
     may be said, and no answer is known by its option's text.
     """
-    if path.is_dir():
+    if _are_outputs(path):
         for file, number, row in _outputs(path):
             key, options = text(row, "id", file, number), _options(row, file, number)
             if options:
@@ -97,10 +97,15 @@ _LETTERS = 8
 """A ninth would make a letter of the word "I"."""
 
 
-def _outputs(folder: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    files = sorted(folder.glob("*/output.json"))
+def _are_outputs(path: Path) -> bool:
+    """A folder of the authors' outputs, or those of one subject: a list."""
+    return path.is_dir() or isinstance(load_json(path), list)
+
+
+def _outputs(place: Path) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    files = sorted(place.glob("*/output.json")) if place.is_dir() else [place]
     if not files:
-        raise UsageError(f"{folder} holds no <Subject>/output.json")
+        raise UsageError(f"{place} holds no <Subject>/output.json")
     for file in files:
         for number, row in enumerate(entries(file, load_json(file))):
             yield file, number, row

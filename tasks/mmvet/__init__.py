@@ -5,12 +5,13 @@ Yu et al., ICML 2024.  https://github.com/yuweihao/MM-Vet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from infimm_eval import prompts
 from infimm_eval.demo import judged_rows
-from infimm_eval.submissions import answers
-from infimm_eval.types import Row, Sample, Source, Task
+from infimm_eval.submissions import answers, foreign
+from infimm_eval.types import Foreign, ForeignRecord, Row, Sample, Source, Task
 
 from . import files
 from .metrics import total
@@ -31,6 +32,15 @@ def sample(row: Row) -> Sample:
     )
 
 
+def _from(first: int) -> Callable[[ForeignRecord], str]:
+    """VLMEvalKit counts questions from 1, LLaVA from 0."""
+
+    def key(record: ForeignRecord) -> str:
+        return f"v1_{int(record.id) - first}" if record.id.isdigit() else record.id
+
+    return key
+
+
 TASK = Task(
     name="mmvet",
     title="MM-Vet",
@@ -49,4 +59,11 @@ TASK = Task(
     headline="total",
     columns={"MM-Vet": "total"},
     submission=answers.dictionary("mmvet.json", references=questions, grades=answers.grades),
+    foreign={
+        "lmms-eval": Foreign(
+            names=("mmvet*",), key=foreign.field_of("question_id", "gpt_eval_score")
+        ),
+        "VLMEvalKit": Foreign(names=("mmvet",), key=_from(1)),
+        "LLaVA": Foreign(names=("mm-vet*", "mmvet*", "llava_mmvet*"), key=_from(0)),
+    },
 )

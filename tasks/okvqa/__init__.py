@@ -15,8 +15,8 @@ from infimm_eval.data.hub_datasets import lmms_lab, vqa_row
 from infimm_eval.data.vqa import VqaFiles
 from infimm_eval.demo import open_rows
 from infimm_eval.scorers import vqa
-from infimm_eval.submissions import lists
-from infimm_eval.types import Hub, Row, Sample, Source, Task
+from infimm_eval.submissions import foreign, lists
+from infimm_eval.types import Foreign, ForeignRecord, Hub, Row, Sample, Source, Task
 
 from . import scorers
 
@@ -40,6 +40,11 @@ def sample(row: Row) -> Sample:
 def _published(row: Row) -> Row:
     """COCO's question ids are the picture's with one digit behind it; the picture's is left out."""
     return {**vqa_row(row), "image_id": int(row["question_id"]) // 10}
+
+
+def _question(record: ForeignRecord) -> str:
+    """lmms-eval's submission calls the question a picture: ``2971475.jpg``."""
+    return str(foreign.inside(record, "submission").get("image", "")).removesuffix(".jpg")
 
 
 def _files(split: str) -> VqaFiles:
@@ -73,4 +78,13 @@ TASK = Task(
     headline="accuracy",
     columns={"OK-VQA acc": "accuracy"},
     submission=lists.vqa("okvqa_val2014_results.json", spoken=vqa.normalise),
+    foreign={
+        "": foreign.PEOPLE,
+        "lmms-eval": Foreign(
+            names=("ok_vqa_val2014*", "ok_vqa"),
+            key=_question,
+            value=("exact_match",),
+            scale=100.0,
+        ),
+    },
 )

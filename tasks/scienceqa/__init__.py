@@ -12,7 +12,8 @@ from infimm_eval import formats, metrics, prompts
 from infimm_eval.data import choices
 from infimm_eval.demo import choice_rows
 from infimm_eval.scorers import choice
-from infimm_eval.types import Row, Sample, Source, Split, Task
+from infimm_eval.submissions import foreign
+from infimm_eval.types import Foreign, Row, Sample, Source, Split, Task
 
 from . import files, scorers, submission
 
@@ -68,6 +69,15 @@ TASK = Task(
     rankable=True,
     columns={"ScienceQA-Img": "accuracy"},
     submission=submission.results("scienceqa_img_results.json", pictures_only=True),
+    foreign={
+        "lmms-eval": foreign.rows_only(
+            "scienceqa_img*", "scienceqa*", value=("exact_match",), scale=100.0
+        ),
+        "VLMEvalKit": foreign.rows_only(
+            "scienceqa_test", value=("hit",), figure=("Overall",), scale=100.0, first_row=1
+        ),
+        "LLaVA": Foreign(names=("scienceqa*", "sqa*", "llava_sqa*")),
+    },
     splits={
         "full": Split(
             source=Source(

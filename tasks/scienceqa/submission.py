@@ -87,6 +87,7 @@ def problems(path: Path) -> Iterator[Sample]:
             where = f"{path}: problem {key}"
             yield Sample(
                 id=key,
+                question=(row["question"],) if isinstance(row.get("question"), str) else (),
                 references=(letter_of(row.get("answer"), choices, where),),
                 options=tuple((choice,) for choice in choices),
                 tags={k: str(row[k]) for k in ("subject", "topic", "grade") if row.get(k)}

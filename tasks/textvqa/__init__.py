@@ -11,8 +11,8 @@ from functools import partial
 from infimm_eval import formats, metrics, prompts
 from infimm_eval.demo import open_rows
 from infimm_eval.scorers import vqa
-from infimm_eval.submissions import lists
-from infimm_eval.types import Row, Sample, Source, Split, Task
+from infimm_eval.submissions import foreign, lists
+from infimm_eval.types import Content, Foreign, ForeignRecord, Row, Sample, Source, Split, Task
 
 from . import files
 
@@ -29,6 +29,15 @@ def sample(row: Row) -> Sample:
         group=str(row["image_id"]),
         tags={"ocr": ", ".join(row.get("ocr_tokens") or ())},
     )
+
+
+def _picture_and_question(record: ForeignRecord) -> tuple[str, str]:
+    """LLaVA's ``question_id`` is the picture's; its own script tells questions by their text."""
+    return record.id, foreign.asked(record.prompt).lower()
+
+
+def _spoken(question: Content) -> str:
+    return "".join(part for part in question if isinstance(part, str)).lower()
 
 
 _DEMO = partial(open_rows.textvqa_rows, "test")
@@ -61,6 +70,26 @@ TASK = Task(
     ocr=True,
     columns={"TextVQA acc": "accuracy"},
     submission=lists.vqa("textvqa_val_results.json"),
+    foreign={
+        "": foreign.PEOPLE,
+        "lmms-eval": Foreign(
+            names=("textvqa_val*",),
+            key=foreign.field_of("question_id", "submission"),
+            value=("exact_match",),
+            scale=100.0,
+        ),
+        "VLMEvalKit": Foreign(
+            names=("textvqa_val",),
+            sample=foreign.people,
+            value=("eval_score",),
+            figure=("Overall",),
+        ),
+        "LLaVA": Foreign(
+            names=("textvqa*", "llava_textvqa*"),
+            key=_picture_and_question,
+            sample_key=lambda sample: (sample.group, _spoken(sample.question)),
+        ),
+    },
     splits={
         "test": Split(
             source=Source(

@@ -10,8 +10,8 @@ from functools import partial
 from infimm_eval import formats, metrics, prompts
 from infimm_eval.demo import open_rows
 from infimm_eval.scorers import vqa
-from infimm_eval.submissions import lists
-from infimm_eval.types import Row, Sample, Source, Task
+from infimm_eval.submissions import foreign, lists
+from infimm_eval.types import Foreign, ForeignRecord, Row, Sample, Source, Task
 
 from . import files
 
@@ -38,6 +38,12 @@ def sample(row: Row) -> Sample:
     )
 
 
+def _picture(record: ForeignRecord) -> str:
+    """lmms-eval's submission doubles the ending of a picture's name."""
+    name = str(foreign.inside(record, "submission").get("image", ""))
+    return name.removesuffix(".jpg") if name.endswith(".jpg.jpg") else name
+
+
 TASK = Task(
     name="vizwiz",
     title="VizWiz",
@@ -61,4 +67,10 @@ TASK = Task(
     headline="accuracy",
     columns={"VizWiz acc": "accuracy"},
     submission=lists.vqa("vizwiz_val_results.json", numeric=False, key="image"),
+    foreign={
+        "": foreign.PEOPLE,
+        "lmms-eval": Foreign(
+            names=("vizwiz_vqa_val*",), key=_picture, value=("exact_match",), scale=100.0
+        ),
+    },
 )
