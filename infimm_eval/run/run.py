@@ -17,6 +17,7 @@ from infimm_eval.run import cells, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
+from infimm_eval.run.selectors import Selectors
 from infimm_eval.run.stream import CellProgress, Stream
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.types import Model, Rubric
@@ -29,7 +30,7 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
     ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
     A cell that cannot be scored takes no other with it: its error is raised once all are done.
     """
-    questions = _prepared(plan, model)
+    questions = _prepared(plan, model, listener)
     with logs.Log(folder, writing=True) as log:
         asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
         queue = _ScoringQueue(model, log, listener, _judge(plan, log))
@@ -52,15 +53,17 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
         return queue.results(asked)
 
 
-def _prepared(plan: Plan, model: Model) -> list[CellQuestions]:
+def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
     """Every cell's questions, all data opened and looked through: what is missing is said at
     once."""
     style = plan.style or model.style
     data = {task.name: TaskData(task, plan) for task in plan.tasks}
     for rows in data.values():
         _want_a_judge(rows, plan)
+    selectors = Selectors(plan, model, listener)
     prepared = [
-        CellQuestions(data[task.name], shots, seed, style) for task, shots, seed in plan.cells()
+        CellQuestions(data[task.name], shots, seed, style, selectors)
+        for task, shots, seed in plan.cells()
     ]
     for questions in prepared:
         questions.check()
