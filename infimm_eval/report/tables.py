@@ -40,6 +40,8 @@ class Figure:
     empty: int = 0
     others: int = 0
     """Further figures of the same spot that the run's folder holds."""
+    upper_bound: bool = False
+    """Whether its shots were selected by the answers."""
     complete: bool = True
     demo: bool = False
     against: tuple[Number, ...] = ()
@@ -59,6 +61,8 @@ class Figure:
             marks.append("complete" if self.complete else "incomplete")
         counted = {"cut by the limit": self.cut, "empty": self.empty}
         marks += [f"{count:,} {what}" for what, count in counted.items() if count]
+        if self.upper_bound:
+            marks.append("upper bound, uses the answers")
         if self.others:
             marks.append(f"{self.others} further in the folder")
         return tuple(marks)
@@ -147,6 +151,7 @@ def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ())
         cut=sum(cell.cut for cell in cells),
         empty=sum(cell.empty for cell in cells),
         others=sum(cell.others for cell in cells),
+        upper_bound=any(cell.support == "oracle" for cell in cells),
         complete=all(cell.complete for cell in cells),
         demo=any(is_demo(cell) for cell in cells),
         against=() if any(has_demo_data(cell) for cell in cells) else printed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import file_digest
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +22,12 @@ from infimm_eval.errors import UsageError, first_line, unknown
 from infimm_eval.flamingo.pictures import MAX_PIXELS, opened
 from infimm_eval.types import Image
 
+_ASTRAY: tuple[type[Exception], ...] = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
+    StopIteration, TypeError, ValueError, pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
+"""What the library raises at a file that is none of its own."""
+
 TWIN = "-quickgelu"
 """Ends the names of architectures that compute QuickGELU in place of GELU."""
 
@@ -30,11 +37,17 @@ class ClipEncoder:
     pictures in the library's validation transform."""
 
     def __init__(
-        self, model: Any, transform: Any, tokenize: Any, identity: Mapping[str, Any]
+        self,
+        model: Any,
+        transform: Any,
+        tokenizer: Callable[[], Any],
+        identity: Mapping[str, Any],
     ) -> None:
+        """``tokenizer`` opens it, which some architectures have on the hub alone."""
         self._model = model
         self._transform = transform
-        self._tokenize = tokenize
+        self._tokenizer = tokenizer
+        self._tokenize: Any = None
         self._device = next(model.parameters()).device
         self.identity = identity
 
@@ -89,7 +102,7 @@ class ClipEncoder:
             "open_clip": library.__version__.partition(".")[0],
             "dtype": "float32",
         }
-        return cls(model.to(device), transform, library.get_tokenizer(architecture), identity)
+        return cls(model.to(device), transform, partial(_tokenizer, library, architecture), identity)
 
     @torch.inference_mode()
     def encode_pictures(self, images: Sequence[Image]) -> Any:
@@ -100,6 +113,7 @@ class ClipEncoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Any:
         """(N, D); a text ends with the tower's context (77 tokens)."""
+        self._tokenize = self._tokenize or self._tokenizer()
         tokens = self._tokenize(list(texts)).to(self._device)
         return self._model.encode_text(tokens).float().cpu().numpy()
 
@@ -145,15 +159,22 @@ def _opened(
             model, _, transform = library.create_model_and_transforms(
                 architecture, pretrained=str(path), force_quick_gelu=quick, **pictures
             )
-    except (
-        *(RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError),
-        *(pickle.UnpicklingError, SafetensorError, StopIteration),
-    ) as error:
+    except _ASTRAY as error:
         raise UsageError(
             f"{path} cannot be loaded into {architecture} ({first_line(error)}); is it a state "
             "dict of that architecture, as .safetensors or .pt?"
         ) from error
     return model.eval(), transform
+
+
+def _tokenizer(library: Any, architecture: str) -> Any:
+    try:
+        return library.get_tokenizer(architecture)
+    except _ASTRAY as error:
+        raise UsageError(
+            f"the tokenizer of {architecture} cannot be had ({first_line(error)}); --support rices "
+            "needs none"
+        ) from error
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

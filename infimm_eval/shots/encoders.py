@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -132,8 +133,10 @@ class Kept:
     def see_to(self, values: Iterable[Any]) -> None:
         """Have the vectors of all of them in the store."""
         wanted = list(dict.fromkeys(values))
-        with ThreadPoolExecutor(2) as pool:
-            self._digests |= zip(wanted, pool.map(self.digest, wanted), strict=True)
+        parts = [wanted[at : at + BATCH] for at in range(0, len(wanted), BATCH)]
+        with ThreadPoolExecutor(2) as pool:  # files are read meanwhile
+            made = pool.map(lambda part: list(map(self.digest, part)), parts)
+            self._digests |= zip(wanted, chain.from_iterable(made), strict=True)
         distinct = {self._digests[value]: value for value in wanted}
         missing = {digest: v for digest, v in distinct.items() if digest not in self.store}
         self.encoded += len(missing)

@@ -90,11 +90,13 @@ class FeatureStore:
                     f"{vectors.shape[1]}; delete that folder"
                 )
             rows = np.ascontiguousarray(np.stack(list(new.values())), "<f4")
-            start = HEADER + self._read * rows.shape[1] * 4
-            _write(self._features, start, rows.tobytes())
+            width = rows.shape[1]
+            if not self._read:
+                _write(self._features, 0, _header(0, width))
+            _write(self._features, HEADER + self._read * width * 4, rows.tobytes())
             _write(self._digests, self._read * _LINE, "".join(f"{d}\n" for d in new).encode())
             self._refresh()
-            _write(self._features, 0, _header(self._read, rows.shape[1]), cut=False)
+            _write(self._features, 0, _header(self._read, width), cut=False)
 
     @property
     def _features(self) -> Path:

@@ -17,8 +17,8 @@ Vectors: TypeAlias = NDArray[np.float32]
 """(N, D), each of length 1; may lie in a file that is mapped into memory."""
 Numbers: TypeAlias = NDArray[np.int32]
 
-QUERIES, ROWS = 1024, 16384
-"""How many queries and vectors meet at once: 64 MiB of similarities."""
+QUERIES, ROWS = 512, 16384
+"""How many queries and vectors meet at once: 32 MiB of similarities."""
 
 SPARE = 8
 """Neighbours found beyond those wanted, since a product of blocks rounds in its own way."""
@@ -121,8 +121,8 @@ def _products(base: Vectors, which: Numbers, queries: Numbers) -> Vectors:
 
 
 def _parts(count: int, width: int, size: int) -> Iterator[slice]:
-    """Slices of queries whose candidates take 64 MiB together."""
-    step = max(1, (1 << 24) // max(1, width * size))
+    """Slices of queries whose candidates take 16 MiB together."""
+    step = max(1, (1 << 22) // max(1, width * size))
     return (slice(start, start + step) for start in range(0, count, step))
 
 
