@@ -102,7 +102,9 @@ class ClipEncoder:
             "open_clip": library.__version__.partition(".")[0],
             "dtype": "float32",
         }
-        return cls(model.to(device), transform, partial(_tokenizer, library, architecture), identity)
+        return cls(
+            model.to(device), transform, partial(_tokenizer, library, architecture), identity
+        )
 
     @torch.inference_mode()
     def encode_pictures(self, images: Sequence[Image]) -> Any:

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from infimm_eval.errors import UsageError
-from infimm_eval.shots.search import Vectors
+
+if TYPE_CHECKING:
+    from infimm_eval.shots.search import Vectors
 
 _npy: Any = np.lib.format
 """Untyped in good part, and Any as a whole."""

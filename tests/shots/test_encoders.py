@@ -47,6 +47,7 @@ def opened(spec: str, notes: list[str] | None = None) -> Any:
     return find(spec, Fake(), "cpu", (notes if notes is not None else []).append)
 
 
+@pytest.mark.slow
 def test_clip_encodes_pictures_and_texts_as_the_library_does(clip: Path) -> None:
     found = opened(f"open_clip:tiny-clip@{clip / 'tiny.safetensors'}")
     library = pytest.importorskip("open_clip")
@@ -63,6 +64,7 @@ def test_clip_encodes_pictures_and_texts_as_the_library_does(clip: Path) -> None
     np.testing.assert_allclose(texts, words.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_activation_is_told_apart_and_recorded(clip: Path) -> None:
     notes: list[str] = []
     plain = opened(f"open_clip:tiny-clip@{clip / 'tiny.pt'}", notes).pictures
@@ -74,6 +76,7 @@ def test_the_activation_is_told_apart_and_recorded(clip: Path) -> None:
     assert "QuickGELU: open_clip:tiny-clip-quickgelu@FILE" in note
 
 
+@pytest.mark.slow
 def test_a_tag_says_which_activation_its_weights_want(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_tag_says_which_activation_its_weights_want(
     assert identity["quick_gelu"] and identity["transform"]["mean"] == [0.5, 0.5, 0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

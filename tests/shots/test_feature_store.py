@@ -85,7 +85,8 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         " for n in range(int(sys.argv[2]), int(sys.argv[2]) + 60)]"
     )
     at_once = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), start]) for start in ("0", "30")
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), start])
+        for start in ("0", "30")
     ]
     assert [process.wait() for process in at_once] == [0, 0]
     store = FeatureStore(tmp_path, ABOUT)

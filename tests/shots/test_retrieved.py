@@ -1,4 +1,4 @@
-"""Retrieved shots: the same ones as the original selection code picks, and never the query's own."""
+"""Retrieved shots: those that the original selection code picks, and never the query's own."""
 
 from __future__ import annotations
 
@@ -190,6 +190,7 @@ def test_mmices_picks_what_the_original_code_picks(tmp_path: Path) -> None:
             assert (asked == found[f"mmices_texts_in_prompt_k{count}"]).all()
 
 
+@pytest.mark.slow
 def test_text_puts_the_nearest_question_last_as_the_original_code_does(
     tmp_path: Path, shared: Callable[[str], Path]
 ) -> None:
