@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from infimm_eval import prompts
 from infimm_eval.errors import UsageError, unknown
-from infimm_eval.shots import Support
 from infimm_eval.types import Decoding, Document, Kind, PromptTemplate, Style, Task
 
 Templates: TypeAlias = Mapping[Style, PromptTemplate]
@@ -29,8 +28,10 @@ class PromptFormat:
     text_only: int | None = None
     """Examples without pictures at 0 shots; ``None``: two for ``completion``, none for
     ``instruct``."""
-    text_only_support: Support | None = None
+    text_only_support: str | None = None
     """How these are selected, where that is not as shots are."""
+    retrieves_text_only: bool = False
+    """Where shots are retrieved, these are, too: zero-shot is retrieval then."""
 
     def of(self, task: Task) -> Templates:
         """The task's templates in this format; empty where the family asks nothing like it."""
@@ -210,7 +211,10 @@ INFIMM = PromptFormat(name="infimm")
 multi-task training for chat models."""
 
 OPENFLAMINGO = PromptFormat(
-    name="openflamingo", templates=_openflamingo(Document(), caption_penalty=0.0), text_only=2
+    name="openflamingo",
+    templates=_openflamingo(Document(), caption_penalty=0.0),
+    text_only=2,
+    retrieves_text_only=True,
 )
 """OpenFlamingo's eval since August 2023 (bcf220c)."""
 

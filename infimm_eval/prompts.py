@@ -129,13 +129,17 @@ def flamingo_vqa_text(raw: str) -> str:
 # -- filling them in -----------------------------------------------------------------------------
 
 
+SHOWN = 4096
+"""So many rendered examples are kept: a pool of them, and not half a million that are retrieved."""
+
+
 class Prompter:
     """Builds the prompts of one run in one template.  Examples are rendered once and kept."""
 
     def __init__(self, style: Style, template: PromptTemplate) -> None:
         self.style: Style = style
         self.template = template
-        self._shown: dict[tuple[str, bool], tuple[Turn, Turn]] = {}
+        self._shown: dict[tuple[str, bool], tuple[Sample, tuple[Turn, Turn]]] = {}
 
     def __call__(
         self, sample: Sample, shots: Sequence[Sample] = (), *, text_only: bool = False
@@ -163,12 +167,15 @@ class Prompter:
         return sha256("\0".join(said).encode()).hexdigest()[:12]
 
     def _example(self, shot: Sample, text_only: bool) -> tuple[Turn, Turn]:
-        key = (shot.id, text_only)
-        if key not in self._shown:
+        known, turns = self._shown.pop((shot.id, text_only), (None, None))
+        if turns is None or known != shot:  # the same id may come with another picture or answer
             asked = fill(self.template.ask, shot, pictures=not text_only)
             answered = fill(self.template.answer, shot, pictures=not text_only)
-            self._shown[key] = (Turn("user", asked), Turn("assistant", answered))
-        return self._shown[key]
+            turns = (Turn("user", asked), Turn("assistant", answered))
+        self._shown[shot.id, text_only] = shot, turns
+        if len(self._shown) > SHOWN:
+            self._shown.pop(next(iter(self._shown)))  # the one that was not shown for longest
+        return turns
 
 
 def fill(template: str, sample: Sample, *, pictures: bool = True) -> Content:

@@ -91,10 +91,29 @@ _OUTPUT = click.Path(path_type=Path)
 )
 @click.option(
     "--support",
-    type=click.Choice(["random", "fixed"]),
     default="random",
     show_default=True,
-    help="Shots drawn for each question, or the same for all.",
+    metavar="KIND",
+    help="Which shots: random (drawn for each question), fixed (the same for all), rices (nearest "
+    "pictures), text (nearest questions), mmices (both), oracle (shares the answer: an upper "
+    "bound), file:PATH.",
+)
+@click.option(
+    "--distinct-pictures", is_flag=True, help="No picture in two shots of the same prompt."
+)
+@click.option(
+    "--nearest-last", is_flag=True, help="mmices: the most similar shot next to the question, too."
+)
+@click.option(
+    "--retrieval-model",
+    metavar="NAME",
+    help="What compares pictures and questions: open_clip:NAME@FILE, open_clip:NAME/TAG, or own "
+    "(the model's own eyes; the default).",
+)
+@click.option(
+    "--retrieval-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where features are kept for later runs; ~/.cache/infimm_eval/features if not given.",
 )
 @click.option(
     "--zero-shot-demos",

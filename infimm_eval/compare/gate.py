@@ -35,8 +35,9 @@ class Gate:
 
 def gate(comparison: Comparison) -> Gate:
     """The gate's decision.  With no true change it stops a build in at most 5 % of comparisons."""
-    regressions = tuple(row for row in comparison.rows if row.regressed)
-    gaps = tuple(row for row in comparison.rows if row.gaps)
+    rows = [row for row in comparison.rows if row.vouches]
+    regressions = tuple(row for row in rows if row.regressed)
+    gaps = tuple(row for row in rows if row.gaps)
     code = REGRESSED if regressions else INCOMPLETE if gaps else PASSED
     return Gate(code, regressions, gaps)
 

@@ -84,6 +84,8 @@ class Row:
     """Why the row cannot vouch for the new run."""
     control: str | None = None
     """What was done to the shots or the query, where the row is a control."""
+    support: str | None = None
+    """How its shots were selected, where it has any."""
     changes: tuple[Change, ...] = ()
     """The units whose score changed, the largest losses first."""
 
@@ -95,7 +97,17 @@ class Row:
     @property
     def name(self) -> str:
         """What a line about the row calls it."""
-        return f"{self.title}, {self.shots}-shot" + (f", {self.control}" if self.control else "")
+        chosen = _SELECTED.get(self.support or "", f"{self.support} shots")
+        parts = (f"{self.title}, {self.shots}-shot", chosen, self.control)
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def vouches(self) -> bool:
+        """Whether a build may be stopped by it: not by an upper bound, which uses the answers."""
+        return self.support != "oracle"
+
+
+_SELECTED = {"": "", "random": "", "oracle": "oracle shots (upper bound, uses the answers)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +214,7 @@ def _row(
         headline=either.headline,
         seeds=seeds or tuple(sorted(new or base)),
         control=either.control,
+        support=either.support,
         base=_figure([base[s] for s in seeds or base]) if base else None,
         new=_figure([new[s] for s in seeds or new]) if new else None,
         verdict="same",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
@@ -22,7 +22,7 @@ from infimm_eval.flamingo import Flamingo
 from infimm_eval.models.flamingo import build as flamingo
 from infimm_eval.models.shared import checkpoints
 from infimm_eval.models.shared.answering import Answering
-from infimm_eval.types import Answer, Request, Style
+from infimm_eval.types import Answer, Image, Request, Style
 
 if TYPE_CHECKING:
     from infimm_eval.models.flamingo.model import FlamingoModel
@@ -107,6 +107,12 @@ class LiveModel:
         return getattr(self._opened(), "picture_tokens", None)
 
     @property
+    def picture_encoder(self) -> Any:
+        """The backend's, as undisturbing as its answers; ``None`` where it has none."""
+        encoder = self._opened().picture_encoder
+        return encoder and _Undisturbed(encoder, _devices(self._module))
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Those of the backend; the fingerprint is of the weights as they stand."""
         return {**self._opened().settings, "fingerprint_of": "weights in memory"}
@@ -161,6 +167,20 @@ class LiveModel:
             self._counted = _added(self._counted, self._session[0].statistics)
             self._session[0].close()
             self._session = None
+
+
+class _Undisturbed:
+    """A picture encoder that leaves every random state as it was."""
+
+    def __init__(self, encoder: Any, devices: Collection[torch.device]) -> None:
+        self._encoder = encoder
+        self._devices = devices
+        self.identity: Mapping[str, Any] = encoder.identity
+
+    def encode_pictures(self, images: Sequence[Image]) -> Any:
+        """As the backend does."""
+        with undisturbed(self._devices):
+            return self._encoder.encode_pictures(images)
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Figure:
     lost_shots: int = 0
     others: int = 0
     """Further figures of the same spot that the run's folder holds."""
+    upper_bound: bool = False
+    """Whether its shots were selected by the answers."""
     complete: bool = True
     demo: bool = False
     against: tuple[Number, ...] = ()
@@ -66,6 +68,8 @@ class Figure:
         if self.shortened:
             lost = f" ({self.lost_shots:,} in all)" if self.lost_shots else ""
             marks.append(f"{self.shortened:,} prompts without some shots{lost}")
+        if self.upper_bound:
+            marks.append("upper bound, uses the answers")
         if self.others:
             marks.append(f"{self.others} further in the folder")
         return tuple(marks)
@@ -162,6 +166,7 @@ def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ())
         shortened=sum(cell.shortened for cell in cells),
         lost_shots=sum(cell.lost_shots for cell in cells),
         others=sum(cell.others for cell in cells),
+        upper_bound=any(cell.support == "oracle" for cell in cells),
         complete=all(cell.complete for cell in cells),
         demo=any(is_demo(cell) for cell in cells),
         against=() if any(has_demo_data(cell) for cell in cells) else printed,

@@ -84,6 +84,8 @@ class Bar(ProgressListener):
         """What is being done beside asking."""
         if self._bar is not None:
             self._bar.set_postfix_str(text)
+        else:  # before anything is asked, encoding a split may take hours
+            self.say(text)
 
     def note(self, text: str) -> None:
         """A line that stays on the screen."""

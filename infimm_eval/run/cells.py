@@ -78,7 +78,7 @@ def finish(
         title=questions.title,
         shots=questions.shots,
         seed=questions.seed,
-        support=questions.plan.support if questions.shots else None,
+        support=questions.plan.support_of(questions.shots),
         model=model.name,
         limit=questions.plan.limit,
         n_of=questions.data.size,
@@ -89,7 +89,7 @@ def finish(
         },
         picture_tokens=getattr(model, "picture_tokens", None),
         seconds=round(cell.seconds + time.monotonic() - began, 3),
-        statistics=cell.statistics,
+        statistics={**cell.statistics, **questions.statistics},
         learned=learned.digests,
         **figures(questions.task, scored, limit=questions.plan.limit, n_of=questions.data.size),
     )

@@ -17,7 +17,7 @@ from infimm_eval.errors import UsageError, unknown
 from infimm_eval.formats import FORMATS, PromptFormat
 from infimm_eval.models.options import Quantization
 from infimm_eval.run.thinking import Thinking
-from infimm_eval.shots import Support
+from infimm_eval.shots import FILE, RETRIEVED, SEEDLESS, kind
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
 
 T = TypeVar("T")
@@ -33,7 +33,12 @@ class Options(TypedDict, total=False):
     names and with the defaults of the command line."""
 
     revision: str | None
-    support: Support
+    support: str
+    """``random``, ``fixed``, ``rices``, ``text``, ``mmices``, ``oracle`` or ``file:PATH``."""
+    distinct_pictures: bool
+    nearest_last: bool
+    retrieval_model: str | None
+    retrieval_cache: Path | None
     zero_shot_demos: int | None
     prompt_style: Style | None
     prompt_format: str | None
@@ -78,7 +83,16 @@ class Plan:
     """``demo``, ``hub`` or a folder."""
     revision: str | None = None
     limit: int | None = None
-    support: Support = "random"
+    support: str = "random"
+    distinct_pictures: bool = False
+    """Whether no prompt shows a picture in two of its shots."""
+    nearest_last: bool = False
+    """Whether MMICES too puts the most similar shot next to the question."""
+    retrieval_model: str | None = None
+    """``None``: the model's own eyes."""
+    retrieval_device: str = "auto"
+    retrieval_cache: Path | None = None
+    """Where features are kept; ``None``: in the user's cache folder."""
     zero_shot_demos: int | None = None
     """``None``: two for ``completion``, none for ``instruct``."""
     style: Style | None = None
@@ -113,18 +127,34 @@ class Plan:
 
     def cells(self) -> list[tuple[Task, int, int]]:
         """Task, shots and seed of each, in order.  Zero-shot benchmarks have one cell, at 0 shots
-        and the first seed."""
+        and the first seed; shots that are not drawn at random are those of the first seed."""
+        drawn = kind(self.support) not in SEEDLESS
         return [
             (task, count, seed)
             for task in self.tasks
             for count in (dict.fromkeys(self.shots) if task.shots else [0])
-            for seed in (dict.fromkeys(self.seeds) if task.shots else self.seeds[:1])
+            for seed in dict.fromkeys(
+                self.seeds if _has_seeds(task, count, drawn) else self.seeds[:1]
+            )
         ]
+
+    def support_of(self, shots: int) -> str | None:
+        """What cells call the choice of shots; a file by its name."""
+        if not shots:
+            return None
+        if self.support.startswith(FILE):
+            return FILE + Path(self.support.removeprefix(FILE)).name
+        return self.support
 
     @property
     def zero_shot_only(self) -> list[str]:
         """Benchmarks that run at 0 shots although shots were asked for."""
         return [task.name for task in self.tasks if task.shots is None and any(self.shots)]
+
+
+def _has_seeds(task: Task, shots: int, drawn: bool) -> bool:
+    """Whether another seed is another cell."""
+    return task.shots is not None and (drawn or not shots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +199,14 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         judge=judge,
         templates=_by_name(tasks, _prompts(options.get("prompts") or {}), "[prompts]"),
         max_new_tokens=_by_name(tasks, options.get("max_new_tokens") or {}, "--max-new-tokens"),
+        retrieval_device=options.get("device") or "auto",
         **given,
     )
 
 
 _AS_GIVEN = (
-    *("revision", "support", "zero_shot_demos", "choice", "ocr"),
+    *("revision", "zero_shot_demos", "choice", "ocr"),
+    *("support", "distinct_pictures", "nearest_last", "retrieval_model", "retrieval_cache"),
     *("judge_runs", "check_batching", "samples_shown"),
 )
 """Options that a plan takes as they are."""
@@ -193,6 +225,7 @@ def _check(request: PlanRequest) -> None:
     for name, known in _ONE_OF.items():
         if options.get(name) is not None and options[name] not in known:
             raise unknown(name, str(options[name]), known)
+    _check_support(options)
     for name in ("scorer", "max_new_tokens", "model_option", "prompts"):
         if not isinstance(options.get(name) or {}, Mapping):
             raise UsageError(f"{name} should be a mapping by task or name, not {options[name]!r}")
@@ -212,19 +245,33 @@ def _without_effect(tasks: Sequence[Task], request: PlanRequest, data: str) -> s
         return f"--revision pins a commit of the hub's data, and the data is {data}; use --data hub"
     if options.get("zero_shot_demos") is not None and not (few_shot and 0 in request.shots):
         return "--zero-shot-demos: no few-shot benchmark is asked at 0 shots; add 0 to --shots"
-    if options.get("support") == "fixed" and not few_shot:
-        return "--support fixed: these benchmarks are asked without examples; leave it out"
+    support = options.get("support") or "random"
+    if support != "random" and not few_shot:
+        return f"--support {support}: these benchmarks are asked without examples; leave it out"
     return ""
 
 
 _ONE_OF: Mapping[str, tuple[str, ...]] = {
-    "support": get_args(Support),
     "choice": get_args(Choice),
     "prompt_style": get_args(Style),
     "prompt_format": tuple(FORMATS),
     "device_map": ("auto",),
     "quantization": get_args(Quantization),
 }
+
+
+def _check_support(options: Mapping[str, Any]) -> None:
+    """``UsageError`` for a support that is none, and for choices that say nothing about it."""
+    support = str(options.get("support") or "random")
+    chosen = kind(support)
+    if options.get("nearest_last") and chosen not in RETRIEVED:
+        raise UsageError(f"--nearest-last orders shots that are retrieved, not --support {support}")
+    if options.get("distinct_pictures") and chosen == "file":
+        raise UsageError("--distinct-pictures: --support file:PATH names the shots itself")
+    if options.get("retrieval_model") and chosen not in RETRIEVED:
+        raise UsageError(
+            f"--retrieval-model is for --support {', '.join(sorted(RETRIEVED))}, not {support}"
+        )
 
 
 def _prompts(given: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:

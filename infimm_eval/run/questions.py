@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from typing import Any
 
 from infimm_eval import prompts
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.formats import Form
 from infimm_eval.run.plan import ZERO_SHOT_DEMOS
+from infimm_eval.run.selectors import Selectors
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.scorers.digest import source
-from infimm_eval.shots import Shots
+from infimm_eval.shots import Selector
 from infimm_eval.types import (
     Decoding,
     Document,
@@ -46,7 +46,9 @@ class CellQuestions:
 
     style: Style
 
-    def __init__(self, data: TaskData, shots: int, seed: int, form: Form) -> None:
+    def __init__(
+        self, data: TaskData, shots: int, seed: int, form: Form, selectors: Selectors
+    ) -> None:
         self.data, self.shots, self.seed, self.form = data, shots, seed, form
         self.task, self.plan, self.style = data.task, data.plan, form.style
         self.ocr = self.plan.ocr and self.task.ocr
@@ -59,7 +61,11 @@ class CellQuestions:
         self.ranks = self.plan.choice == "rank" and self.task.rankable
         self._prompter = prompts.Prompter(form.written, self.template)
         self._text_only = self._text_only_examples()
-        self._selection = self._select()
+        self._selection: Selector | None = None
+        if shots or self._text_only:
+            self._selection = selectors.of(data, shots, seed, form.format)
+        self.statistics = selectors.statistics(data, shots)
+        """What its shots took to be found."""
 
     @property
     def title(self) -> str:
@@ -67,7 +73,7 @@ class CellQuestions:
         return f"{self.task.title} with OCR" if self.ocr else self.task.title
 
     def __iter__(self) -> Iterator[Question]:
-        for sample in islice(self.data.samples(), self.plan.limit):
+        for sample in self.data.queries():
             yield self._question(sample)
 
     def _question(self, sample: Sample) -> Question:
@@ -116,14 +122,7 @@ class CellQuestions:
         if self.ocr:
             protocol["ocr"] = "in the prompt"
         if self._selection is not None:
-            protocol |= {
-                "seed": self.seed,
-                "support": self._selection.support,
-                "pool": {
-                    "size": len(self._selection.pool),
-                    "fingerprint": self._selection.fingerprint,
-                },
-            }
+            protocol |= self._selection.protocol()
         return protocol
 
     def _text_only_examples(self) -> int:
@@ -132,13 +131,6 @@ class CellQuestions:
             return 0
         chosen = (self.plan.zero_shot_demos, self.form.format.text_only)
         return next((count for count in chosen if count is not None), ZERO_SHOT_DEMOS[self.style])
-
-    def _select(self) -> Shots | None:
-        if not (self.shots or self._text_only):
-            return None
-        chosen = self.data.pool(self.seed, with_pictures=self.shots > 0)
-        support = self.plan.support if self.shots else self.form.format.text_only_support
-        return Shots(self.task.name, self.seed, chosen, support or self.plan.support)
 
     def _examples(self, sample: Sample) -> list[Sample]:
         count = self.shots or self._text_only

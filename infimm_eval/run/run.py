@@ -18,6 +18,7 @@ from infimm_eval.run import cells, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
+from infimm_eval.run.selectors import Selectors
 from infimm_eval.run.stream import CellProgress, Stream
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.types import Model, Rubric, Task
@@ -30,7 +31,7 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
     ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
     A cell that cannot be scored takes no other with it: its error is raised once all are done.
     """
-    questions = _prepared(plan, model, listener.note)
+    questions = _prepared(plan, model, listener)
     with logs.Log(folder, writing=True) as log:
         asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
         queue = _ScoringQueue(model, log, listener, _judge(plan, log))
@@ -53,15 +54,16 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
         return queue.results(asked)
 
 
-def _prepared(plan: Plan, model: Model, note: Callable[[str], None]) -> list[CellQuestions]:
+def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
     """Every cell's questions, all data opened and looked through: what is missing is said at
     once."""
-    forms = {task.name: _form(task, plan, model, note) for task in plan.tasks}
+    forms = {task.name: _form(task, plan, model, listener.note) for task in plan.tasks}
     data = {task.name: TaskData(task, plan) for task in plan.tasks}
     for rows in data.values():
         _want_a_judge(rows, plan)
+    selectors = Selectors(plan, model, listener)
     prepared = [
-        CellQuestions(data[task.name], shots, seed, forms[task.name])
+        CellQuestions(data[task.name], shots, seed, forms[task.name], selectors)
         for task, shots, seed in plan.cells()
     ]
     for questions in prepared:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from infimm_eval import data, prompts
 from infimm_eval.data import checking
 from infimm_eval.run.plan import Plan
 from infimm_eval.shots import pool
 from infimm_eval.types import Sample, Source, Task
+
+if TYPE_CHECKING:
+    from infimm_eval.shots.split import Split
 
 
 class TaskData:
@@ -60,17 +64,36 @@ class TaskData:
 
     def pool(self, seed: int, *, with_pictures: bool) -> list[Sample]:
         """The examples that shots are drawn from."""
-        source = self.task.shots
-        if source is None:
+        if self.task.shots is None:
             return []
         if seed not in self._pools:
-            rows = self._open(source).rows()
+            rows = self.examples.rows()
             samples = checking.samples(self.task, rows, f"{self._where}, examples")
             self._pools[seed] = pool(samples, self.task.name, seed)
         if with_pictures:
             shown = prompts.pictures(self._pools[seed])
             data.require_pictures(shown, f"{self.task.title} examples")
         return self._pools[seed]
+
+    def queries(self) -> Iterator[Sample]:
+        """The samples that are asked."""
+        return islice(self.samples(), self.plan.limit)
+
+    @cached_property
+    def examples(self) -> data.Dataset:
+        """The rows of the training split; of a benchmark that has one."""
+        assert self.task.shots is not None
+        return self._open(self.task.shots)
+
+    @cached_property
+    def split(self) -> Split:
+        """Every sample of the training split, for selection that searches all of it."""
+        from infimm_eval.shots.split import Split
+
+        where = f"{self._where}, examples"
+        split = Split(checking.samples(self.task, self.examples.rows(), where))
+        data.require_pictures(chain(*split.pictures), f"{self.task.title} examples")
+        return split
 
     def _open(self, source: Source) -> data.Dataset:
         return data.open_source(source, self.plan.data, self.plan.revision, self.task.title)

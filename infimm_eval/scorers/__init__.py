@@ -12,7 +12,7 @@ from typing import Any
 
 from infimm_eval.errors import InfimmEvalError
 from infimm_eval.packed import Packed
-from infimm_eval.types import CorpusFunction, Record, Rubric, Sample, Score, Scorer, Scoring
+from infimm_eval.types import Answer, CorpusFunction, Record, Rubric, Sample, Score, Scorer, Scoring
 
 FAILED = "the scorer failed"
 """How ``read_as`` begins of an answer that a scorer could not score."""
@@ -54,6 +54,16 @@ def score_one(scorer: Scorer) -> Callable[[Record], Score]:
         return Score(None, f"{FAILED}: it gave {str(made)[:60]!r}, no Score of a number")
 
     return safely
+
+
+def reader(scorer: Scorer) -> Callable[[Sample, str], str]:
+    """How a scorer makes texts comparable: what it reads in one that answers a sample.  Of those
+    that look at all answers together, the words in small letters."""
+    function = scorer.function
+    if isinstance(function, CorpusFunction | Rubric):
+        return lambda _, text: " ".join(text.lower().split())
+    score_it = score_one(scorer)
+    return lambda sample, text: score_it(Record(sample, Answer(sample.id, text), text)).read_as
 
 
 def _is_number(value: Any) -> bool:

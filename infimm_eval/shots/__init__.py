@@ -1,5 +1,9 @@
-"""Which examples stand before a question.  Knows samples; knows neither prompts nor models."""
+"""Which examples stand before a question.  Knows samples; knows neither prompts nor models.
 
-from infimm_eval.shots.selection import POOL, Shots, Support, pool
+``selection`` draws; ``retrieval`` searches the whole training split and is imported, with torch,
+only where it is asked for.
+"""
 
-__all__ = ["POOL", "Shots", "Support", "pool"]
+from infimm_eval.shots.selection import FILE, POOL, RETRIEVED, SEEDLESS, Selector, Shots, kind, pool
+
+__all__ = ["FILE", "POOL", "RETRIEVED", "SEEDLESS", "Selector", "Shots", "kind", "pool"]

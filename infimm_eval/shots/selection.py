@@ -10,26 +10,60 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from random import Random
-from typing import Literal, TypeAlias
+from typing import Any, Protocol
 
-from infimm_eval.errors import UsageError
-from infimm_eval.types import Sample
+from infimm_eval.errors import UsageError, unknown
+from infimm_eval.types import Image, Sample
 
 POOL = 2048
 """Examples that shots are drawn from, as in Flamingo, OpenFlamingo and IDEFICS."""
 
-Support: TypeAlias = Literal["random", "fixed"]
+SUPPORTS = ("random", "fixed", "rices", "text", "mmices", "oracle")
+"""What ``--support`` may be, beside ``file:PATH``."""
+
+RETRIEVED = frozenset({"rices", "text", "mmices", "oracle"})
+"""Those that search the whole training split."""
+
+SEEDLESS = frozenset({"rices", "text", "mmices", "file"})
+"""Those that draw nothing at random: a second seed would be the same cell again."""
+
+FILE = "file:"
+
+
+def kind(support: str) -> str:
+    """``rices``, ..., or ``file`` of ``file:PATH``; ``UsageError`` for what is none."""
+    if support.startswith(FILE) and support != FILE:
+        return "file"
+    if support not in SUPPORTS:
+        raise unknown("support", support, [*SUPPORTS, "file:PATH"])
+    return support
+
+
+class Selector(Protocol):
+    """What selects the examples of one cell."""
+
+    def pick(self, sample: Sample, count: int, /) -> list[Sample]:
+        """The examples of one question in the order of its prompt: never the question itself, nor
+        another one about its picture.  ``UsageError`` where there are too few."""
+        ...
+
+    def protocol(self) -> dict[str, Any]:
+        """All that the selection depends on."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """The pool of one run, and how it is drawn from."""
+    """The pool of one run, and how it is drawn from: at random for each question, or ``fixed``."""
 
     task: str
     seed: int
     pool: Sequence[Sample]
-    support: Support = "random"
+    support: str = "random"
+    distinct: bool = False
+    """Whether no picture is shown twice."""
 
     def pick(self, sample: Sample, count: int) -> list[Sample]:
         """``count`` examples for one question, without the question itself and without any
@@ -38,23 +72,30 @@ class Shots:
         The first k of a draw are the draw of k.  ``fixed`` takes the same examples for every
         question (where one shares the question's picture, the next in line stands in).
         """
-        picked: list[Sample] = []
-        for shot in self._line(sample):
-            if len(picked) == count:
-                break
-            if shot.id != sample.id and not (shot.group and shot.group == sample.group):
-                picked.append(shot)
+        picked = list(islice(self.line(sample), count))
         if len(picked) < count:
-            raise UsageError(
-                f"{self.task}: {count} shots asked for, the training rows give {len(picked)} "
-                f"that do not show the picture of question {sample.id}; use fewer --shots"
-            )
+            raise too_few(self.task, sample, count, len(picked))
         return picked
 
-    @property
-    def fingerprint(self) -> str:
-        """Names the pool by the ids in it."""
-        return sha256("\0".join(sample.id for sample in self.pool).encode()).hexdigest()[:12]
+    def line(self, sample: Sample) -> Iterator[Sample]:
+        """Every example that a question may have, in the order in which it would take them."""
+        seen: set[tuple[Image, ...]] = set()
+        for shot in self._line(sample):
+            if own(sample, shot) or (self.distinct and shot.images and shot.images in seen):
+                continue
+            seen.add(shot.images)
+            yield shot
+
+    def protocol(self) -> dict[str, Any]:
+        """Seed and pool; the pool is named by the ids in it."""
+        ids = "\0".join(sample.id for sample in self.pool)
+        fingerprint = sha256(ids.encode()).hexdigest()[:12]
+        return {
+            "seed": self.seed,
+            "support": self.support,
+            "pool": {"size": len(self.pool), "fingerprint": fingerprint},
+            **({"distinct_pictures": True} if self.distinct else {}),
+        }
 
     def _line(self, sample: Sample) -> Iterator[Sample]:
         """The pool in the order in which this sample would take from it."""
@@ -66,6 +107,19 @@ class Shots:
             if place not in seen:
                 seen.add(place)
                 yield self.pool[place]
+
+
+def own(query: Sample, shot: Sample) -> bool:
+    """Whether an example is the question itself, or another one about its picture."""
+    return shot.id == query.id or bool(shot.group and shot.group == query.group)
+
+
+def too_few(task: str, query: Sample, count: int, found: int) -> UsageError:
+    """The error where the training rows do not give as many shots as were asked for."""
+    return UsageError(
+        f"{task}: {count} shots asked for, the training rows give {found} "
+        f"that do not show the picture of question {query.id}; use fewer --shots"
+    )
 
 
 def pool(samples: Iterable[Sample], task: str, seed: int, size: int = POOL) -> list[Sample]:

@@ -11,6 +11,7 @@ from typing import Any
 from infimm_eval import flamingo
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.flamingo.engine import Engine, EngineOptions
+from infimm_eval.models.flamingo.picture_encoder import LatentEncoder
 from infimm_eval.models.flamingo.prompts import PromptFormatter
 from infimm_eval.models.shared.answering import Answering
 from infimm_eval.types import Answer, Request, Style
@@ -75,6 +76,13 @@ class FlamingoModel:
         """Latents that text sees of a picture: as many of a shot's as of the query's."""
         latents = len(self.engine.model.resampler.latents)
         return {"query": latents, "shot": latents}
+
+    @property
+    def picture_encoder(self) -> LatentEncoder:
+        """Its own eyes, for shots that look like the question."""
+        kept = {name: self.settings[name] for name in ("pictures", "resampler_heads", "dtype")}
+        identity = {"weights": self.settings["fingerprint"], **kept}
+        return LatentEncoder(self.engine.images, identity)
 
     @property
     def statistics(self) -> Mapping[str, float]:

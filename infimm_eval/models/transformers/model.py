@@ -12,6 +12,7 @@ from typing import Any
 from infimm_eval.models.shared.answering import Answering
 from infimm_eval.models.transformers.engine import Engine, EngineOptions
 from infimm_eval.models.transformers.generate import library
+from infimm_eval.models.transformers.picture_encoder import TokenEncoder
 from infimm_eval.models.transformers.prompts import prompt_formatter
 from infimm_eval.types import Answer, Request, Style
 
@@ -73,6 +74,20 @@ class TransformersModel:
     def device(self) -> str:
         """Where it computes."""
         return str(self.engine.model.device)
+
+    @property
+    def picture_encoder(self) -> TokenEncoder | None:
+        """Its own eyes, for shots that look like the question; ``None`` where its tower cannot be
+        asked by itself."""
+        if not TokenEncoder.able(self.model):
+            return None
+        names = ("architecture", "pictures", "dtype")
+        identity = {
+            "weights": self.settings["fingerprint"],
+            **{name: self.settings[name] for name in names},
+            "transformers": library.__version__.partition(".")[0],
+        }
+        return TokenEncoder(self.model, self.formatter, self.engine.generation.images, identity)
 
     @property
     def statistics(self) -> Mapping[str, float]:
