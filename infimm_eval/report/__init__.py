@@ -27,8 +27,8 @@ def write(
 
     The page shows ``samples`` samples, over all benchmarks; 200 stay below 5 MB.  ``published``:
     the systems whose printed rows stand in the tables, see ``tables.tables``.  Returns the files.
-     Raises ``UsageError`` where a run cannot be read or a file not be written; nothing is
-    written when a run cannot be read.
+    Raises ``UsageError`` where a run cannot be read or a file not be written; nothing is written
+    when a run cannot be read.
     """
     runs = gather(folders)
     pages = {

@@ -126,7 +126,7 @@ def _beside(found: Sequence[Pair]) -> str:
             words.verdict(pair.figure, number),
             escaped(brief(pair.cell)),
             escaped(f"{number.stage}; {words.origin(number)}"),
-            differences(pair.cell, pair.figure.seeds, number) or words.ABSENT,
+            escaped(differences(pair.cell, pair.figure.seeds, number)) or words.ABSENT,
         )
         for pair in found
         for number in pair.figure.against

@@ -118,7 +118,10 @@ def differences(cell: Cell, seeds: int, number: Number) -> str:
     asked = told.prompt_format and formats.find(told.prompt_format)
     pairs = {
         "prompt format": (protocol.get("prompt_format", "infimm"), told.prompt_format),
-        "beams": (decoding and decoding.get("num_beams"), told.num_beams),
+        "beams": (
+            decoding.get("num_beams") if isinstance(decoding, Mapping) else None,
+            told.num_beams,
+        ),
         "seeds": (seeds, told.seeds),
         "shots": (cell.support, number.support) if cell.shots else (None, None),
         "text-only examples": (

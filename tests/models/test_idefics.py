@@ -225,6 +225,7 @@ def test_a_model_spread_over_its_devices_answers_the_same(folder):
         ({"quantization": "8bit"}, "accelerate", "--quantization needs accelerate: pip install"),
         ({"device_map": "auto"}, "accelerate", "--device-map needs accelerate: pip install"),
         ({"device_map": "auto", "device": "cpu"}, None, "leave out --device"),
+        ({"quantization": "3bit"}, None, "unknown quantization '3bit'; did you mean"),
     ],
 )
 def test_what_a_placement_lacks_is_said_in_one_line(folder, monkeypatch, chosen, missing, message):

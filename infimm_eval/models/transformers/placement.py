@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import UsageError, unknown
 from infimm_eval.models.options import ModelOptions
 from infimm_eval.models.transformers.generate import library
 
@@ -32,10 +32,14 @@ def placement(options: ModelOptions, device: torch.device, dtype: torch.dtype) -
     if options.quantization is None:
         return {"device_map": spread}
     _require("bitsandbytes", "--quantization")
-    bits: dict[str, Any] = {"load_in_8bit": True}
-    if options.quantization == "4bit":
-        bits = {"load_in_4bit": True, "bnb_4bit_compute_dtype": dtype}
-    return {"device_map": spread, "quantization_config": library.BitsAndBytesConfig(**bits)}
+    config: dict[str, dict[str, Any]] = {
+        "4bit": {"load_in_4bit": True, "bnb_4bit_compute_dtype": dtype},
+        "8bit": {"load_in_8bit": True},
+    }
+    if options.quantization not in config:
+        raise unknown("quantization", str(options.quantization), config)
+    packed = library.BitsAndBytesConfig(**config[options.quantization])
+    return {"device_map": spread, "quantization_config": packed}
 
 
 def _require(package: str, option: str) -> None:
