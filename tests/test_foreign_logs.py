@@ -418,6 +418,18 @@ def test_logs_of_different_harnesses_are_incomparable(
     assert "asked&#95;by: LLaVA against lm-eval" in capsys.readouterr().out
 
 
+def test_a_log_of_some_questions_is_a_subset_in_a_comparison(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made.llava(tmp_path / "vqav2.jsonl", IDS[:2], QUESTIONS[:2])
+    assert main(["score", str(path), "--references", str(data)]) == 2
+    assert "2 of 4 questions have no prediction" in capsys.readouterr().err
+    assert main(["compare", str(path), str(path), "--references", str(data)]) == 0
+    said = capsys.readouterr()
+    assert "| VQAv2 | 0 | 95.00 | 95.00 |" in said.out
+    assert "2 questions of the references are not in the log" in said.err
+
+
 def test_a_log_is_reported_with_its_own_scores_beside(tmp_path: Path) -> None:
     path = made.lm_eval(tmp_path / "samples_mine.jsonl", DOCS, ["none"])
     reading = foreign.Reading(task="vqav2")

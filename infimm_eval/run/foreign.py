@@ -108,14 +108,14 @@ def as_runs(
     paths: Sequence[Path], reading: Reading, note: Callable[[str], None] = lambda text: None
 ) -> Iterator[list[Path]]:
     """The same paths, each log of another harness among them as a run folder that lasts as long
-    as the context."""
+    as the context.  A log of a part of the questions is a subset there."""
     with TemporaryDirectory(prefix="infimm_eval-") as place:
         found = []
         for number, path in enumerate(paths):
             log = open_foreign(path)
             folder = Path(place) / str(number) / path.stem
             if log is not None:
-                write_run(log, folder, reading, How(note=note))
+                write_run(log, folder, reading, How(note=note, allow_partial=True))
             found.append(path if log is None else folder)
         yield found
 
@@ -236,9 +236,8 @@ def _read(log: ForeignLog, reading: Reading, how: How) -> list[_Part]:
     foreign = _foreign(task, log)
     if foreign.note:
         how.note(f"{log.tool}: {foreign.note}")
-    parts = Joiner(log, foreign, log.tool in task.foreign, reading.by_row, how.note).join(
-        references
-    )
+    joiner = Joiner(log, foreign, log.tool in task.foreign, reading.by_row, how.note)
+    parts = joiner.join(references)
     if not parts:
         raise UsageError(f"{log.path} holds no answers")
     for part in parts:
@@ -382,6 +381,8 @@ def _write(run: logs.Log, one: _Part, how: How) -> logs.Cell:
     log, part = one.log, one.part
     if part.samples:
         found, scores = _scored(one, how)
+        for reason in _reasons(one, found, scores):
+            how.note(f"{log.path}: {reason}")
         pairs: Sequence[tuple[Sample, Answer]] = found.pairs
         values: Sequence[Score] = scores.outcomes.scores
         figures = cells.figures(one.task, scores, limit=None, n_of=one.task.source.size)
