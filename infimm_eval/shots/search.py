@@ -5,6 +5,7 @@ Knows vectors and the rows of a split that share them; has never seen a picture 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -89,6 +90,7 @@ def nearest(base: Vectors, which: Numbers, queries: Numbers, width: int) -> tupl
     where = torch.full((len(queries), wide), len(which))
     for start in range(0, len(which), ROWS):
         some = torch.from_numpy(np.asarray(base[which[start : start + ROWS]]))
+        _unmap(base)
         for first in range(0, len(queries), QUERIES):
             asked = torch.from_numpy(np.asarray(base[queries[first : first + QUERIES]]))
             alike = asked @ some.T
@@ -109,6 +111,7 @@ def _ranked(
     similar = np.empty(found.shape, np.float32)
     for part in _parts(len(queries), found.shape[1], base.shape[1]):
         similar[part] = _products(base, which[found[part]], queries[part])
+        _unmap(base)
     order = np.argsort(-similar, axis=1, kind="stable")[:, :width]
     return np.take_along_axis(similar, order, 1), np.take_along_axis(found, order, 1)
 
@@ -126,6 +129,14 @@ def _parts(count: int, width: int, size: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count, step))
 
 
+def _unmap(base: Vectors) -> None:
+    """Let go of the pages of a mapped file that were read: they stay in the system's cache, and
+    count as nobody's memory."""
+    mapped = getattr(base, "_mmap", None)
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _distinct(base: Vectors, vectors: Numbers) -> tuple[Numbers, Numbers]:
     """Which distinct vector each row has, numbered by first rows, and where in ``base`` each is:
     two places with equal numbers are one vector."""
@@ -138,5 +149,7 @@ def _distinct(base: Vectors, vectors: Numbers) -> tuple[Numbers, Numbers]:
         number[place] = met.setdefault(digest, len(met))
         if len(met) > len(which):
             which.append(place)
+            if len(which) % ROWS == 0:
+                _unmap(base)
     merged = np.fromiter((number[place] for place in vectors.tolist()), np.int32, len(vectors))
     return merged, np.array(which, np.int32)

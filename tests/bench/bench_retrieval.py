@@ -128,7 +128,8 @@ def fill(kept: Kept, found: Iterator[Sample]) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["--case"]:
-        return measure(sys.argv[2])
+        measure(sys.argv[2])
+        return
     for case in CASES if "--full" in sys.argv else ["coco"]:
         command = [sys.executable, "-m", "tests.bench.bench_retrieval", "--case", case]
         subprocess.run(command, check=True)

@@ -109,9 +109,11 @@ def test_what_is_no_encoder_is_refused_in_a_line(clip: Path, spec: str, said: st
 
 def test_without_an_encoder_nothing_is_compared() -> None:
     nobody = find(None, Fake(), "cpu", print)
-    with pytest.raises(UsageError, match="--support rices compares pictures, and fake has no eyes"):
+    with pytest.raises(
+        UsageError, match=r"--support rices compares pictures, and fake has no eyes"
+    ):
         nobody.require_pictures("rices")
-    with pytest.raises(UsageError, match="--support text compares questions.*text:FOLDER"):
+    with pytest.raises(UsageError, match=r"--support text compares questions.*text:FOLDER"):
         nobody.require_texts("text")
 
 

@@ -1,4 +1,4 @@
-"""The feature store: every row that was added is found again, whatever breaks off or runs beside."""
+"""The feature store: what was added is found again, whatever breaks off or runs beside."""
 
 from __future__ import annotations
 
