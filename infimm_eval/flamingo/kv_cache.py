@@ -136,6 +136,11 @@ class KVCache:
         self.flags_R[index] = 0
         self.pictures[:, index] = 0
 
+    @torch.inference_mode()
+    def unsee(self, rows: Sequence[int]) -> None:
+        """Coming text of these rows sees no picture: zeros, of which attention makes nothing."""
+        self.pictures[:, torch.tensor(rows, device=self.flags_R.device)] = 0
+
     def adopt(self, rows: Sequence[int], other: KVCache, source: Sequence[int]) -> None:
         """Copies rows `source` of another cache (or this one) into these rows.
 

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import torch
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.checkpoint import Found, find
 from infimm_eval.flamingo.files import read_json_if_there
 from infimm_eval.flamingo.jinja_template import template_in
-from infimm_eval.flamingo.layouts import find_layout
+from infimm_eval.flamingo.layouts import Layout, layout_at
+from infimm_eval.flamingo.layouts.layout import PAD, Told
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.templates import (
     TEMPLATES,
@@ -68,18 +70,37 @@ class Processor:
     context: int = CONTEXT
 
     @classmethod
-    def load(cls, folder: Path) -> Processor:
-        """Everything from the checkpoint's own files.
+    def load(cls, folder: Path, **told: Any) -> Processor:
+        """Everything from the checkpoint's own files; ``told`` as for ``checkpoint.load``.
 
         The room is the tokenizer's ``model_max_length``; the chat format, see ``_chat_format``.
         """
+        layout = layout_at(folder)
+        if layout is not None and not layout.in_one_folder:
+            return cls.of(find(folder, told=Told(**told)))
         settings = read_json_if_there(folder / "tokenizer_config.json")
         tokenizer = Tokenizer.load(folder)
         return cls(
             tokenizer,
             Pictures.load(folder),
-            _chat_format(folder, settings, tokenizer),
+            _chat_format(folder, layout, settings, tokenizer),
             _room(folder, settings),
+        )
+
+    @classmethod
+    def of(cls, found: Found) -> Processor:
+        """The same for a checkpoint whose parts were found, wherever its tokenizer lies."""
+        layout, parts = found.layout, found.parts
+        if layout.in_one_folder:
+            return cls.load(found.folder)
+        place = parts.tokenizer()
+        settings = read_json_if_there(place / "tokenizer_config.json")
+        tokenizer = Tokenizer.load(place, layout.marks(parts.description), PAD)
+        return cls(
+            tokenizer,
+            layout.pictures(found.folder, parts.description),
+            _chat_format(found.folder, layout, settings, tokenizer),
+            _room(place, settings),
         )
 
     def encode_chat(
@@ -205,12 +226,13 @@ def _room(folder: Path, settings: Mapping[str, Any]) -> int:
     return int(stated) if stated < 1e9 else CONTEXT
 
 
-def _chat_format(folder: Path, settings: Mapping[str, Any], tokenizer: Tokenizer) -> Template:
+def _chat_format(
+    folder: Path, layout: Layout[Any] | None, settings: Mapping[str, Any], tokenizer: Tokenizer
+) -> Template:
     """The format that ``preprocessor_config.json`` names as ``chat_format``, one of the layout's
     or ``shipped``; else what the layout says of the ``model_type``, see ``ChatFormats``."""
     asked = read_json_if_there(folder / "preprocessor_config.json").get("chat_format")
     config = read_json_if_there(folder / "config.json")
-    layout = find_layout(config)
     chat = ChatFormats(TEMPLATES) if layout is None else layout.chat
     standard = chat.standard(str(config.get("model_type", "")))
     chosen = asked or (standard if standard in chat.fixed else "shipped")

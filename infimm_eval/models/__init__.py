@@ -56,7 +56,7 @@ BACKENDS = {
         Backend(
             name="infimm",
             form="infimm:FOLDER or infimm:HUB_ID",
-            about="a checkpoint in InfiMM's layout: infimm:FOLDER or infimm:HUB_ID",
+            about="a checkpoint of the Flamingo family: infimm:FOLDER or infimm:HUB_ID",
             build="infimm_eval.models.flamingo.build:build",
             takes=_HERE | {"revision"},
         ),
@@ -175,7 +175,9 @@ def _offered(point: EntryPoint, name: str) -> Callable[[ModelOptions], Model]:
 
 def _kind(place: str, revision: str | None) -> str:
     """The backend of a checkpoint: that of Flamingos where one of their layouts claims it."""
-    from infimm_eval.flamingo.layouts import find_layout
+    from infimm_eval.flamingo.layouts import find_layout, is_published, layout_at
     from infimm_eval.models.shared import checkpoints
 
+    if layout_at(Path(place)) or is_published(place):
+        return "infimm"
     return "infimm" if find_layout(checkpoints.config(place, revision)) else "hf"

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.patches import embed_patches
 from infimm_eval.flamingo.section import Number, Section, Size
-from infimm_eval.flamingo.towers.patches import embed_patches
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -151,11 +151,12 @@ class ClipTower(nn.Module):
             raise ValueError(f"pictures of {tuple(pixels_I3HW.shape[1:])}, not (3, {size}, {size})")
         patches_IPW = embed_patches(pixels_I3HW, self.conv1.weight, None)
         cls_I1W = self.class_embedding.expand(len(patches_IPW), 1, -1)
-        x_INW = self.ln_pre(torch.cat([cls_I1W, patches_IPW], dim=1) + self.positional_embedding)
+        x_INW: Tensor = self.ln_pre(
+            torch.cat([cls_I1W, patches_IPW], dim=1) + self.positional_embedding
+        )
         for block in self.transformer.resblocks:
             x_INW = block(x_INW)
-        patches_IPW = x_INW[:, 1:]
-        return patches_IPW
+        return x_INW[:, 1:]
 
 
 class _Transformer(nn.Module):

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.patches import embed_patches
 from infimm_eval.flamingo.section import FromZero, Number, Section, Size, Switch
-from infimm_eval.flamingo.towers.patches import embed_patches
 
 EPS = 1e-6
 ALIGNED = 8  # numbers of two bytes
