@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import torch
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.checkpoint import Found, find
+from infimm_eval.flamingo.checkpoint import find
 from infimm_eval.flamingo.files import read_json_if_there
 from infimm_eval.flamingo.jinja_template import template_in
 from infimm_eval.flamingo.layouts import Layout, layout_at
-from infimm_eval.flamingo.layouts.layout import PAD, Told
+from infimm_eval.flamingo.layouts.layout import NOTHING, PAD, Told
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.templates import (
     TEMPLATES,
@@ -70,36 +70,24 @@ class Processor:
     context: int = CONTEXT
 
     @classmethod
-    def load(cls, folder: Path, **told: Any) -> Processor:
-        """Everything from the checkpoint's own files; ``told`` as for ``checkpoint.load``.
+    def load(cls, folder: Path, told: Told = NOTHING) -> Processor:
+        """Everything from the checkpoint's own files, and what the caller ``told`` of them.
 
         The room is the tokenizer's ``model_max_length``; the chat format, see ``_chat_format``.
         """
         layout = layout_at(folder)
-        if layout is not None and not layout.in_one_folder:
-            return cls.of(find(folder, told=Told(**told)))
-        settings = read_json_if_there(folder / "tokenizer_config.json")
-        tokenizer = Tokenizer.load(folder)
-        return cls(
-            tokenizer,
-            Pictures.load(folder),
-            _chat_format(folder, layout, settings, tokenizer),
-            _room(folder, settings),
-        )
-
-    @classmethod
-    def of(cls, found: Found) -> Processor:
-        """The same for a checkpoint whose parts were found, wherever its tokenizer lies."""
-        layout, parts = found.layout, found.parts
-        if layout.in_one_folder:
-            return cls.load(found.folder)
-        place = parts.tokenizer()
+        if layout is None or layout.in_one_folder:
+            place, tokenizer, pictures = folder, Tokenizer.load(folder), Pictures.load(folder)
+        else:
+            parts = find(folder, told=told).parts
+            place = parts.tokenizer()
+            tokenizer = Tokenizer.load(place, layout.marks(parts.description), PAD)
+            pictures = layout.pictures(parts.description)
         settings = read_json_if_there(place / "tokenizer_config.json")
-        tokenizer = Tokenizer.load(place, layout.marks(parts.description), PAD)
         return cls(
             tokenizer,
-            layout.pictures(found.folder, parts.description),
-            _chat_format(found.folder, layout, settings, tokenizer),
+            pictures,
+            _chat_format(folder, layout, settings, tokenizer),
             _room(place, settings),
         )
 

@@ -62,9 +62,9 @@ class Config(Section):
             "vision_config": ClipConfig.from_dict(given["vision_config"]),
         }
         sizes: dict[str, type[Section]] = {"resampler": ResamplerConfig, "gated": GatedConfig}
-        for key, section in sizes.items():
+        for key, kind in sizes.items():
             if isinstance(given.get(key), Mapping):
-                read[key] = section.from_dict(given[key])
+                read[key] = kind.from_dict(given[key])
         return super().from_dict({**given, **read})
 
     def __post_init__(self) -> None:

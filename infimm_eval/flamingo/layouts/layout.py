@@ -132,8 +132,8 @@ def _none(given: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _shown_as_written(folder: Path, given: Mapping[str, Any]) -> Pictures:
-    return Pictures.load(folder)
+def _usual_pictures(given: Mapping[str, Any]) -> Pictures:
+    return Pictures()
 
 
 def stored(state: Mapping[str, Tensor], keys: KeyMap) -> Iterator[tuple[str, Tensor]]:
@@ -176,8 +176,9 @@ class Layout(Generic[C]):
     file leaves to the shapes of the weights (by key) and to the caller.  `computed` gives the
     parameters, by name, that a checkpoint may leave out all together, with their values.  `marks`
     are the special tokens that the original code adds to the tokenizer, in its order, `PAD` behind
-    them where there is none for padding; `pictures` says how a picture becomes pixels, and
-    `save` writes a model under the original's keys.
+    them where there is none for padding; `pictures` says how a picture becomes pixels (these two
+    for layouts whose checkpoints are not one folder that says it all), and `save` writes a model
+    under the original's keys.
     """
 
     claims: Callable[[Mapping[str, Any]], bool]
@@ -192,7 +193,7 @@ class Layout(Generic[C]):
     complete: Callable[[C, Mapping[str, Shape], Told], C] = _as_it_is
     computed: Callable[[C], Mapping[str, Tensor]] = _nothing
     marks: Callable[[Mapping[str, Any]], tuple[str, ...]] = _none
-    pictures: Callable[[Path, Mapping[str, Any]], Pictures] = _shown_as_written
+    pictures: Callable[[Mapping[str, Any]], Pictures] = _usual_pictures
     save: Callable[[Flamingo, Path, KeyMap], None] = save_in_one_folder
 
     @property

@@ -300,7 +300,7 @@ def _save(model: Flamingo, folder: Path, keys: KeyMap) -> None:
     save_file(clip, folder / _TOWER / "open_clip_model.safetensors", metadata={"format": "pt"})
 
 
-def _pictures(folder: Path, given: Mapping[str, Any]) -> Pictures:
+def _pictures(given: Mapping[str, Any]) -> Pictures:
     return Pictures(size=given["vision_config"].get("image_size", 224))
 
 

@@ -156,7 +156,7 @@ def _complete(config: Config, found: Mapping[str, Shape], told: Told) -> Config:
     return with_sizes(config, found, gated, layer, f"{layer}feed_forward.", told)
 
 
-def _pictures(folder: Path, given: Mapping[str, Any]) -> Pictures:
+def _pictures(given: Mapping[str, Any]) -> Pictures:
     return Pictures(size=given["vision_config"].get("image_size", 224), rgb_first=True)
 
 

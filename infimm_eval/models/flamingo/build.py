@@ -97,9 +97,9 @@ def _loaded(folder: Path, name: str, options: ModelOptions) -> FlamingoModel:
     shared = {"batch_size": options.batch_size, "picture_cache": options.picture_cache}
     own = BuildOptions(**keywords(BuildOptions, {**shared, **options.options}, name))
     with ThreadPoolExecutor(1) as beside:
+        processor = Processor.load(folder, own.told)
         found = find(folder, told=own.told)
         fingerprint = beside.submit(checkpoints.fingerprint, *found.parts.places)
-        processor = Processor.of(found)
         model = load_found(found, device=device, dtype=dtype)
         return FlamingoModel(
             model,
