@@ -266,7 +266,8 @@ def _complete(config: Config, found: Mapping[str, Shape], told: Told) -> Config:
     )
 
 
-_TRAINED = re.compile(r"^(resampler|gates)\.|embed|wte")
+# Every parameter whose name has "embed" in it, and what was trained.
+_TRAINED = re.compile(r"^(resampler|gates)\.|^decoder\.(embed|wte)")
 _LM, _TOWER = "language_model", "vision_tower"
 
 
