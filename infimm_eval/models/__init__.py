@@ -94,10 +94,21 @@ BACKENDS = {
 
 
 def available() -> list[tuple[str, str]]:
-    """``(spec, what it is)`` of everything ``load`` understands."""
+    """``(spec, what it is)`` of everything ``load`` understands; the layouts of the Flamingo family
+    come after the backend that reads them."""
+    from infimm_eval.flamingo.layouts import LAYOUTS  # brings torch
+
+    layouts = [(f"  layout {name}", layout.about) for name, layout in LAYOUTS.items()]
     points = installed(GROUP).items()
     return [
-        *((backend.listed, backend.about) for backend in BACKENDS.values()),
+        *(
+            line
+            for backend in BACKENDS.values()
+            for line in (
+                (backend.listed, backend.about),
+                *(layouts if backend.name == "infimm" else ()),
+            )
+        ),
         *((name, f"of an installed package: {point.value}") for name, point in points),
         ("FOLDER or HUB_ID", "a checkpoint, its kind found from its config.json"),
         ("./file.py[:NAME]", "a model of your own: its MODEL, or what it calls NAME"),

@@ -203,7 +203,7 @@ LAYOUT = Layout(
         of_model_type=(("zephyr", "zephyr"), ("vicuna", "vicuna"), ("llama", "llama2")),
         fixed=("zephyr",),
     ),
-    about="InfiMM's own",
+    about="InfiMM: a folder of all weights, EVA-CLIP with LLaMA or Mistral",
     prompt_format="infimm",
     complete=_with_heads,
     computed=_rope_tables,

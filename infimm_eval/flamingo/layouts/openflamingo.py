@@ -225,7 +225,7 @@ def _only(inside: list[Path], folder: Path, option: str) -> Path | None:
 
 
 def _fetched(folder: Path, option: str) -> Path:
-    name = published(str(folder))
+    name = published(str(folder.absolute()))
     if name is None:
         raise UsageError(
             f"{folder} holds {CHECKPOINT} without what it was trained upon; pass --model-option "
@@ -311,7 +311,7 @@ LAYOUT = Layout(
     build=build,
     keys=_keys,
     chat=CHAT,
-    about="OpenFlamingo's checkpoint.pt over a language model and a CLIP tower",
+    about="OpenFlamingo: checkpoint.pt over a language model and a CLIP tower elsewhere",
     prompt_format="openflamingo",
     takes=frozenset(
         {
