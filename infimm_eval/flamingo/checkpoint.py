@@ -212,7 +212,7 @@ def _read(
     found: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for path in source.files:
-        for twins, stored in tensors(path, _wanted(source)):
+        for twins, stored in tensors(path, _wanted(source), kept=dtype):
             # Twins of one piece of memory are one parameter: it is looked at once.
             named = {keys.canonical(k, wanted): k for k in twins}
             for name, key in named.items():

@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -97,14 +98,20 @@ def shapes(
     return {key: tuple(tensor.shape) for key, tensor in held.items()}
 
 
-def tensors(path: Path, wanted: Wanted = ALL) -> Iterator[tuple[list[str], Tensor]]:
-    """Every wanted tensor of a weight file, in host memory of its own, with all keys that name it.
+def tensors(
+    path: Path, wanted: Wanted = ALL, *, kept: torch.dtype | None = None
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Every wanted tensor of a weight file with all keys that name it; no byte is held twice.
 
-    Safetensors are read one at a time.  A pickle is read whole and released tensor by tensor as
-    the caller lets go, so that either way no byte is held twice.
+    Safetensors are read one at a time, and so is a pickle whose numbers the caller keeps as
+    another type than they are stored in.  Others are read whole and released tensor by tensor as
+    the caller lets go: tensors of the ``kept`` type are then kept as they are.
     """
     if path.suffix == ".safetensors":
         yield from _safetensors(path, wanted.skipped)
+        return
+    if kept is not None and (places := _places(path, wanted, kept)):
+        yield from _one_by_one(path, places)
         return
     held = _unpickle(path, wanted, mmap=False)
     _require_dense_floats(path, held)
@@ -112,6 +119,72 @@ def tensors(path: Path, wanted: Wanted = ALL) -> Iterator[tuple[list[str], Tenso
         for twin in twins:
             del held[twin]
         yield [first, *twins], held.pop(first)
+
+
+class _Place(NamedTuple):
+    """Where a tensor lies in a file: its first byte, and what a view of the bytes there is."""
+
+    keys: list[str]
+    first: int
+    dtype: torch.dtype
+    shape: torch.Size
+    stride: tuple[int, ...]
+
+
+def _places(path: Path, wanted: Wanted, kept: torch.dtype) -> list[_Place]:
+    """Of every tensor in a pickle; empty where they are of the ``kept`` type or it cannot be told.
+
+    Mapped into memory, tensors stand as far apart as their records in the archive, so that one
+    address of memory is the file's first byte for all of them.
+    """
+    records = _records(path)
+    if not records:
+        return []
+    held = _unpickle(path, wanted, mmap=True)
+    _require_dense_floats(path, held)
+    if all(tensor.dtype == kept for tensor in held.values()):
+        return []
+    starts = {tensor.untyped_storage().data_ptr() for tensor in held.values() if tensor.nbytes}
+    fits = [
+        base
+        for base in {min(starts, default=0) - record for record in records}
+        if base % PAGESIZE == 0 and all(start - base in records for start in starts)
+    ]
+    if len(fits) != 1:
+        return []
+    return [
+        _Place([first, *twins], t.data_ptr() - fits[0], t.dtype, t.shape, t.stride())
+        for first, *twins in _twins(held)
+        for t in [held[first]]
+    ]
+
+
+def _records(path: Path) -> set[int]:
+    """Where the data of a zip archive's uncompressed records begin."""
+    if not zipfile.is_zipfile(path):  # saves of old torch are none
+        return set()
+    found = set()
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            for record in archive.infolist():
+                file.seek(record.header_offset + 26)
+                name, extra = struct.unpack("<HH", file.read(4))
+                if record.compress_type == zipfile.ZIP_STORED:
+                    found.add(record.header_offset + 30 + name + extra)
+    except _ASTRAY:  # whoever reads the tensors says what is wrong
+        return set()
+    return found
+
+
+def _one_by_one(path: Path, places: list[_Place]) -> Iterator[tuple[list[str], Tensor]]:
+    with path.open("rb") as file:
+        for keys, first, dtype, shape, stride in places:
+            empty = 0 in shape
+            last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+            memory = torch.empty(0 if empty else last + 1, dtype=dtype)
+            file.seek(first)
+            file.readinto(memory.view(torch.uint8).numpy().data)
+            yield keys, memory.as_strided(shape, stride)
 
 
 def _twins(held: dict[str, Tensor]) -> list[list[str]]:

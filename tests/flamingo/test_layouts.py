@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import tokenizers
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infimm_eval import models
@@ -21,6 +23,7 @@ from infimm_eval.flamingo import Flamingo, load, save_pretrained
 from infimm_eval.flamingo.layouts import openflamingo as layout
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.tokenizer import IMAGE, Tokenizer
+from tests.flamingo import family
 from tests.flamingo.family import (
     KINDS,
     change,
@@ -31,6 +34,7 @@ from tests.flamingo.family import (
     same,
     write_tokenizer,
 )
+from tests.flamingo.test_checkpoint import PEAK
 
 HEAD = "decoder.lm_head.weight"
 State = dict[str, Tensor]
@@ -364,3 +368,33 @@ def test_bytes_are_read_without_an_opening_token_where_the_language_model_has_no
 ) -> None:
     write_tokenizer(tmp_path, bos=False)
     assert Tokenizer.load(tmp_path, ("<|endofchunk|>", "<image>"), "<PAD>").opening == ()
+
+
+WIDE = {"hidden_size": 640, "intermediate_size": 1700, "num_attention_heads": 8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["openflamingo", "otter"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_loading_takes_little_more_memory_than_the_model(
+    kind: str, dtype: str, tmp_path: Path
+) -> None:
+    """Though a table that is converted, the largest being a fifth of it all, is there twice."""
+    text = family.TEXTS["llama"] | WIDE | {"vocab_size": 20000}
+    model = made(kind, text_config=text, every=4)
+    save_pretrained(model, tmp_path)
+    if kind == "otter":
+        state = load_file(tmp_path / "model.safetensors")
+        torch.save(state, tmp_path / "pytorch_model.bin")
+        (tmp_path / "model.safetensors").unlink()
+        del state
+    otter(tmp_path / "small")
+    size = sum(tensor.numel() for tensor in model.state_dict().values())
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path), dtype],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert int(ran.stdout) < 1.1 * size * getattr(torch, dtype).itemsize
