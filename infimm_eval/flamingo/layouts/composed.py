@@ -58,7 +58,7 @@ class Config(Section):
             if not isinstance(given.get(section), Mapping):
                 raise UsageError(f"config.json has no {section!r} section, an object")
         read: dict[str, Any] = {
-            "text_config": _of(given["text_config"]).read(given["text_config"]),
+            "text_config": _read(given["text_config"]),
             "vision_config": ClipConfig.from_dict(given["vision_config"]),
         }
         sizes: dict[str, type[Section]] = {"resampler": ResamplerConfig, "gated": GatedConfig}
@@ -87,7 +87,7 @@ class Config(Section):
     @property
     def language(self) -> Language:
         """The kind of its language model."""
-        return _of(self.text_config.extra)
+        return kind_of(self.text_config.extra["model_type"])
 
     @property
     def words(self) -> int:
@@ -107,18 +107,15 @@ class Config(Section):
         return tuple(i for i in range(self.layers) if (i + 1) % n == 0)
 
 
-def language_of(text: Mapping[str, Any]) -> str:
-    """The `model_type` of a language model's description.  As in Otter's code, a name with "llama"
-    in it says LLaMA, and otherwise `architectures` comes before `model_type`."""
-    if "llama" in str(text.get("_name_or_path", "")).lower():
+def language_of(text: Mapping[str, Any], *, by_name: bool = False) -> str:
+    """The `model_type` of a language model's description; `architectures` comes before what the
+    file calls it.  As in Otter's code, `by_name` lets "llama" in `_name_or_path` say LLaMA."""
+    if by_name and "llama" in str(text.get("_name_or_path", "")).lower():
         return "llama"
     match text.get("architectures"):
         case [str(named), *_] if named in _ARCHITECTURES:
             return _ARCHITECTURES[named]
-    kind = str(text.get("model_type"))
-    if kind not in LANGUAGES:
-        raise unknown("language model:", kind, LANGUAGES)
-    return kind
+    return str(text.get("model_type"))
 
 
 _ARCHITECTURES = {
@@ -131,11 +128,15 @@ _ARCHITECTURES = {
 }
 
 
-def _of(text: Mapping[str, Any]) -> Language:
-    kind = language_of(text)
-    if kind not in LANGUAGES:
-        raise unknown("language model:", kind, LANGUAGES)
-    return LANGUAGES[kind]
+def _read(text: Mapping[str, Any]) -> Section:
+    return kind_of(str(text.get("model_type"))).read(text)
+
+
+def kind_of(name: str) -> Language:
+    """The language model of that `model_type`; UsageError for one that is not built here."""
+    if name not in LANGUAGES:
+        raise unknown("language model:", name, LANGUAGES)
+    return LANGUAGES[name]
 
 
 def build(config: Config) -> Flamingo:

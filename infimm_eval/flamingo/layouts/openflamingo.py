@@ -26,6 +26,7 @@ from infimm_eval.flamingo.layouts.composed import (
     CHAT,
     Config,
     build,
+    kind_of,
     language_of,
     numbered,
     with_sizes,
@@ -110,7 +111,7 @@ def _find(folder: Path, given: Mapping[str, Any], told: Told) -> Parts:
     clip = find_clip(_place(folder, told))
     text = read_json(lm / "config.json")
     text["model_type"] = language_of(text)
-    language = LANGUAGES[text["model_type"]]
+    language = kind_of(text["model_type"])
     trained, base = _sources(folder, lm, language, told)
     own = {key: shape for source in trained for key, shape in _shapes(source).items()}
     under_lm = {f"lang_encoder.{key}": shape for key, shape in _shapes(base).items()}
@@ -248,11 +249,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _is_language_model(folder: Path) -> bool:
-    given = read_json_if_there(folder / "config.json")
-    try:
-        return bool(given) and language_of(given) in LANGUAGES
-    except UsageError:
-        return False
+    return language_of(read_json_if_there(folder / "config.json")) in LANGUAGES
 
 
 def _complete(config: Config, found: Mapping[str, Shape], told: Told) -> Config:

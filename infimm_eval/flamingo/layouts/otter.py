@@ -25,11 +25,11 @@ from infimm_eval.flamingo.layouts.composed import (
     CHAT,
     Config,
     build,
+    kind_of,
     language_of,
     numbered,
     with_sizes,
 )
-from infimm_eval.flamingo.layouts.languages import LANGUAGES
 from infimm_eval.flamingo.layouts.layout import Layout, Parts, Shape, Source, Told
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.shards import Wanted, shapes, weight_files
@@ -82,8 +82,8 @@ def _find(folder: Path, given: Mapping[str, Any], told: Told) -> Parts:
     text = given.get("text_config")
     if not isinstance(text, Mapping):
         raise UsageError(f"config.json: 'text_config' is {text!r}, not an object")
-    text = {**text, "model_type": language_of(text)}
-    language = LANGUAGES[text["model_type"]]
+    text = {**text, "model_type": language_of(text, by_name=True)}
+    language = kind_of(text["model_type"])
     files = tuple(weight_files(folder))
     found = {
         key.removeprefix("module."): shape
