@@ -36,6 +36,7 @@ class Config(Section):
 
     `output_rows` is how many rows of the output table any file holds, where they are fewer than
     the words: the rows of added tokens, which OpenFlamingo does not save for LLaMA.
+    `repeats_table`: the file has the one table of a tied model under both names.
     `blind_decoding`: see `Flamingo`.
     """
 
@@ -46,6 +47,7 @@ class Config(Section):
     eoc_token_id: FromZero
     pad_token_id: SomeId = None
     output_rows: SomeSize = None
+    repeats_table: Switch = False
     blind_decoding: Switch = False
     resampler: ResamplerConfig = field(default_factory=ResamplerConfig)
     gated: GatedConfig = field(default_factory=GatedConfig)

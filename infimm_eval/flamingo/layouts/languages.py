@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval.flamingo.decoders.llama import Llama, LlamaConfig
+from infimm_eval.flamingo.decoders.mpt import MosaicGpt, MosaicGptConfig, Mpt, MptConfig
+from infimm_eval.flamingo.decoders.neox import NeoX, NeoXConfig
 from infimm_eval.flamingo.key_map import KeyMap
 from infimm_eval.flamingo.protocols import Decoder
 from infimm_eval.flamingo.section import Section
@@ -34,6 +36,8 @@ class Language:
     tokenizer: str
     """The hub id that Otter's code takes the tokenizer from."""
     beside: str = "(?!)"
+    repeated: str | None = None
+    """What files may call the embedding table a second time, where it is the output table too."""
 
     def names(self, before: str = "", inside: str = "") -> tuple[tuple[str, str], ...]:
         """For a `KeyMap`: the decoder's parameters under the language model's own keys, with
@@ -44,6 +48,11 @@ class Language:
             (rf"^decoder\.(?={self.beside})", before),
             (r"^decoder\.", f"{before}{self.body}"),
         )
+
+    def tied(self, before: str = "") -> dict[str, str]:
+        """For a `KeyMap`: the key that repeats the embedding's in models of one table."""
+        again = self.repeated or (self.output and self.key(self.output))
+        return {f"{before}{again}": f"{before}{self.key(self.embedding)}"} if again else {}
 
     def key(self, table: str) -> str:
         """The key of one of its tables in its own checkpoints."""
@@ -61,6 +70,36 @@ LANGUAGES: dict[str, Language] = {
         output="lm_head.weight",
         beside="lm_head",
         tokenizer="luodian/llama-7b-hf",
+    ),
+    "gpt_neox": Language(
+        read=NeoXConfig.from_dict,
+        build=NeoX,
+        body="gpt_neox.",
+        layers="layers",
+        embedding="embed_in.weight",
+        output="embed_out.weight",
+        beside="embed_out",
+        tokenizer="EleutherAI/gpt-neox-20b",
+    ),
+    "mpt": Language(
+        read=MptConfig.from_dict,
+        build=Mpt,
+        body="transformer.",
+        layers="blocks",
+        embedding="wte.weight",
+        output=None,
+        repeated="lm_head.weight",
+        tokenizer="mosaicml/mpt-7b-instruct",
+    ),
+    "mosaic_gpt": Language(
+        read=MosaicGptConfig.from_dict,
+        build=MosaicGpt,
+        body="transformer.",
+        layers="blocks",
+        embedding="wte.weight",
+        output=None,
+        repeated="lm_head.weight",
+        tokenizer="mosaicml/mosaic-llama-redpajama-final-candidate",
     ),
 }
 """By `model_type`."""

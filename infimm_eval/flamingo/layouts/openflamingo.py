@@ -96,13 +96,7 @@ def _under(language: Language) -> KeyMap:
             ),
         ),
         ignored=(_BUFFERS, r"^(module\.)?vision_encoder\.proj$"),
-        tied={
-            f"lang_encoder.{language.key(language.output)}": (
-                f"lang_encoder.{language.key(language.embedding)}"
-            )
-        }
-        if language.output
-        else {},
+        tied=language.tied("lang_encoder."),
     )
 
 
@@ -128,6 +122,8 @@ def _find(folder: Path, given: Mapping[str, Any], told: Told) -> Parts:
         "text_config": {**text, "vocab_size": words},
         "vision_config": clip.description,
         "cross_attn_every_n_layers": _interval(given, own, told),
+        "repeats_table": language.repeated is not None
+        and not own.keys().isdisjoint(language.tied("lang_encoder.")),
         "output_rows": _output_rows(language, text, own, under_lm, int(words or 0)),
     }
     places = dict.fromkeys([folder, *trained[0].files, lm, *clip.source.files])
@@ -148,12 +144,9 @@ def _sources(folder: Path, lm: Path, language: Language, told: Told) -> tuple[li
     tables = [language.embedding, *([language.output] if language.output else [])]
     cut = "|".join(f"^{re.escape(language.key(table))}$" for table in tables)
     grown = f"^{re.escape(language.key(language.output))}$" if language.output else "(?!)"
-    tied = (
-        {language.key(language.output): language.key(language.embedding)} if language.output else {}
-    )
     base = Source(
         tuple(weight_files(lm)),
-        KeyMap(language.names(), ignored=(_BUFFERS,), tied=tied),
+        KeyMap(language.names(), ignored=(_BUFFERS,), tied=language.tied()),
         of=r"^decoder\.",
         cut=cut,
         grown=grown,
@@ -276,7 +269,10 @@ def _save(model: Flamingo, folder: Path, keys: KeyMap) -> None:
     config: Config = model.config
     state = model.state_dict()
     trained = {name: t for name, t in state.items() if _TRAINED.search(name)}
-    torch.save({k: t.detach().clone() for k, t in stored(trained, keys)}, folder / CHECKPOINT)
+    released = {k: t.detach().clone() for k, t in stored(trained, keys)}
+    if config.repeats_table:
+        released |= {again: released[table] for again, table in keys.tied.items()}
+    torch.save(released, folder / CHECKPOINT)
     dtype = str(model.dtype).removeprefix("torch.")
     own = ("cross_attn_every_n_layers", "image_token_id", "eoc_token_id", "pad_token_id")
     told = {key: getattr(config, key) for key in own}
