@@ -21,7 +21,14 @@ from infimm_eval.flamingo.processor import Processor
 from tests.flamingo.small import generate
 from tests.golden.recorded import FAMILY, PARITY, recorded
 
-NAMES = ("openflamingo_llama_tiny", "otter_llama_tiny")
+NAMES = (
+    "openflamingo_llama_tiny",
+    "openflamingo_neox_tiny",
+    "openflamingo_mpt1b_tiny",
+    "openflamingo_mpt7b_tiny",
+    "otter_llama_tiny",
+    "otter_mpt7b_tiny",
+)
 OPENFLAMINGO = [name for name in NAMES if name.startswith("openflamingo")]
 OTTER = [name for name in NAMES if name.startswith("otter")]
 BATCHES = ("mixed", "rightpad", "single", "noimg", "excess_tokens", "unused_image")

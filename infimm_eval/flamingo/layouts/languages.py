@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval.flamingo.decoders.llama import Llama, LlamaConfig
+from infimm_eval.flamingo.decoders.mpt import MosaicGpt, MosaicGptConfig, Mpt, MptConfig
+from infimm_eval.flamingo.decoders.neox import NeoX, NeoXConfig
+from infimm_eval.flamingo.decoders.mpt import Mpt, MptConfig
+from infimm_eval.flamingo.decoders.neox import NeoX, NeoXConfig
 from infimm_eval.flamingo.key_map import KeyMap
 from infimm_eval.flamingo.protocols import Decoder
 from infimm_eval.flamingo.section import Section
@@ -22,7 +26,8 @@ class Language:
 
     In its checkpoints `body` stands before its parameters, `beside` the start of those that it
     does not stand before.  `layers` is the list of its layers there, with `body`.  `embedding` and
-    `output` are its tables by parameter name; `output` None: they are one table always.
+    `output` are its tables by parameter name; `output` None: they are one table always, which
+    transformers' files may hold a second time as `lm_head.weight`.
     """
 
     read: Callable[[Mapping[str, Any]], Section]
@@ -51,6 +56,22 @@ class Language:
         return key
 
 
+_MPT = Language(
+    read=MptConfig.from_dict,
+    build=Mpt,
+    body="transformer.",
+    layers="blocks",
+    embedding="wte.weight",
+    output=None,
+    tokenizer="mosaicml/mpt-7b-instruct",
+)
+    def tied(self, before: str = "") -> dict[str, str]:
+        """For a `KeyMap`: the key of the output table, and the embedding's that it repeats in
+        models which have one table."""
+        output = self.key(self.output) if self.output else "lm_head.weight"
+        return {f"{before}{output}": f"{before}{self.key(self.embedding)}"}
+
+
 LANGUAGES: dict[str, Language] = {
     "llama": Language(
         read=LlamaConfig.from_dict,
@@ -62,5 +83,45 @@ LANGUAGES: dict[str, Language] = {
         beside="lm_head",
         tokenizer="luodian/llama-7b-hf",
     ),
+    "gpt_neox": Language(
+        read=NeoXConfig.from_dict,
+        build=NeoX,
+        body="gpt_neox.",
+        layers="layers",
+        embedding="embed_in.weight",
+        output="embed_out.weight",
+        beside="embed_out",
+        tokenizer="EleutherAI/gpt-neox-20b",
+    ),
+    "mpt": Language(
+        read=MptConfig.from_dict,
+        build=Mpt,
+        body="transformer.",
+        layers="blocks",
+        embedding="wte.weight",
+        output=None,
+        tokenizer="mosaicml/mpt-7b-instruct",
+    ),
+    "mosaic_gpt": Language(
+        read=MosaicGptConfig.from_dict,
+        build=MosaicGpt,
+        body="transformer.",
+        layers="blocks",
+        embedding="wte.weight",
+        output=None,
+        tokenizer="EleutherAI/gpt-neox-20b",
+    ),
+    "gpt_neox": Language(
+        read=NeoXConfig.from_dict,
+        build=NeoX,
+        body="gpt_neox.",
+        layers="layers",
+        embedding="embed_in.weight",
+        output="embed_out.weight",
+        beside="embed_out",
+        tokenizer="EleutherAI/gpt-neox-20b",
+    ),
+    "mpt": _MPT,
+    "mosaic_gpt": _MPT,
 }
 """By `model_type`."""

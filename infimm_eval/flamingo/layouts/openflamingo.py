@@ -95,13 +95,7 @@ def _under(language: Language) -> KeyMap:
             ),
         ),
         ignored=(_BUFFERS, r"^(module\.)?vision_encoder\.proj$"),
-        tied={
-            f"lang_encoder.{language.key(language.output)}": (
-                f"lang_encoder.{language.key(language.embedding)}"
-            )
-        }
-        if language.output
-        else {},
+        tied=language.tied("lang_encoder."),
     )
 
 
@@ -147,12 +141,9 @@ def _sources(folder: Path, lm: Path, language: Language, told: Told) -> tuple[li
     tables = [language.embedding, *([language.output] if language.output else [])]
     cut = "|".join(f"^{re.escape(language.key(table))}$" for table in tables)
     grown = f"^{re.escape(language.key(language.output))}$" if language.output else "(?!)"
-    tied = (
-        {language.key(language.output): language.key(language.embedding)} if language.output else {}
-    )
     base = Source(
         tuple(weight_files(lm)),
-        KeyMap(language.names(), ignored=(_BUFFERS,), tied=tied),
+        KeyMap(language.names(), ignored=(_BUFFERS,), tied=language.tied()),
         of=r"^decoder\.",
         cut=cut,
         grown=grown,

@@ -53,10 +53,6 @@ def _keys(config: Config) -> KeyMap:
     layers = rf"lang_encoder.{language.body}{language.layers}.\1."
     gated = f"{layers}gated_cross_attn_layer."
     tower = under_hf(_TOWER)
-    tied = {}
-    if language.output:
-        tables = (language.key(language.output), language.key(language.embedding))
-        tied = {f"lang_encoder.{tables[0]}": f"lang_encoder.{tables[1]}"}
     return KeyMap(
         names=(
             *tower.names,
@@ -73,7 +69,7 @@ def _keys(config: Config) -> KeyMap:
             r"\.position_ids$",
             r"\.(attention\.bias|attention\.masked_bias|rotary_emb\.inv_freq)$",
         ),
-        tied=tied,
+        tied=language.tied("lang_encoder."),
     )
 
 
