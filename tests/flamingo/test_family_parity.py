@@ -119,7 +119,9 @@ def test_generated_ids_are_the_recorded_ones(name: str, tag: str, batch: str, ru
     g = golden(name)
     newer = "_newlen" if rule == "transformers" and tag.startswith("beam") else ""
     ids = g.answers(batch, g.blind, beam_length_rule=rule, **SEARCHES[tag])
-    assert ids == g[f"{batch}.{tag}{newer}.ids"].tolist()
+    theirs = g[f"{batch}.{tag}{newer}.ids"]  # as wide as the longest answer
+    assert [row[: theirs.shape[1]] for row in ids] == theirs.tolist()
+    assert {i for row in ids for i in row[theirs.shape[1] :]} <= {g.model.tokens.end_of_chunk}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,7 +204,9 @@ def test_a_saved_model_has_the_originals_keys_and_loads_bit_by_bit(
     if name in OPENFLAMINGO:
         original = torch.load(recorded(name) / "checkpoint.pt")
         saved = torch.load(tmp_path / "checkpoint.pt")
-        assert saved.keys() == original.keys()
+        # What was released of MPT-7B has one table; transformers' class writes it twice.
+        assert original.keys() - saved.keys() <= {"lang_encoder.lm_head.weight"}
+        assert saved.keys() <= original.keys()
         assert all(torch.equal(saved[key], original[key].to(dtype)) for key in saved)
 
 

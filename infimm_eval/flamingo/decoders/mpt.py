@@ -1,5 +1,5 @@
-"""MosaicML's decoders with ALiBi (Press et al. 2021, arXiv:2108.12409): MPT, and MosaicGPT, as which
-MPT-1B was released.
+"""MosaicML's decoders with ALiBi (Press et al. 2021, arXiv:2108.12409): MPT, and MosaicGPT, which
+MPT-1B was released as.
 
 Knows nothing of pixels, padding, caches or search.
 
@@ -29,6 +29,7 @@ from infimm_eval.flamingo.attention import join_heads, split_heads
 from infimm_eval.flamingo.kv_cache import KVShape
 from infimm_eval.flamingo.protocols import Attend
 from infimm_eval.flamingo.section import Number, Section, Size, SomeNumber, Switch
+
 
 @dataclass(frozen=True)
 class MptAttentionConfig(Section):
@@ -83,9 +84,7 @@ class MptConfig(Section):
         attention = given.get("attn_config") or {}
         if not isinstance(attention, Mapping):
             raise cls.error(f"has attn_config {attention!r}, not an object")
-        return super().from_dict(
-            {**given, "attn_config": MptAttentionConfig.from_dict(attention)}
-        )
+        return super().from_dict({**given, "attn_config": MptAttentionConfig.from_dict(attention)})
 
     def __post_init__(self) -> None:
         super().__post_init__()

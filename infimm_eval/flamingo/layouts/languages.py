@@ -13,8 +13,6 @@ from typing import Any
 from infimm_eval.flamingo.decoders.llama import Llama, LlamaConfig
 from infimm_eval.flamingo.decoders.mpt import MosaicGpt, MosaicGptConfig, Mpt, MptConfig
 from infimm_eval.flamingo.decoders.neox import NeoX, NeoXConfig
-from infimm_eval.flamingo.decoders.mpt import Mpt, MptConfig
-from infimm_eval.flamingo.decoders.neox import NeoX, NeoXConfig
 from infimm_eval.flamingo.key_map import KeyMap
 from infimm_eval.flamingo.protocols import Decoder
 from infimm_eval.flamingo.section import Section
@@ -55,16 +53,6 @@ class Language:
         (key,) = KeyMap(self.names()).keys(f"decoder.{table}")
         return key
 
-
-_MPT = Language(
-    read=MptConfig.from_dict,
-    build=Mpt,
-    body="transformer.",
-    layers="blocks",
-    embedding="wte.weight",
-    output=None,
-    tokenizer="mosaicml/mpt-7b-instruct",
-)
     def tied(self, before: str = "") -> dict[str, str]:
         """For a `KeyMap`: the key of the output table, and the embedding's that it repeats in
         models which have one table."""
@@ -111,17 +99,5 @@ LANGUAGES: dict[str, Language] = {
         output=None,
         tokenizer="EleutherAI/gpt-neox-20b",
     ),
-    "gpt_neox": Language(
-        read=NeoXConfig.from_dict,
-        build=NeoX,
-        body="gpt_neox.",
-        layers="layers",
-        embedding="embed_in.weight",
-        output="embed_out.weight",
-        beside="embed_out",
-        tokenizer="EleutherAI/gpt-neox-20b",
-    ),
-    "mpt": _MPT,
-    "mosaic_gpt": _MPT,
 }
 """By `model_type`."""
