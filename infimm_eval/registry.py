@@ -7,6 +7,7 @@ found by the entry point group ``infimm_eval.tasks``.  Knows where they lie; kno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +36,11 @@ def select(chosen: Iterable[str | Task]) -> list[Task]:
             tasks.append(one)
             continue
         for name in names() if one == "all" else [one]:
-            if name not in seen:
-                tasks.append(load(name))
-            seen.add(name)
+            task = load(name)
+            called = name if _is_path(name) else task.name
+            if called not in seen:
+                tasks.append(task)
+            seen.add(called)
     for task in tasks:
         if sum(other.name == task.name for other in tasks) > 1:
             raise UsageError(f"two tasks are called {task.name}; run them into different folders")
@@ -46,16 +49,34 @@ def select(chosen: Iterable[str | Task]) -> list[Task]:
 
 def load(name: str) -> Task:
     """Load a task by name (built-in, or of an installed plugin) or by the path of its file or
-    folder (``./mine.py``, ``./mine``); ``task:split`` is a further split of one."""
+    folder (``./mine.py``, ``./mine``); ``task:split`` is a further split of one.
+
+    Names are taken as people write them: ``COCO``, ``OK-VQA`` and the title in the papers'
+    tables (``InfiMM-Eval``) name the same benchmark as ``coco``, ``okvqa`` and ``core_mm``."""
     name, colon, split = name.partition(":")
     task = _task(name)
     return split_of(task, split) if colon else task
 
 
+def named(tasks: Iterable[Task], name: str) -> str | None:
+    """What the one of the tasks is called that a person means by ``name``; ``None``: no one."""
+    tasks = list(tasks)
+    alike = [task.name for task in tasks if plain(name) in (plain(task.name), plain(task.title))]
+    return next((n for n in alike if n == name), alike[0] if len(alike) == 1 else None)
+
+
+def plain(name: str) -> str:
+    """A name without case, spaces and marks, but for the colon before a split."""
+    return re.sub(r"[^a-z0-9:]", "", name.lower())
+
+
 def split_of(task: Task, name: str) -> Task:
     """The same benchmark on another of its splits, under ``name:split``."""
     if name not in task.splits:
-        raise unknown(f"split of {task.name}", name, task.splits)
+        alike = [known for known in task.splits if plain(known) == plain(name)]
+        if len(alike) != 1:
+            raise unknown(f"split of {task.name}", name, task.splits)
+        name = alike[0]
     split = task.splits[name]
     submission = split.submission or task.submission
     if submission is not None and split.filename:
@@ -80,7 +101,7 @@ def scored_by(task: Task, name: str) -> Task:
 
 
 def _task(name: str) -> Task:
-    if name.endswith(".py") or "/" in name:
+    if _is_path(name):
         module = plugins.from_file(Path(name), "infimm_eval.own_tasks")
         found, where = plugins.attribute(module, "TASK"), name
     elif name in (built_in := _built_in()):
@@ -89,12 +110,24 @@ def _task(name: str) -> Task:
     else:
         offered = plugins.installed(ENTRY_POINTS)
         if name not in offered:
-            raise unknown("task", name, {*built_in, *offered})
+            if (meant := _meant(name, built_in)) is None:
+                raise unknown("task", name, {*built_in, *offered})
+            return _task(meant)
         found, where = plugins.from_entry_point(offered[name]), f"the plugin {name}"
     if not isinstance(found, Task):
         raise UsageError(f"{where}: TASK is no Task(...)")
     check_task(found, where)
     return found
+
+
+def _meant(name: str, built_in: Iterable[str]) -> str | None:
+    """The built-in benchmark that a person calls so; titles are read only where no name fits."""
+    close = [known for known in built_in if plain(known) == plain(name)]
+    return close[0] if close else named((_task(known) for known in sorted(built_in)), name)
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or "/" in name
 
 
 def _built_in() -> dict[str, Path]:

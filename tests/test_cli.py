@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infimm_eval import cli, registry
+from infimm_eval.logs import Log
 from infimm_eval.run import evaluate
 
 Done = tuple[int, str, str]
@@ -364,3 +365,37 @@ def test_companion_figures_can_be_left_out(go: Go, tmp_path: Path) -> None:
     assert go(*asked, "--no-companions", "--output", tmp_path / "run", "-q")[0] == 0
     (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
     assert set(cell["metrics"]) == {"CIDEr"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--choice", "rank"), "none of these benchmarks has options to rank; "),
+        (("--revision", "abc"), "pins a commit of the hub's data, and the data is demo"),
+        (("--shots", "4", "--zero-shot-demos", "1"), "is asked at 0 shots"),
+        (("--ocr",), "brings OCR tokens; textvqa does"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    go: Go, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    asked = ("--model", "fake:yes", "--tasks", "vqav2", "--data", "demo", "--output", tmp_path)
+    code, _, line = go(*asked, *words)
+    assert code == 2 and said in line and line.count("\n") == 1
+
+
+def test_fixed_support_of_zero_shot_benchmarks_is_refused(go: Go, tmp_path: Path) -> None:
+    asked = ("--model", "fake:yes", "--tasks", "mmvet", "--data", "demo", "--output", tmp_path)
+    code, _, line = go(*asked, "--support", "fixed")
+    assert code == 2 and "asked without examples" in line
+
+
+def test_show_names_near_ids_where_none_is_as_asked(go: Go, made: Made) -> None:
+    run = made()
+    with Log(run) as log:
+        (cell,) = log.shown()
+        known = next(iter(log.entries(cell.key))).sample.id
+    code, out, line = go("show", run, "--id", f"{known}x")
+    assert (code, out) == (2, "") and known in line
+    code, out, line = go("show", run, "--search", "no such words")
+    assert code == 2 and "leave one out" in line

@@ -16,9 +16,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from infimm_eval import __version__
-from infimm_eval.cli import about, comparing, files, reports, running
+from infimm_eval.cli import about, benchmarks, comparing, completion, files, reports, running
 from infimm_eval.errors import InfimmEvalError, unknown
 
 DONE, REGRESSION, USAGE, INCOMPLETE = 0, 1, 2, 3
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.  Known troubles are one line on stderr."""
     try:
         with _stopped_by_a_signal():
-            code = infimm_eval.main(argv, prog_name="infimm-eval", standalone_mode=False)
+            code = infimm_eval.main(argv, prog_name=completion.PROGRAM, standalone_mode=False)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
         # Python's own exit code, 1, would say that a regression was found.
         code, line = _told(error)
@@ -45,6 +46,8 @@ def _told(error: BaseException) -> tuple[int, str]:
     match error:
         case _ReaderGone():
             pass
+        case SystemExit() if completion.asked():
+            code = DONE
         case SystemExit():
             line = f"something called sys.exit({error.code!r}); what was answered is kept"
         case click.Abort() | KeyboardInterrupt():
@@ -112,6 +115,12 @@ class _Verbs(click.Group):
         except BrokenPipeError as error:  # click would exit with 1
             raise _ReaderGone from error
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            found += self.commands["run"].shell_complete(ctx, incomplete)
+        return list({item.value: item for item in found}.values())
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -146,10 +155,11 @@ for _command in (
     comparing.compare,
     reports.report,
     files.submit,
-    about.tasks,
+    benchmarks.tasks,
     about.models,
     reports.show,
     about.doctor,
+    completion.completion,
 ):
     infimm_eval.add_command(_command)
 

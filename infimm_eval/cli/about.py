@@ -1,4 +1,4 @@
-"""``tasks``, ``models``, ``doctor``: what there is, and whether this machine has what it takes."""
+"""``models`` and ``doctor``: what can be asked, and whether this machine has what it takes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,6 @@ from pathlib import Path
 import click
 
 from infimm_eval import __version__
-
-
-@click.command()
-def tasks() -> None:
-    """List the benchmarks, their splits and scorers."""
-    from infimm_eval import registry
-
-    for task in registry.select(["all"]):
-        shots = "few-shot" if task.shots else "zero-shot only"
-        click.echo(f"{task.name:<10}  {task.title:<14}  {shots:<14}  {task.headline}")
-        click.echo(f"{'':<10}  scorers: {', '.join(scorer.name for scorer in task.scorers)}")
-        if task.splits:
-            named = ", ".join(f"{task.name}:{split}" for split in task.splits)
-            click.echo(f"{'':<10}  further splits: {named}")
 
 
 @click.command()

@@ -41,7 +41,14 @@ def compare(
     as_json: bool,
     save_baseline: Path | None,
 ) -> int:
-    """Compare run (or baseline file) NEW with BASE, paired on samples."""
+    """Compare run (or baseline file) NEW with BASE, paired on samples.
+
+    \b
+    infimm-eval compare results/before results/after
+    infimm-eval compare baseline.json results/after --gate --tolerance 1 --junit gate.xml
+        a build fails where something got worse by more than a point
+    infimm-eval compare results/best --save-baseline baseline.json
+    """
     from infimm_eval import compare as comparing
 
     cells = comparing.load(base)

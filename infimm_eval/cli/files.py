@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from infimm_eval.cli.completion import complete_task
 from infimm_eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ _PATH = click.Path(exists=True, path_type=Path)
 
 @click.command()
 @click.argument("file", required=False, type=_PATH)
-@click.option("--task", required=True, help="Whose rules to score by, e.g. vqav2.")
+@click.option(
+    "--task",
+    required=True,
+    shell_complete=complete_task,
+    help="Whose rules to score by, e.g. vqav2.",
+)
 @click.option("--predictions", type=_PATH, help="FILE, as it was called before.")
 @click.option(
     "--references",
@@ -47,7 +53,14 @@ def score(
     keep_thinking: bool,
     as_json: bool,
 ) -> None:
-    """Score a predictions file that anybody wrote; no model is needed."""
+    """Score a predictions file that anybody wrote; no model is needed.
+
+    \b
+    infimm-eval score answers.json --task vqav2 --references DIR
+        a leaderboard's file against official annotations
+    infimm-eval score captions.json --task coco --references DIR --json
+        one JSON object, for a script
+    """
     from infimm_eval import registry
     from infimm_eval.run.evaluate import load_judge
     from infimm_eval.run.model_graded import InMemory, Judge
@@ -95,10 +108,15 @@ def _lines(result: Result) -> list[str]:
 
 @click.command()
 @click.argument("run", type=_PATH)
-@click.option("--task", required=True, help="Which benchmark, e.g. vqav2 or vqav2:test2015.")
+@click.option(
+    "--task",
+    required=True,
+    shell_complete=complete_task,
+    help="Which benchmark, e.g. vqav2 or vqav2:test2015.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Default: RUN/submissions/.")
 @click.option("--shots", type=int, help="Which cell, where the run has several.")
-@click.option("--seed", type=int)
+@click.option("--seed", type=int, help="Which cell, where the run has several seeds.")
 @click.option("--allow-partial", is_flag=True, help='Fill what is missing with "".')
 @click.option("--data", help="Where the split lies, to know all of its ids for --allow-partial.")
 def submit(
@@ -110,7 +128,12 @@ def submit(
     allow_partial: bool,
     data: str | None,
 ) -> None:
-    """Write and validate a leaderboard's file from a finished run."""
+    """Write and validate a leaderboard's file from a finished run.
+
+    \b
+    infimm-eval submit results/mine --task vqav2:test2015
+    infimm-eval submit results/mine --task vizwiz --output vizwiz.json
+    """
     from infimm_eval import registry
     from infimm_eval.run import submit as submission
 

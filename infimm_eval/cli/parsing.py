@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from infimm_eval.errors import UsageError, unknown
 
@@ -110,6 +111,37 @@ def _as_typed(option: click.Parameter, value: Any) -> Any:
             return [f"{key}={inner}" for key, inner in value.items()]
         return [str(inner) for inner in (value if isinstance(value, list) else [value])]
     return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def as_config(ctx: click.Context) -> str:
+    """The options of a command as a TOML file that ``config`` reads: those that were given, and
+    the others with their defaults in comments."""
+    lines: list[str] = []
+    for option in ctx.command.params:
+        name = option.name or ""
+        if not isinstance(option, click.Option) or name in {"config", "print_config", "help"}:
+            continue
+        key = name.replace("_", "-")
+        value = ctx.params[name]
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            key = f"# {key}"
+        said = "" if value is None or value in ((), {}) else _toml(value)
+        lines += [f"# {option.help}", f"{key} = {said}".rstrip()]
+    for task, parts in (ctx.obj or {}).items():
+        lines += ["", f"[prompts.{_toml(task)}]"]
+        lines += [f"{part} = {_toml(text)}" for part, text in parts.items()]
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it, which is JSON but for tables."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, Path):
+        return _toml(str(value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 def write(path: Path, content: bytes) -> None:

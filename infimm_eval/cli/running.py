@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import click
 
-from infimm_eval.cli import parsing
+from infimm_eval.cli import completion, parsing
 
 if TYPE_CHECKING:
     from infimm_eval.run.plan import Options
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         limit: int | None
         output: Path | None
         quiet: bool
+        print_config: bool
 
 
 DONE, INCOMPLETE = 0, 3
@@ -43,13 +44,22 @@ _OUTPUT = click.Path(path_type=Path)
     "--tasks",
     callback=parsing.words,
     metavar="NAMES",
+    shell_complete=completion.complete_tasks,
     help="Benchmarks, comma-separated: names (see `tasks`), all, or the path of a plugin file.",
 )
-@click.option("--shots", default="0", show_default=True, callback=parsing.numbers, metavar="N,N")
+@click.option(
+    "--shots",
+    default="0",
+    show_default=True,
+    callback=parsing.numbers,
+    metavar="N,N",
+    help="How many examples stand before each question; a cell for each number.",
+)
 @click.option(
     "--model",
     default="demo",
     show_default=True,
+    shell_complete=completion.complete_model,
     help="demo, a checkpoint folder or hub id, hf:ID, openai:NAME, or a model of your own: "
     "./file.py[:NAME] or package.module:NAME (see `models`).",
 )
@@ -71,7 +81,14 @@ _OUTPUT = click.Path(path_type=Path)
 @click.option("--revision", help="The hub commit of the data to pin.")
 @click.option("--model-revision", help="The hub commit of the model to pin.")
 @click.option("--limit", type=click.IntRange(min=1), help="The first N samples only; marked so.")
-@click.option("--seed", default="0", show_default=True, callback=parsing.numbers, metavar="N,N")
+@click.option(
+    "--seed",
+    default="0",
+    show_default=True,
+    callback=parsing.numbers,
+    metavar="N,N",
+    help="What shots are drawn by; a cell for each number, and their mean.",
+)
 @click.option(
     "--support",
     type=click.Choice(["random", "fixed"]),
@@ -84,7 +101,11 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(min=0),
     help="Text-only examples at 0 shots; 2 for completion, 0 for instruct.",
 )
-@click.option("--prompt-style", type=click.Choice(["completion", "instruct"]))
+@click.option(
+    "--prompt-style",
+    type=click.Choice(["completion", "instruct"]),
+    help="A text to continue, or a conversation; the model's own if not given.",
+)
 @click.option(
     "--choice",
     type=click.Choice(["generate", "rank"]),
@@ -116,7 +137,13 @@ _OUTPUT = click.Path(path_type=Path)
     help="Another scorer for the headline, e.g. textvqa=official (see `tasks`).",
 )
 @click.option("--judge", help="The model that grades MM-Vet and InfiMM-Eval, e.g. openai:NAME.")
-@click.option("--judge-runs", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--judge-runs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How often the judge grades each answer; the mean counts.",
+)
 @click.option(
     "--judge-base-url",
     help="Where the judge answers, if not at --base-url; its key: JUDGE_API_KEY.",
@@ -128,7 +155,14 @@ _OUTPUT = click.Path(path_type=Path)
     metavar="SECONDS",
     help="For a whole reply of an openai: model or judge; 300 if not given.",
 )
-@click.option("--batch-size", default="auto", show_default=True, callback=parsing.batch)
+@click.option(
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    callback=parsing.batch,
+    metavar="N|auto",
+    help="Questions asked together; auto measures what memory holds.",
+)
 @click.option(
     "--check-batching",
     type=click.IntRange(min=0),
@@ -140,13 +174,37 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="A folder that keeps encoded pictures for later runs of the same weights.",
 )
-@click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda or cuda:N; auto takes an accelerator where there is one.",
+)
 @click.option("--dtype", default="auto", show_default=True, help="float32 or bfloat16.")
 @click.option("--output", type=_OUTPUT, help="Default: results/<model>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option(
+    "--print-config",
+    is_flag=True,
+    help="Print these options as a file for --config, and run nothing.",
+)
 @click.pass_context
 def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
-    """Run benchmarks on a model; the same command again continues."""
+    """Run benchmarks on a model; the same command again continues.
+
+    \b
+    infimm-eval --tasks coco,vqav2 --shots 0,4
+        the demo model on the demo data
+    infimm-eval --model FOLDER --tasks all --data DIR --output results/mine
+        a checkpoint on files in the official layouts, zero-shot
+    infimm-eval --model hf:ID --tasks textvqa --limit 50 --batch-size 8
+        fifty samples of one benchmark, with a model of the transformers library
+    infimm-eval --model openai:NAME --base-url http://127.0.0.1:8000/v1 --tasks okvqa
+        a served model
+    """
+    if given["print_config"]:
+        click.echo(parsing.as_config(ctx))
+        return DONE
     from infimm_eval import report
     from infimm_eval.run import PlanRequest, bar, evaluate
     from infimm_eval.run import run as run_plan
@@ -193,7 +251,13 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
 )
 @click.option("--tasks", callback=parsing.words, metavar="FILES", help="Tasks of your own.")
 @click.option("--judge", help="Grades anew; else the verdicts in the log are read again.")
-@click.option("--judge-runs", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--judge-runs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How often the judge grades each answer; the mean counts.",
+)
 @click.option("--judge-base-url", help="Where an openai: judge answers.")
 def rescore(
     run: Path,
@@ -203,7 +267,12 @@ def rescore(
     judge_runs: int,
     judge_base_url: str | None,
 ) -> int:
-    """Score a run again from its log, with today's scorers: no model, no pictures, no data."""
+    """Score a run again from its log, with today's scorers: no model, no pictures, no data.
+
+    \b
+    infimm-eval rescore results/demo --scorer textvqa=official
+    infimm-eval rescore results/mine --judge openai:NAME --judge-runs 3
+    """
     from infimm_eval import report
     from infimm_eval.run import evaluate
     from infimm_eval.run.rescore import rescore as score_again

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval.errors import UsageError, unknown
+from infimm_eval.registry import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,16 @@ NOTHING = Tolerance(0.0)
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """The allowed drop for every task.  The most particular wins: task and shots, task, default."""
+    """The allowed drop for every task, by its plain name.  The most particular wins: task and
+    shots, task, default."""
 
     default: Tolerance = NOTHING
     tasks: Mapping[str, Tolerance] = field(default_factory=dict)
 
     def of(self, task: str, shots: int) -> Tolerance:
         """What is allowed of a task at so many shots."""
-        return self.tasks.get(f"{task}@{shots}", self.tasks.get(task, self.default))
+        name = plain(task)
+        return self.tasks.get(f"{name}@{shots}", self.tasks.get(name, self.default))
 
     def updated(self, other: Iterable[str]) -> Tolerances:
         """With settings from the command line: ``1.5``, ``2%``, ``coco=2``, ``coco@4=0.5%``."""
@@ -97,4 +100,4 @@ def _name(name: str, where: str) -> str:
     task, at, shots = name.strip().partition("@")
     if not task or (at and not shots.isdigit()):
         raise UsageError(f"tolerance {where!r}: expected TASK=1.5, TASK=2% or TASK@SHOTS=1.5")
-    return name.strip()
+    return plain(task) + (f"@{int(shots)}" if at else "")

@@ -11,6 +11,7 @@ Shapes: R running prompts, K beams, S places in a cache row, Y vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.cuda_graphs import Steps
-from infimm_eval.flamingo.decoding import Finish, Generated, Prompts, check_score
+from infimm_eval.flamingo.decoding import NOT_FINITE, Finish, Generated, Prompts
 from infimm_eval.flamingo.kv_cache import KVCache
 
 NEVER = -1e9  # score of a beam that must not win; finite, so that sums of it stay ordered
@@ -51,21 +52,25 @@ def beam_search(prompts: Prompts, step: Steps, logits_RY: Tensor) -> list[Genera
     total_RK = torch.tensor([[0.0] + [NEVER] * (K - 1)] * len(cache), device=device)
     for produced in range(max(prompts.limits)):
         moves = [[_Move(NEVER, 0, 0)] * K for _ in of_row]
-        gone = []
+        gone, spoilt = [], []
         chosen = _best(prompts, logits_RKY, total_RK, produced)
         for r, (b, candidates) in enumerate(zip(list(of_row), chosen, strict=True)):
             if b is None:
                 continue
-            check_score(candidates[0].total, b)
+            if not math.isfinite(candidates[0].total):
+                searches[b].found = []
+                of_row[r] = None
+                spoilt.append(r)
+                continue
             moves[r], ended = searches[b].advance(candidates, produced + 1)
             if ended:
                 of_row[r] = None
                 gone.append(r)
+        cache.clear(spoilt)
         running = [r for r, b in enumerate(of_row) if b is not None]
         if not running:
             break
-        if gone:
-            cache.free(gone)
+        cache.free(gone)
         if len(running) <= len(of_row) // 2 and not step.recordable:
             cache.select(running)
             tree.select(running)
@@ -112,6 +117,8 @@ class _Search:
 
     def best(self) -> Generated:
         """The best finished answer."""
+        if not self.found:
+            return NOT_FINITE
         score, ids, finish = max(self.found, key=lambda found: found[0])
         return Generated(tuple(ids), finish, score)
 

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infimm_eval.errors import MachineryError
 from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.prefill import read_prompts
 
-Finish: TypeAlias = Literal["eos", "stop", "length"]
+Finish: TypeAlias = Literal["eos", "stop", "length", "nan"]
+"""``"nan"``: the model's scores were not finite, so that any token would have done as well."""
 
 Stop: TypeAlias = Callable[[int, Sequence[int]], bool]
 """(prompt's index in the batch, its new ids so far) -> whether the answer is complete."""
@@ -57,7 +57,8 @@ class Generated:
 
     `ids` are the new tokens without the end-of-sequence token that closed them.  `score` is the
     sum of the log-probabilities of all chosen tokens, the closing one included; for beams, that
-    sum over length ** length_penalty under the chosen length rule.
+    sum over length ** length_penalty under the chosen length rule.  Where it `finish`ed with "nan"
+    there is no answer: no ids, and a score that is no number.
     """
 
     ids: tuple[int, ...]
@@ -114,10 +115,6 @@ class Prompts:
         return "length" if len(ids) >= self.limits[row] else None
 
 
-def check_score(score: float, prompt: int) -> None:
-    """MachineryError for NaN, from which no token could be chosen but an arbitrary one."""
-    if math.isnan(score):
-        raise MachineryError(
-            f"the model's scores for prompt {prompt} of a batch are not numbers (NaN); "
-            "a damaged checkpoint, or too narrow a dtype for it"
-        )
+NOT_FINITE = Generated((), "nan", math.nan)
+"""What is found for a prompt whose scores are not finite: damaged weights, or too narrow a dtype.
+Its batch-mates go on."""

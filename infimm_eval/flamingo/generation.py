@@ -47,8 +47,9 @@ def generate(
     see `read_after`.  `graphs` lends memory and keeps count over several calls; see `CudaGraphs`.
     `stage` is entered around the two stages, "prefill" and "decode".
 
-    UsageError if prompt and answer exceed the model's positions, the parts of the batch do not
-    belong together or an option is unknown; MachineryError where the model's scores are no numbers.
+    A prompt whose scores are not finite has no answer (`finish` is "nan"); its batch-mates' stay
+    as they are.  UsageError if prompt and answer exceed the model's positions, the parts of the
+    batch do not belong together or an option is unknown.
     """
     _check(config)
     packed_BT, lengths = pack(ids_BT, mask_BT)

@@ -7,11 +7,13 @@ Shapes: R running prompts, Y vocabulary.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.cuda_graphs import Steps
-from infimm_eval.flamingo.decoding import Finish, Generated, Prompts, check_score
+from infimm_eval.flamingo.decoding import NOT_FINITE, Finish, Generated, Prompts
 
 
 def greedy_search(prompts: Prompts, step: Steps, logits_RY: Tensor) -> list[Generated]:
@@ -26,12 +28,16 @@ def greedy_search(prompts: Prompts, step: Steps, logits_RY: Tensor) -> list[Gene
         best_R, token_R = prompts.forbid(logits_RY, produced).max(dim=-1)
         # Side by side, so that an accelerator is waited for once.
         told = torch.stack([token_R.float(), best_R - whole_R]).tolist()
-        gone = []
+        gone, spoilt = [], []
         for r, (b, token, score) in enumerate(zip(list(of_row), *told, strict=True)):
             if b is None:
                 continue
             token = int(token)
-            check_score(score, b)
+            if not math.isfinite(score):
+                answers[b] = NOT_FINITE
+                of_row[r] = None
+                spoilt.append(r)
+                continue
             scores[b] += score
             ended: Finish | None = "eos"
             if token not in prompts.eos:
@@ -41,10 +47,10 @@ def greedy_search(prompts: Prompts, step: Steps, logits_RY: Tensor) -> list[Gene
                 answers[b] = Generated(tuple(ids[b]), ended, scores[b])
                 of_row[r] = None
                 gone.append(r)
+        cache.clear(spoilt)
         if len(answers) == len(prompts):
             break
-        if gone:
-            cache.free(gone)
+        cache.free(gone)
         running = [r for r, b in enumerate(of_row) if b is not None]
         if len(running) <= len(of_row) // 2 and not step.recordable:
             cache.select(running)

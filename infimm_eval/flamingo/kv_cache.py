@@ -130,6 +130,8 @@ class KVCache:
     @torch.inference_mode()
     def free(self, rows: Sequence[int]) -> None:
         """Empties these rows for other sequences."""
+        if not rows:
+            return
         for r in rows:
             self.lengths[r] = 0
         index = torch.tensor(rows, device=self.flags_R.device)
@@ -140,6 +142,14 @@ class KVCache:
     def unsee(self, rows: Sequence[int]) -> None:
         """Coming text of these rows sees no picture: zeros, of which attention makes nothing."""
         self.pictures[:, torch.tensor(rows, device=self.flags_R.device)] = 0
+
+    @torch.inference_mode()
+    def clear(self, rows: Sequence[int]) -> None:
+        """The same of rows whose numbers are not finite, which would reach the next sequence in
+        them: a place that is not seen counts with weight zero, and zero times NaN is NaN."""
+        self.free(rows)
+        for kept in (*self.keys, *self.values):
+            kept[list(rows)] = 0
 
     def adopt(self, rows: Sequence[int], other: KVCache, source: Sequence[int]) -> None:
         """Copies rows `source` of another cache (or this one) into these rows.

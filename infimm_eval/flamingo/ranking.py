@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
-from infimm_eval.flamingo.decoding import check_score
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.prefill import check_batch, pack, read_after
@@ -23,7 +22,8 @@ from infimm_eval.flamingo.prefill import check_batch, pack, read_after
 @dataclass(frozen=True)
 class Ranked:
     """Log-probability of each token of a continuation (natural logarithm), and whether greedy
-    decoding of the prompt would have produced exactly these tokens."""
+    decoding of the prompt would have produced exactly these tokens.  Where the model's scores are
+    not finite, neither is `sum`."""
 
     tokens: tuple[float, ...]
     is_greedy: bool
@@ -69,9 +69,7 @@ def rank(
     first_BY = read_after(prefixes, model, cache, packed_BT, lengths, latents_BIVD, n_images_B)
     after_BTM = _read(model, branches, cache, width) if width else None
     return [
-        _score(
-            b, row, first_BY[b : b + 1], None if after_BTM is None else model.logits(after_BTM[b])
-        )
+        _score(row, first_BY[b : b + 1], None if after_BTM is None else model.logits(after_BTM[b]))
         for b, row in enumerate(continuations)
     ]
 
@@ -113,9 +111,7 @@ def _read(model: Flamingo, branches: list[list[list[int]]], cache: KVCache, widt
     return model.extend(cache, ids_BW, length_B1 + depth_BW, visible_BWS)
 
 
-def _score(
-    b: int, row: Sequence[Sequence[int]], first_1Y: Tensor, after_WY: Tensor | None
-) -> list[Ranked]:
+def _score(row: Sequence[Sequence[int]], first_1Y: Tensor, after_WY: Tensor | None) -> list[Ranked]:
     first_1Y = first_1Y.double().log_softmax(-1)
     after_WY = first_1Y[:0] if after_WY is None else after_WY.double().log_softmax(-1)
     ranked, at = [], 0
@@ -125,6 +121,5 @@ def _score(
         at = end
         ids_T = torch.tensor(c, device=logp_TY.device)
         tokens = logp_TY.gather(1, ids_T[:, None])[:, 0].tolist()
-        check_score(sum(tokens), b)
         ranked.append(Ranked(tuple(tokens), bool((logp_TY.argmax(-1) == ids_T).all())))
     return ranked

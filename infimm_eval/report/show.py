@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.errors import UsageError, unknown
+from infimm_eval import registry
+from infimm_eval.errors import UsageError, named, unknown
 from infimm_eval.logs import FILE, Cell, Entry, Log
 from infimm_eval.report.gather import by_spot
 from infimm_eval.report.protocol import shots_text
@@ -51,14 +53,32 @@ def show(
                 for entry in (log.find(cell.key, [id]) if id else log.entries(cell.key))
                 if _fits(entry, score, search)
             )
+            none = True
             for cell, entry in islice(found, limit):
+                none = False
                 yield _block(cell, entry, prompt)
+            if none:
+                raise UsageError(_nothing(log, cells, id))
     except sqlite3.DatabaseError as error:
         raise UsageError(f"{folder / FILE} is damaged ({error}); run it again") from error
 
 
+def _nothing(log: Log, cells: Iterable[Cell], id: str | None) -> str:
+    """Why nothing is shown, and for an id those that are nearest."""
+    if id is None:
+        return "no sample fits all of these filters; leave one out"
+    known = dict.fromkeys(entry.sample.id for cell in cells for entry in log.entries(cell.key))
+    near = get_close_matches(id, known, n=3, cutoff=0.5) or list(islice(known, 3))
+    return f"no sample {named(id)} fits; ids are like {', '.join(map(named, near))}"
+
+
 def _cells(cells: Iterable[Cell], task: str | None, shots: int | None, folder: Path) -> list[Cell]:
-    kept = [cell for cell in cells if task in (None, cell.task) and shots in (None, cell.shots)]
+    kept = [
+        cell
+        for cell in cells
+        if (task is None or registry.plain(task) in map(registry.plain, (cell.task, cell.title)))
+        and shots in (None, cell.shots)
+    ]
     if not kept:
         have = ", ".join(f"{name} at {shots_text(k)}" for name, k, _ in by_spot(cells))
         raise UsageError(f"{folder} has no such cell; it has {have or 'none that is finished'}")

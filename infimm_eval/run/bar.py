@@ -1,14 +1,19 @@
-"""What a person sees while a run goes on: a bar with rate and remaining time, on stderr."""
+"""What a person sees while a run goes on, on stderr: a bar with rate and remaining time on a
+terminal and in a notebook, a line a minute in a file."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Never
 
 from tqdm import tqdm
 
 from infimm_eval import logs
 from infimm_eval.run.progress import ProgressListener
+
+EVERY = 60.0
+"""Seconds between two lines where a bar cannot be redrawn."""
 
 
 class Bar(ProgressListener):
@@ -19,19 +24,24 @@ class Bar(ProgressListener):
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet or sys.stderr is None  # which a shell may have closed
+        self._redrawn = not self._quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._title = ""
         self.noted: list[str] = []
         """Everything that a person should read, in order."""
         self._bar: tqdm[Never] | None = None
-        self._known = 0
+        self._known = self._asked = self._total = 0
+        self._began = self._told = time.monotonic()
 
     def started(self, total: int) -> None:
         """So many questions will be asked, over all cells."""
-        self._known = 0
+        self._known = self._asked = 0
+        self._total, self._began = total, time.monotonic()
+        self._told = self._began
         self._bar = tqdm(
             total=total,
             unit=" samples",
             file=sys.stderr,
-            disable=self._quiet,
+            disable=not self._redrawn,
             leave=False,
             mininterval=0.5,
             smoothing=0.05,
@@ -39,14 +49,17 @@ class Bar(ProgressListener):
 
     def asking(self, title: str, shots: int, seed: int) -> None:
         """The questions of another cell begin."""
+        self._title = f"{title}, {_shots(shots)}" + _seed(seed)
         if self._bar is not None:
-            self._bar.set_description(f"{title}, {_shots(shots)}" + _seed(seed))
+            self._bar.set_description(self._title)
 
     def asked(self, known: bool) -> None:
         """A question has its answer; ``known``: from an earlier run."""
-        if self._bar is None or self._bar.disable:
+        if self._bar is None:
             return
-        if known:  # answered by an earlier run: part of the way, but not of the rate
+        if self._bar.disable:
+            self._count(known)
+        elif known:  # answered by an earlier run: part of the way, but not of the rate
             self._known += 1
             self._bar.initial += 1
             self._bar.n += 1
@@ -54,6 +67,18 @@ class Bar(ProgressListener):
                 self._bar.set_postfix_str("continuing")
         else:
             self._bar.update()
+
+    def _count(self, known: bool) -> None:
+        """Without a bar: a line now and then."""
+        self._asked += 1
+        self._known += known
+        now = time.monotonic()
+        if now - self._told >= EVERY:
+            rate = (self._asked - self._known) / (now - self._began)
+            minutes = (self._total - self._asked) / rate / 60 if rate else 0.0
+            about = f", {rate:.1f} a second, about {minutes:.0f} min left" if rate else ""
+            self.say(f"{self._title}: {self._asked:,} of {self._total:,} samples{about}")
+            self._told = now
 
     def stage(self, text: str) -> None:
         """What is being done beside asking."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 
 from infimm_eval import registry
 from infimm_eval.data import checking
@@ -17,6 +17,8 @@ from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run.thinking import Thinking
 from infimm_eval.shots import Support
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
+
+T = TypeVar("T")
 
 Choice: TypeAlias = Literal["generate", "rank"]
 
@@ -143,19 +145,8 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         tasks = [_alone(task) for task in tasks]
     for task in tasks:
         checking.check_templates(task, f"the task {task.name}")
-    if options.get("ocr") and not any(task.ocr for task in tasks):
-        able = [name for name in registry.names() if registry.load(name).ocr]
-        raise UsageError(
-            f"--ocr: none of these benchmarks brings OCR tokens; {', '.join(able)} does"
-        )
-    templates = _prompts(options.get("prompts") or {})
-    known = {name for task in tasks for name in (task.name, _benchmark(task.name))}
-    for name in templates:
-        if name not in known:
-            raise unknown("task in [prompts]", name, [task.name for task in tasks])
-    for name in options.get("max_new_tokens") or {}:
-        if name and name not in known:
-            raise unknown("task in --max-new-tokens", name, [task.name for task in tasks])
+    if without_effect := _without_effect(tasks, request, data):
+        raise UsageError(without_effect)
     given: dict[str, Any] = {
         name: value for name in _AS_GIVEN if (value := options.get(name)) is not None
     }
@@ -168,14 +159,15 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         style=options.get("prompt_style"),
         thinking="kept" if options.get("keep_thinking") else "removed",
         judge=judge,
-        templates=templates,
+        templates=_by_name(tasks, _prompts(options.get("prompts") or {}), "[prompts]"),
+        max_new_tokens=_by_name(tasks, options.get("max_new_tokens") or {}, "--max-new-tokens"),
         **given,
     )
 
 
 _AS_GIVEN = (
     *("revision", "support", "zero_shot_demos", "choice", "ocr"),
-    *("judge_runs", "check_batching", "samples_shown", "max_new_tokens"),
+    *("judge_runs", "check_batching", "samples_shown"),
 )
 """Options that a plan takes as they are."""
 
@@ -196,6 +188,25 @@ def _check(request: PlanRequest) -> None:
     for name in ("scorer", "max_new_tokens", "model_option", "prompts"):
         if not isinstance(options.get(name) or {}, Mapping):
             raise UsageError(f"{name} should be a mapping by task or name, not {options[name]!r}")
+
+
+def _without_effect(tasks: Sequence[Task], request: PlanRequest, data: str) -> str:
+    """Which choice would change nothing, and why; "": every one has something to act on."""
+    options = request.options
+    few_shot = any(task.shots for task in tasks)
+    if options.get("ocr") and not any(task.ocr for task in tasks):
+        able = ", ".join(name for name in registry.names() if registry.load(name).ocr)
+        return f"--ocr: none of these benchmarks brings OCR tokens; {able} does"
+    if options.get("choice") == "rank" and not any(task.rankable for task in tasks):
+        able = ", ".join(name for name in registry.names() if registry.load(name).rankable)
+        return f"--choice rank: none of these benchmarks has options to rank; {able} do"
+    if options.get("revision") and data != "hub":
+        return f"--revision pins a commit of the hub's data, and the data is {data}; use --data hub"
+    if options.get("zero_shot_demos") is not None and not (few_shot and 0 in request.shots):
+        return "--zero-shot-demos: no few-shot benchmark is asked at 0 shots; add 0 to --shots"
+    if options.get("support") == "fixed" and not few_shot:
+        return "--support fixed: these benchmarks are asked without examples; leave it out"
+    return ""
 
 
 _ONE_OF: Mapping[str, tuple[str, ...]] = {
@@ -234,11 +245,20 @@ def _alone(task: Task) -> Task:
 
 
 def _scored_by(tasks: Sequence[Task], scorers: Mapping[str, str]) -> list[Task]:
-    """The tasks, each with the scorer first that is named for it."""
-    for name in scorers:
-        if name not in {task.name for task in tasks}:
-            raise unknown("task in --scorer", name, [task.name for task in tasks])
-    return [
-        registry.scored_by(task, scorers[task.name]) if task.name in scorers else task
-        for task in tasks
-    ]
+    """The tasks, each with the scorer first that is named for it or for its benchmark."""
+    scorers = _by_name(tasks, scorers, "--scorer")
+    chosen = ((task, scorers.get(task.name, scorers.get(_benchmark(task.name)))) for task in tasks)
+    return [registry.scored_by(task, name) if name else task for task, name in chosen]
+
+
+def _by_name(tasks: Sequence[Task], given: Mapping[str, T], where: str) -> dict[str, T]:
+    """What is given by task, under the tasks' own names; a benchmark's stands for its splits too,
+    and ``""`` for every task.  ``UsageError`` for a task that is not asked."""
+    benchmarks = {registry.plain(name): name for name in (_benchmark(task.name) for task in tasks)}
+    found: dict[str, T] = {}
+    for said, value in given.items():
+        name = said and (registry.named(tasks, said) or benchmarks.get(registry.plain(said)))
+        if name is None:
+            raise unknown(f"task in {where}", said, [task.name for task in tasks])
+        found[name] = value
+    return found

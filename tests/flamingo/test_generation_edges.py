@@ -3,6 +3,7 @@ none; and that they work in the types that accelerators use."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo, gather_pictures, rank
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from tests.flamingo.small import EOC, IMAGE, batch, generate, pictures, small
+from tests.flamingo.test_cuda_graphs import again
 
 
 def parts(model: Flamingo) -> dict[str, Any]:
@@ -77,21 +80,47 @@ def test_a_prefix_goes_with_as_many_pictures_as_tags() -> None:
         generate(model, torch.tensor([ids]), None, latents, max_new_tokens=2, prefixes=[prefix])
 
 
-@torch.no_grad()
-def spoilt(model: Flamingo) -> Flamingo:
-    model.decoder.norm.weight.fill_(torch.nan)
-    return model
+SPOILT, SOUND = [1, 2], [0, 3]
+"""Rows of ``batch``: those whose pictures ``spoilt`` spoils, and the others."""
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_scores_that_are_not_numbers_stop_the_work(beams: int) -> None:
+def spoilt(parts: dict[str, Any], number: float) -> dict[str, Any]:
+    """The same batch, the pictures of rows 1 and 2 encoded to no finite number."""
+    latents = parts["latents_BIVD"].clone()
+    latents[SPOILT] = number
+    return parts | {"latents_BIVD": latents}
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+@pytest.mark.parametrize("search", [{}, {"num_beams": 3}])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_scores_that_are_not_finite_cost_their_own_prompt_its_answer_alone(
+    number: float, search: dict[str, Any], recorded: bool
+) -> None:
     model = small()
-    asked = parts(model)
-    spoilt(model)
-    with pytest.raises(MachineryError, match="prompt 0 of a batch are not numbers"):
-        generate(model, **asked, max_new_tokens=3, num_beams=beams)
-    with pytest.raises(MachineryError, match="prompt 0 of a batch are not numbers"):
-        rank(model, **asked, continuations=[[[5]]] * 4)
+    sound = parts(model)
+    usual = generate(model, **sound, max_new_tokens=6, min_new_tokens=6, **search)
+    graphs = CudaGraphs(capture=again) if recorded else CudaGraphs()
+    for _ in range(2):  # the second time in the memory of the first, where steps are recorded
+        found = generate(
+            model, **spoilt(sound, number), max_new_tokens=6, min_new_tokens=6, graphs=graphs,
+            **search,
+        )  # fmt: skip
+        assert [found[b].finish for b in SPOILT] == ["nan"] * 2
+        assert [found[b].ids for b in SPOILT] == [()] * 2
+        assert [found[b].ids for b in SOUND] == [usual[b].ids for b in SOUND]
+    later = generate(model, **sound, max_new_tokens=6, min_new_tokens=6, graphs=graphs, **search)
+    assert [a.ids for a in later] == [a.ids for a in usual]
+
+
+def test_options_after_a_prompt_without_finite_scores_have_no_likelihood() -> None:
+    model = small()
+    sound = parts(model)
+    options = [[[5, 6], [7]]] * 4
+    usual = rank(model, **sound, continuations=options)
+    found = rank(model, **spoilt(sound, torch.nan), continuations=options)
+    assert not any(math.isfinite(one.sum) for b in SPOILT for one in found[b])
+    assert [found[b] for b in SOUND] == [usual[b] for b in SOUND]
 
 
 def test_a_picture_of_no_numbers_spoils_only_the_rows_that_show_it() -> None:

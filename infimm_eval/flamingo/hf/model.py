@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.modeling_outputs import CausalLMOutput
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.flamingo.checkpoint import load, save_pretrained
 from infimm_eval.flamingo.decoding import GenerationConfig
 from infimm_eval.flamingo.files import read_json, write_json
@@ -160,6 +160,12 @@ class InfiMM(nn.Module):
             **_SEARCH | options,
         )
         answers = generate(self.model, ids, mask, latents, counts, config=search)
+        for prompt, answer in enumerate(answers):
+            if answer.finish == "nan":
+                raise MachineryError(
+                    f"the model's scores for prompt {prompt} of the batch are not finite numbers: "
+                    "damaged weights, or too narrow a dtype for them"
+                )
         rows = [[*answer.ids, *tokens.eos[: answer.finish == "eos"]] for answer in answers]
         filler = next(iter(tokens.eos), 0) if tokens.pad is None else tokens.pad
         longest = max(map(len, rows))

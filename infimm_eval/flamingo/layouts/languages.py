@@ -24,7 +24,8 @@ class Language:
 
     In its checkpoints `body` stands before its parameters, `beside` the start of those that it
     does not stand before.  `layers` is the list of its layers there, with `body`.  `embedding` and
-    `output` are its tables by parameter name; `output` None: they are one table always.
+    `output` are its tables by parameter name; `output` None: they are one table always, which
+    transformers' files may hold a second time as `lm_head.weight`.
     """
 
     read: Callable[[Mapping[str, Any]], Section]
@@ -36,8 +37,6 @@ class Language:
     tokenizer: str
     """The hub id that Otter's code takes the tokenizer from."""
     beside: str = "(?!)"
-    repeated: str | None = None
-    """What files may call the embedding table a second time, where it is the output table too."""
 
     def names(self, before: str = "", inside: str = "") -> tuple[tuple[str, str], ...]:
         """For a `KeyMap`: the decoder's parameters under the language model's own keys, with
@@ -49,15 +48,16 @@ class Language:
             (r"^decoder\.", f"{before}{self.body}"),
         )
 
-    def tied(self, before: str = "") -> dict[str, str]:
-        """For a `KeyMap`: the key that repeats the embedding's in models of one table."""
-        again = self.repeated or (self.output and self.key(self.output))
-        return {f"{before}{again}": f"{before}{self.key(self.embedding)}"} if again else {}
-
     def key(self, table: str) -> str:
         """The key of one of its tables in its own checkpoints."""
         (key,) = KeyMap(self.names()).keys(f"decoder.{table}")
         return key
+
+    def tied(self, before: str = "") -> dict[str, str]:
+        """For a `KeyMap`: the key of the output table, and the embedding's that it repeats in
+        models which have one table."""
+        output = self.key(self.output) if self.output else "lm_head.weight"
+        return {f"{before}{output}": f"{before}{self.key(self.embedding)}"}
 
 
 LANGUAGES: dict[str, Language] = {
@@ -88,7 +88,6 @@ LANGUAGES: dict[str, Language] = {
         layers="blocks",
         embedding="wte.weight",
         output=None,
-        repeated="lm_head.weight",
         tokenizer="mosaicml/mpt-7b-instruct",
     ),
     "mosaic_gpt": Language(
@@ -98,8 +97,7 @@ LANGUAGES: dict[str, Language] = {
         layers="blocks",
         embedding="wte.weight",
         output=None,
-        repeated="lm_head.weight",
-        tokenizer="mosaicml/mosaic-llama-redpajama-final-candidate",
+        tokenizer="EleutherAI/gpt-neox-20b",
     ),
 }
 """By `model_type`."""

@@ -122,7 +122,7 @@ def _find(folder: Path, given: Mapping[str, Any], told: Told) -> Parts:
         "text_config": {**text, "vocab_size": words},
         "vision_config": clip.description,
         "cross_attn_every_n_layers": _interval(given, own, told),
-        "repeats_table": language.repeated is not None
+        "repeats_table": language.output is None
         and not own.keys().isdisjoint(language.tied("lang_encoder.")),
         "output_rows": _output_rows(language, text, own, under_lm, int(words or 0)),
     }

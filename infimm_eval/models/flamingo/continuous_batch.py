@@ -7,20 +7,18 @@ Shapes: R cache rows, Y vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from infimm_eval.flamingo import KVCache
 from infimm_eval.flamingo.cuda_graphs import Steps
-from infimm_eval.flamingo.decoding import check_score
+from infimm_eval.flamingo.decoding import Finish
 from infimm_eval.flamingo.prefill import read_prompts
 from infimm_eval.models.flamingo.requests import Job
-
-Finish = Literal["eos", "stop", "length"]
 
 
 @dataclass(slots=True, eq=False)
@@ -101,11 +99,12 @@ class ContinuousBatch:
         for r, (row, token, best) in enumerate(zip(self._rows, *told, strict=True)):
             if row is None:
                 continue
-            check_score(best, r)
-            if (finish := self._finish(row, int(token))) is not None:
+            if not math.isfinite(best):
+                ended.append((r, row, "nan"))
+            elif (finish := self._finish(row, int(token))) is not None:
                 ended.append((r, row, finish))
-        if ended:
-            self.cache.free([r for r, _, _ in ended])
+        self.cache.free([r for r, _, finish in ended if finish != "nan"])
+        self.cache.clear([r for r, _, finish in ended if finish == "nan"])
         if len(ended) < len(self.running):
             self._logits_RY = self._step(token_R[:, None])[:, 0]
         # Only now: were memory to give out in the step, answers of rows gone before would be lost.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from infimm_eval.flamingo import Flamingo, GenerationConfig, generate
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
+from infimm_eval.flamingo.decoding import Finish
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.flamingo.tokenizer import END_OF_CHUNK
 from infimm_eval.models.flamingo.batches import collate
@@ -16,6 +17,7 @@ from infimm_eval.models.flamingo.continuous_batch import ContinuousBatch
 from infimm_eval.models.flamingo.prefix_cache import PrefixCache
 from infimm_eval.models.flamingo.requests import Job
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
+from infimm_eval.models.shared.refusals import NOT_FINITE, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.shared.window import Window
 from infimm_eval.types import Answer
@@ -126,7 +128,9 @@ class Generation:
         with self.statistics.stage("prefill"):
             batch.join(jobs, ids, latents, counts, prefixes)
 
-    def _answer(self, job: Job, ids: Sequence[int], finish: str) -> Answer:
+    def _answer(self, job: Job, ids: Sequence[int], finish: Finish) -> Answer:
+        if finish == "nan":
+            return refused(job.request, NOT_FINITE, job.notes)
         self.statistics.count("tokens_out", len(ids))
         said = self.processor.tokenizer.decode(ids)
         return Answer(

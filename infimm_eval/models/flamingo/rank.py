@@ -5,6 +5,7 @@ Knows ids; which requests stand in a batch is not its business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from infimm_eval.errors import UsageError
@@ -13,6 +14,7 @@ from infimm_eval.flamingo.tokenizer import Tokenizer
 from infimm_eval.models.flamingo.batches import collate
 from infimm_eval.models.flamingo.prefix_cache import PrefixCache
 from infimm_eval.models.flamingo.requests import Job
+from infimm_eval.models.shared.refusals import NOT_FINITE, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.types import Answer, Request
 
@@ -48,6 +50,9 @@ class Ranking:
         answers = []
         for job, options in zip(jobs, ranked, strict=True):
             logliks = tuple(option.sum for option in options)
+            if not all(map(math.isfinite, logliks)):
+                answers.append(refused(job.request, NOT_FINITE, job.notes))
+                continue
             best = max(range(len(logliks)), key=logliks.__getitem__)
             text = job.request.options[best]
             answers.append(Answer(job.request.id, text, logliks=logliks, notes=job.notes))

@@ -24,7 +24,8 @@ from infimm_eval.models.shared.answering import Answering
 from infimm_eval.types import Answer, Request, Style
 
 UNREACHED = 8
-"""So many requests in a row that nobody answered, and the run stops."""
+"""So many requests in a row that nobody answered, or that a gateway answered for a server that has
+never answered any, and the run stops."""
 
 _COUNTED = ("requests", "errors", "content_filter", "tokens_in", "tokens_out")
 
@@ -212,7 +213,8 @@ class OpenAIModel:
 
     def _note_unreached(self, failure: Refused) -> None:
         with self._lock:
-            self._unreached = self._unreached + 1 if failure.status == 0 else 0
+            away = failure.status == 0 or (failure.of_server and not self._welcome)
+            self._unreached = self._unreached + 1 if away else 0
             gone = self._unreached >= UNREACHED and not self.server.closing.is_set()
         if gone:
             raise MachineryError(

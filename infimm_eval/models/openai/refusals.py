@@ -76,6 +76,12 @@ class Refused(Exception):
         return away and self.fate == "hopeless" and not _SPENT.search(str(self))
 
     @property
+    def of_server(self) -> bool:
+        """Whether the server is in a state in which any request would fail: nobody is there, or it
+        asks to be spared."""
+        return self.fate == "busy" and self.status in _OF_SERVER
+
+    @property
     def notes(self) -> dict[str, Any]:
         """As an answer's notes tell of it; ``final``: asking again is hopeless."""
         final = self.fate in ("hopeless", "filtered")
@@ -101,6 +107,7 @@ def refused(
 
 
 _MAY_PASS = frozenset({200, 408, 409, 425, 429})
+_OF_SERVER = frozenset({0, 429, 502, 503, 504, 529})
 _MAY_FILTER = frozenset({200, 400, 403, 422, 451})
 _SPENT = re.compile(
     "insufficient.(quota|credit|balance|fund)|exceeded your current quota|credit balance"

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import infimm_eval
 from infimm_eval.errors import UsageError
 from infimm_eval.models.openai.address import MODELS_KEY, Address
+from infimm_eval.models.openai.cooldown import Cooldown
 from infimm_eval.models.openai.exchange import Exchange, Received
 from infimm_eval.models.openai.refusals import TRIES, Refused, refused
 
@@ -33,8 +34,9 @@ class Server:
     """An HTTP server, and how patient to be with it.
 
     A failed try is repeated after ``wait`` seconds, twice that, four times that, up to
-    ``longest``, each shortened at random so that callers do not return together; a Retry-After
-    header is waited out in full (up to ``longest``).
+    ``longest``, with chance in it so that callers do not return together; a Retry-After header is
+    waited out in full (up to ``longest``).  Where the failure is the server's state and not the
+    request's (too many requests, a bad gateway, nobody there), all callers wait together.
     """
 
     address: Address
@@ -56,6 +58,7 @@ class Server:
             raise UsageError(f"the server address holds the key of {self.key_from}; leave it out")
         self._exchange = Exchange(self.address, self.timeout)
         self._counting = Lock()
+        self._cooldown = Cooldown(self.wait, self.longest)
 
     @property
     def url(self) -> str:
@@ -68,17 +71,24 @@ class Server:
         ``Refused`` when the request failed for good.
         """
         data = json.dumps(body).encode()
+        round = self._cooldown.round
+        self.closing.wait(self._cooldown.left())
         for attempt in count(1):
             try:
-                return read(self._once(path, data))
+                found = read(self._once(path, data))
             except Refused as failure:
                 failure.tried = attempt
+                pause = self._after(failure, attempt, round)
+                round = self._cooldown.round
                 if attempt >= min(self.tries, TRIES.get(failure.fate, self.tries)):
                     raise
                 with self._counting:
                     self.retried += 1
-                if self.closing.wait(self._pause(attempt, _seconds(failure.retry_after))):
+                if self.closing.wait(pause):
                     raise
+            else:
+                self._cooldown.answered()
+                return found
         raise AssertionError("counting does not end")
 
     def open(self) -> None:
@@ -130,7 +140,12 @@ class Server:
             received.status, body, where=self._exchange.where, retry_after=received.retry_after
         )
 
-    def _pause(self, attempt: int, asked: float | None) -> float:
+    def _after(self, failure: Refused, attempt: int, round: int) -> float:
+        """How long this caller is to wait after its failure; where all are, they are told."""
+        asked = _seconds(failure.retry_after)
+        if failure.of_server:
+            self._cooldown.failed(round, asked)
+            return self._cooldown.left()
         if asked is not None:
             return min(asked, self.longest)
         return min(self.wait * 2.0 ** (attempt - 1), self.longest) * _DICE.uniform(0.5, 1.0)

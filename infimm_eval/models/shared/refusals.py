@@ -20,6 +20,11 @@ ASTRAY: tuple[type[Exception], ...] = (
 )  # fmt: skip
 """What libraries raise at a picture, a prompt or a number that they did not expect."""
 
+NOT_FINITE = (
+    "the model's scores are not finite numbers (NaN or infinity): damaged weights, or too narrow a "
+    "dtype for them"
+)
+
 Job = TypeVar("Job")
 
 

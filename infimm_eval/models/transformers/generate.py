@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.attention import any_shape
-from infimm_eval.models.shared.refusals import refused
+from infimm_eval.models.shared.refusals import NOT_FINITE, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.batches import Collator
 from infimm_eval.models.transformers.images import ImageEncoder
@@ -26,12 +26,6 @@ from infimm_eval.types import Answer, Decoding
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
 library: Any = import_module("transformers")
 """Untyped in good part, and Any as a whole."""
-
-
-NOT_FINITE = (
-    "the model's scores are not finite numbers (NaN or infinity): damaged weights, or too narrow a "
-    "dtype for them"
-)
 
 
 class FiniteScores:

@@ -17,10 +17,9 @@ from torch import Tensor
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.models.shared.batch_limiter import BatchLimiter, lacks_memory
-from infimm_eval.models.shared.refusals import refused
+from infimm_eval.models.shared.refusals import NOT_FINITE, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.batches import Collator
-from infimm_eval.models.transformers.generate import NOT_FINITE
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import Pieces
 from infimm_eval.models.transformers.requests import Job

@@ -39,7 +39,14 @@ def main(full: Path, target: Path = HERE) -> None:
     processor(full / "processor", target / "processor")
 
 
-FAMILIES = ("openflamingo_llama_tiny", "otter_llama_tiny")
+FAMILIES = (
+    "openflamingo_llama_tiny",
+    "openflamingo_neox_tiny",
+    "openflamingo_mpt1b_tiny",
+    "openflamingo_mpt7b_tiny",
+    "otter_llama_tiny",
+    "otter_mpt7b_tiny",
+)
 _FAMILY_UNREAD = (
     "scores.",
     ".scores",

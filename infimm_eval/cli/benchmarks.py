@@ -1,0 +1,138 @@
+"""``tasks``: the benchmarks there are, and what one of them asks, to the letter.
+
+Knows no benchmark; what it prints is what the ``Task`` says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from infimm_eval.cli.completion import complete_task
+
+if TYPE_CHECKING:
+    from infimm_eval.types import Decoding, Prompt, Sample, Source, Task
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=complete_task)
+def tasks(name: str | None) -> None:
+    """List the benchmarks; with NAME, the exact prompt, decoding, data and published figures.
+
+    \b
+    infimm-eval tasks            all of them, a few lines each
+    infimm-eval tasks vqav2      one, with a prompt of the demo data as a model is asked
+    infimm-eval tasks ./mine.py  one of your own
+    """
+    from infimm_eval import registry
+
+    if name is not None:
+        click.echo("\n".join(_described(registry.load(name))))
+        return
+    for task in registry.select(["all"]):
+        click.echo("\n".join(_listed(task)))
+
+
+def _listed(task: Task) -> Iterator[str]:
+    shots = "few-shot" if task.shots else "zero-shot only"
+    yield f"{task.name:<10}  {task.title:<14}  {shots:<14}  {task.headline}, {_size(task.source)}"
+    yield f"{'':<10}  scorers: {', '.join(scorer.name for scorer in task.scorers)}"
+    if task.splits:
+        named = ", ".join(f"{task.name}:{split}" for split in task.splits)
+        yield f"{'':<10}  further splits: {named}"
+
+
+def _described(task: Task) -> Iterator[str]:
+    shots = "few-shot" if task.shots else "zero-shot only"
+    yield f"{task.name}: {task.title}, {shots}, headline {task.headline}"
+    yield f"  split      {task.name}, {_size(task.source)}"
+    for name, split in task.splits.items():
+        withheld = ", answers withheld: for a submission" if split.withheld else ""
+        yield f"  split      {task.name}:{name}, {_size(split.source)}{withheld}"
+    yield from _places(task)
+    first, *others = (scorer.name for scorer in task.scorers)
+    yield f"  scorers    {', '.join([f'{first} (the headline)', *others])}"
+    yield from _prompts(task)
+    yield from _published(task)
+
+
+def _size(source: Source) -> str:
+    return f"{source.size:,} samples" if source.size else "no published size"
+
+
+def _places(task: Task) -> Iterator[str]:
+    """Where the data may lie, a line for each way."""
+    from infimm_eval.data.parquet import place
+
+    for reader in task.source.files:
+        yield f"  --data DIR {' + '.join(reader.expects)}"
+    if task.source.hub is not None:
+        yield f"  --data DIR {place(task.source.hub)}"
+        yield f"  --data hub {' or '.join(task.source.hub.repos)}, split {task.source.hub.split}"
+    if task.source.demo is not None:
+        yield "  --data demo  made-up rows of the same shape, for the demo model"
+
+
+def _prompts(task: Task) -> Iterator[str]:
+    """Both prompt templates; where there are demo rows, filled in with the first."""
+    from infimm_eval.prompts import Prompter
+    from infimm_eval.run.plan import ZERO_SHOT_DEMOS
+
+    samples = _some(task, task.source, 1)
+    shown = _some(task, task.shots, 2) if task.shots else []
+    for style, template in task.templates.items():
+        yield ""
+        yield f"{style}: {_search(template.decoding)}"
+        if not samples:
+            yield from _indented([template.system, template.ask, template.answer])
+            continue
+        for count in (0, len(shown)) if shown else (0,):
+            examples = shown[: count or ZERO_SHOT_DEMOS[style]]
+            bare = ", examples without their pictures" if examples and not count else ""
+            yield f"  {count} shots{bare}, a sample of the demo data:"
+            prompt = Prompter(style, template)(samples[0], examples, text_only=not count)
+            yield from _indented(_turns(prompt))
+
+
+def _some(task: Task, source: Source | None, count: int) -> list[Sample]:
+    if source is None or source.demo is None:
+        return []
+    return [task.sample(row) for row in islice(source.demo(), count)]
+
+
+def _turns(prompt: Prompt) -> Iterator[str]:
+    if prompt.system:
+        yield f"[system] {prompt.system}"
+    for turn in prompt.turns:
+        text = "".join(part if isinstance(part, str) else "[picture]" for part in turn.content)
+        yield f"[{turn.role}] {text}"
+
+
+def _search(decoding: Decoding) -> str:
+    beams = f"beam {decoding.num_beams}" if decoding.num_beams > 1 else "greedy"
+    penalty = f", length penalty {decoding.length_penalty:g}" if decoding.num_beams > 1 else ""
+    stop = f", stops at {', '.join(map(repr, decoding.stop))}" if decoding.stop else ""
+    return f"{beams}{penalty}, at most {decoding.max_new_tokens} new tokens{stop}"
+
+
+def _published(task: Task) -> Iterator[str]:
+    from infimm_eval import published
+
+    rows = [number for number in published.numbers() if number.task in task.columns]
+    if rows:
+        yield ""
+        yield "published:"
+    for number in rows:
+        note = f" ({number.note})" if number.note else ""
+        yield (
+            f"  {number.value:>7g}  {number.model}, {number.task}, {number.shots} shots, "
+            f"{number.split}; {number.source}{note}"
+        )
+
+
+def _indented(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        yield from (f"    {line}" for line in text.split("\n")) if text else ()
