@@ -107,6 +107,7 @@ def test_logits_of_real_tokens_are_the_recorded_ones(name: str, batch: str) -> N
     close(logits[mask.bool()], theirs[real.bool()], 1e-3)
 
 
+SHORT = [pytest.param(batch, marks=pytest.mark.slow) for batch in ("single", "noimg")]
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {},
     "greedy_forced": {"min_new_tokens": LONGEST},
@@ -118,7 +119,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("tag", SEARCHES)
-@pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
+@pytest.mark.parametrize("batch", ["mixed", *SHORT])
 @pytest.mark.parametrize("rule", ["original-4.35", "transformers"])
 def test_generated_ids_are_the_recorded_ones(name: str, tag: str, batch: str, rule: str) -> None:
     """Otter's with its own cached decoding, which is what its code does unless told otherwise."""

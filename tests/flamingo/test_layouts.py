@@ -48,8 +48,9 @@ def refused(folder: Path, **told: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("every", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("kind", "every"), [*((kind, 2) for kind in KINDS), *(("llama", n) for n in (1, 3, 4))]
+)
 def test_a_release_is_read_over_its_language_model_and_tower(
     kind: str, every: int, tmp_path: Path
 ) -> None:
