@@ -45,7 +45,7 @@ FAMILIES = (
     "openflamingo_mpt1b_tiny",
     "otter_llama_tiny",
 )
-"""Those with MPT-7B would take twice the room; its decoder is held against transformers' instead."""
+"""Those with MPT-7B would take twice the room; its decoder is held against transformers'."""
 _FAMILY_UNREAD = (
     "scores.",
     ".scores",
