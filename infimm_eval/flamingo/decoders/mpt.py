@@ -7,8 +7,8 @@ They share their mathematics: no biases, one table for input and output.  They d
 of parameters, and in ALiBi's slopes where the number of heads is no power of two.
 
 The bias is computed in float32 from positions in the text, as the distance to the query, and then
-rounded once to the type of the scores: in bfloat16 by 0.4 % of itself at most, so that it is off by
-more than 0.03 only where it takes 8 off a score.  MosaicGPT's own code, put wholly into bfloat16,
+rounded once to the type of the scores: in bfloat16 by 0.2 % of itself at most, so that it is off by
+more than 0.02 only where it takes 8 off a score.  MosaicGPT's own code, put wholly into bfloat16,
 adds numbers rounded as distances to the last key, off by up to 7 over 2048 tokens; under autocast,
 which its results were made with, they are float32.
 
