@@ -214,7 +214,7 @@ class _SelfAttention(nn.Module):
         turned_BTNr = rotate(qk_BTNd[..., : self.turned], rope)
         if self.turned < qk_BTNd.shape[-1]:
             turned_BTNr = torch.cat([turned_BTNr, qk_BTNd[..., self.turned :]], dim=-1)
-        q_BHTd, k_BHTd = turned_BTNr.unflatten(2, (self.heads, 2)).transpose(1, 2).unbind(3)
+        q_BHTd, k_BHTd = turned_BTNr.view(B, T, self.heads, 2, -1).transpose(1, 2).unbind(3)
         x_BTM = self.dense(join_heads(attend(q_BHTd, k_BHTd, v_BHTd)))
         return x_BTM
 
