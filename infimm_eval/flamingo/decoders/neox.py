@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import join_heads
-from infimm_eval.flamingo.decoders.llama import Rope, rotary_angles, rotate
 from infimm_eval.flamingo.kv_cache import KVShape
 from infimm_eval.flamingo.protocols import Attend
+from infimm_eval.flamingo.rope import Rope, rotary_angles, rotate
 from infimm_eval.flamingo.section import Number, Section, Size, SomeId, SomeIds, Switch
 
 # Where transformers 5 writes, inside `rope_parameters`, what was said beside it before.
