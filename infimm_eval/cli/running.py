@@ -258,6 +258,8 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
         listener.say(f"zero-shot only, run at 0 shots: {', '.join(plan.zero_shot_only)}")
     folder = given["output"] or Path("results") / evaluate.slug(given["model"])
     listener.say(f"model {given['model']}, data {plan.data}, output {folder}")
+    for remark in getattr(model, "remarks", ()):
+        listener.say(remark)
     try:
         cells = run_plan(plan, model, folder, listener)
     finally:

@@ -14,6 +14,7 @@ from infimm_eval.flamingo.decoding import Generated, GenerationConfig
 from infimm_eval.flamingo.generation import generate
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.layouts import LAYOUTS, Layout, build
+from infimm_eval.flamingo.layouts.layout import Told
 from infimm_eval.flamingo.model import Flamingo, SpecialTokens, gather_pictures
 from infimm_eval.flamingo.protocols import Decoder, Tower
 from infimm_eval.flamingo.ranking import Ranked, rank
@@ -28,6 +29,7 @@ __all__ = [
     "Layout",
     "Ranked",
     "SpecialTokens",
+    "Told",
     "Tower",
     "build",
     "gather_pictures",

@@ -6,23 +6,52 @@ Knows nothing of the computation or of families: it matches keys and shapes, all
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.fetching import fetch
-from infimm_eval.flamingo.files import read_json, write_json
 from infimm_eval.flamingo.key_map import KeyMap
-from infimm_eval.flamingo.layouts import layout_of
+from infimm_eval.flamingo.layouts import Layout, describe, layout_of, name_of
+from infimm_eval.flamingo.layouts.layout import NOTHING, Parts, Source, Told
 from infimm_eval.flamingo.meta import without_weights
 from infimm_eval.flamingo.misfits import require_finite, require_fit, require_layers
 from infimm_eval.flamingo.model import Flamingo
-from infimm_eval.flamingo.shards import shapes, tensors, weight_files
+from infimm_eval.flamingo.shards import Wanted, shapes, tensors, weight_files
 
 _Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Found(NamedTuple):
+    """A checkpoint before its weights are read: its folder, its layout and where the parts lie."""
+
+    folder: Path
+    layout: Layout[Any]
+    parts: Parts
+    told: Told
+
+
+def find(
+    folder_or_hub_id: str | Path, *, revision: str | None = None, told: Told = NOTHING
+) -> Found:
+    """A checkpoint of any of the `LAYOUTS`, fetched where it is a hub id; UsageError for none."""
+    folder = _local(folder_or_hub_id, revision)
+    with _named(folder):
+        try:
+            given = describe(folder)
+        except UsageError:
+            if (folder / "config.json").is_file():
+                weight_files(folder)  # without any, that is what there is to say
+            raise
+        layout = layout_of(given)
+        told.require(layout.takes, name_of(layout))
+        return Found(folder, layout, layout.find(folder, given, told), told)
 
 
 def load(
@@ -31,59 +60,72 @@ def load(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     revision: str | None = None,
-    resampler_heads: int | None = None,
+    **told: Any,
 ) -> Flamingo:
-    """A checkpoint of any of the `LAYOUTS`: `config.json` beside safetensors or `.bin` files.
+    """A checkpoint of any of the `LAYOUTS`: `config.json` beside safetensors or `.bin` files, or
+    OpenFlamingo's `checkpoint.pt`.
 
-    Weights go one by one to `device` and `dtype`.  `resampler_heads` is needed only where neither
-    the config nor an inner width of 512 (8 heads) or 1536 (16) tells.
+    Weights go one by one to `device` and `dtype`.  `told` are the fields of `Told`, what the files
+    do not say: `resampler_heads`, for InfiMM, is needed only where neither the config nor an inner
+    width of 512 (8 heads) or 1536 (16) tells.
 
     UsageError, naming the file, for a folder that is not such a checkpoint, files cut off or
     missing, keys missing, unexpected, misshaped or contradicting each other, and weights that are
     no finite numbers of `dtype`.
     """
-    folder = _local(folder_or_hub_id, revision)
-    files = weight_files(folder) if (folder / "config.json").is_file() else []
-    try:
-        given = read_json(folder / "config.json")
-        layout = layout_of(given)
-        found = {path: shapes(path) for path in files}
-        merged = {layout.keys.canonical(k): s for table in found.values() for k, s in table.items()}
-        require_layers(given, merged)
-        config = layout.complete(layout.read(given), merged, resampler_heads)
+    found = find(folder_or_hub_id, revision=revision, told=Told(**told))
+    return load_found(found, device=device, dtype=dtype)
+
+
+def load_found(found: Found, *, device: torch.device | str, dtype: torch.dtype) -> Flamingo:
+    """The model of a checkpoint that was found; see `load`."""
+    layout, sources = found.layout, found.parts.sources
+    with _named(found.folder):
+        config = layout.read(found.parts.description)
+        keys = layout.key_map(config)
+        sources = tuple(s if s.keys else replace(s, keys=keys) for s in sources)
+        tables = [{path: shapes(path, _wanted(s)) for path in s.files} for s in sources]
+        merged = {
+            _keys(s).spelled(key): shape
+            for s, table in reversed(list(zip(sources, tables, strict=True)))
+            for each in table.values()
+            for key, shape in each.items()
+        }
+        require_layers(found.parts.description, merged)
+        config = layout.complete(config, merged, found.told)
         with without_weights():
             model = layout.build(config)
         computed = layout.computed(config)
-        wanted = {key: tuple(t.shape) for key, t in _stored(model.state_dict(), layout.keys)}
-        _check_keys(layout.keys, wanted, dict(_stored(computed, layout.keys)), found)
-    except UsageError as error:
-        message = str(error)
-        raise UsageError(message if str(folder) in message else f"{folder}: {message}") from None
-    tables = _read(files, layout.keys, wanted, torch.device(device), dtype)
+        wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+        _check_keys(sources, tables, wanted, computed)
     state = {name: table.to(device, dtype) for name, table in computed.items()}
-    for name in model.state_dict():
-        if parts := [tables.pop(k) for k in layout.keys.keys(name) if k in tables]:
-            state[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+    missing = set(wanted)
+    for source in sources:
+        parameters = {name: wanted[name] for name in missing if source.holds(name)}
+        read = _read(source, parameters, torch.device(device), dtype)
+        state |= read
+        missing -= read.keys()
     model.load_state_dict(state, assign=True)
     return model.eval()
 
 
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Errors say which checkpoint they are about."""
+    try:
+        yield
+    except UsageError as error:
+        message = str(error)
+        raise UsageError(message if str(folder) in message else f"{folder}: {message}") from None
+
+
 def save_pretrained(model: Flamingo, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors` in the layout that the config is of.
-
-    A dtype that the config states is the model's own now, whatever it was loaded from.
-    """
-    from safetensors.torch import save_file
-
+    """Writes the model in the layout that its config is of, under the original's keys and in the
+    model's own dtype, whatever it was loaded from."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = model.config.to_dict()
-    layout = layout_of(config)
-    for key in {"dtype", "torch_dtype"} & config.keys():
-        config[key] = str(model.dtype).removeprefix("torch.")
-    write_json(folder / "config.json", config)
-    state = {k: t.detach().contiguous() for k, t in _stored(model.state_dict(), layout.keys)}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    layout = layout_of(model.config.to_dict())
+    layout.save(model, folder, layout.key_map(model.config))
 
 
 def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
@@ -96,66 +138,110 @@ def _local(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     return fetch(name, ["*.json", "tokenizer*", "*.model"], revision=revision)
 
 
-def _stored(state: Mapping[str, Tensor], keys: KeyMap) -> Iterator[tuple[str, Tensor]]:
-    """Parameters by name -> as a checkpoint holds them, by key."""
-    for name, tensor in state.items():
-        match keys.keys(name):
+def _keys(source: Source) -> KeyMap:
+    assert source.keys is not None
+    return source.keys
+
+
+def _wanted(source: Source) -> Wanted:
+    return Wanted(_keys(source).ignores, source.within)
+
+
+def _by_key(source: Source, parameters: _Shapes) -> dict[str, tuple[int, ...]]:
+    """Parameters' shapes by name -> by the keys of a source."""
+    by_key: dict[str, tuple[int, ...]] = {}
+    for name, shape in parameters.items():
+        match _keys(source).keys(name):
             case (key,):
-                yield key, tensor
+                by_key[key] = shape
             case parts:
-                yield from zip(parts, tensor.chunk(len(parts)), strict=True)
+                by_key |= dict.fromkeys(parts, (shape[0] // len(parts), *shape[1:]))
+    return by_key
 
 
 def _check_keys(
-    keys: KeyMap,
+    sources: Sequence[Source],
+    tables: Sequence[Mapping[Path, _Shapes]],
     wanted: _Shapes,
     computed: Collection[str],
-    found: Mapping[Path, _Shapes],
 ) -> None:
-    """One UsageError that counts the places without a key, the keys without a place and the keys
-    of another shape, and names the first of each."""
-    stored = {
-        f"{key} in {path.name}": (keys.canonical(key, wanted), shape)
-        for path, table in found.items()
-        for key, shape in table.items()
-        if not keys.ignores(key)
-    }
-    names = {name for name, _ in stored.values()}
-    absent = set(wanted) - names
-    if names.isdisjoint(computed):  # one alone was torn from the others
-        absent -= set(computed)
-    problems = {
-        "missing": sorted(absent),
-        "unexpected": [where for where, (name, _) in stored.items() if name not in wanted],
-        "of another shape": [
-            f"{where} is {shape}, not {wanted[name]}"
-            for where, (name, shape) in stored.items()
-            if shape != wanted.get(name, shape)
-        ],
-    }
-    require_fit(found, problems)
+    """One UsageError for the first source that does not fit, which counts the places without a key,
+    the keys without a place and the keys of another shape, and names the first of each."""
+    left = dict(wanted)  # what no earlier source has
+    given: set[str] = set()
+    for place, (source, found) in enumerate(zip(sources, tables, strict=True)):
+        by_key = _by_key(source, {n: shape for n, shape in wanted.items() if source.holds(n)})
+        needed = _by_key(source, {n: shape for n, shape in left.items() if source.holds(n)})
+        stored = {
+            f"{key} in {path.name}": (_keys(source).canonical(key, by_key), shape)
+            for path, table in found.items()
+            for key, shape in table.items()
+        }
+        held = {key for key, _ in stored.values()}
+        absent: set[str] = set()
+        for name in [name for name in left if source.holds(name)]:
+            if lacking := set(_keys(source).keys(name)) - held:
+                absent |= lacking if _is_last(sources[place + 1 :], name) else set()
+            else:
+                del left[name]
+                given.add(name)
+        if given.isdisjoint(computed):  # one alone was torn from the others
+            absent -= {key for name in computed for key in _keys(source).keys(name)}
+        problems = {
+            "missing": sorted(absent),
+            "unexpected": [where for where, (key, _) in stored.items() if key not in by_key],
+            "of another shape": [
+                f"{where} is {shape}, not {needed[key]}"
+                for where, (key, shape) in stored.items()
+                if key in needed and not source.fits(key, shape, needed[key])
+            ],
+        }
+        require_fit(found, problems, source.beside)
+
+
+def _is_last(later: Sequence[Source], name: str) -> bool:
+    """Whether a parameter can be in none of those that come after."""
+    return not any(each.holds(name) for each in later)
 
 
 def _read(
-    files: list[Path], keys: KeyMap, wanted: _Shapes, device: torch.device, dtype: torch.dtype
+    source: Source, parameters: _Shapes, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Every wanted key's tensor."""
-    state: dict[str, Tensor] = {}
-    source: dict[str, str] = {}
-    for path in files:
-        for twins, stored in tensors(path):
+    """Those of the parameters that a source has in full."""
+    keys, wanted = _keys(source), _by_key(source, parameters)
+    found: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    for path in source.files:
+        for twins, stored in tensors(path, _wanted(source), kept=dtype):
             # Twins of one piece of memory are one parameter: it is looked at once.
-            named = {keys.canonical(k, wanted): k for k in twins if not keys.ignores(k)}
+            named = {keys.canonical(k, wanted): k for k in twins}
             for name, key in named.items():
+                if name not in wanted:  # an earlier source had it
+                    continue
                 tensor = _converted(stored, device, dtype, f"{path}: {key}")
-                if name not in state:
-                    state[name], source[name] = tensor, key
-                elif not torch.equal(state[name], tensor):
+                if name not in found:
+                    found[name], origin[name] = tensor, key
+                elif not torch.equal(found[name], tensor):
                     raise UsageError(
-                        f"{path}: {key} and {source[name]} name one parameter and hold different "
+                        f"{path}: {key} and {origin[name]} name one parameter and hold different "
                         "numbers; keep the right one"
                     )
+    state: dict[str, Tensor] = {}
+    for name, shape in parameters.items():
+        parts = [found.pop(key) for key in keys.keys(name) if key in found]
+        if len(parts) == len(keys.keys(name)):
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+            state[name] = with_rows(whole, shape[0]) if shape else whole
     return state
+
+
+def with_rows(table: Tensor, rows: int) -> Tensor:
+    """A table cut to so many rows, or with rows added that are the mean of its own: of an output
+    table, such a token's score is the mean of all others' and never the best."""
+    if len(table) >= rows:
+        return table if len(table) == rows else table[:rows].clone()
+    mean = table.float().mean(dim=0, keepdim=True).to(table.dtype)
+    return torch.cat([table, mean.expand(rows - len(table), *table.shape[1:])])
 
 
 def _converted(stored: Tensor, device: torch.device, dtype: torch.dtype, where: str) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.kv_cache import KVCache
-from infimm_eval.flamingo.prefill import read_after
+from infimm_eval.flamingo.prefill import read_prompts
 
 Finish: TypeAlias = Literal["eos", "stop", "length", "nan"]
 """``"nan"``: the model's scores were not finite, so that any token would have done as well."""
@@ -91,7 +91,7 @@ class Prompts:
         """The prompts into the first rows of an empty cache; logits after each row, (R, Y)."""
         pictures = self.latents_BIVD, self.n_images_B
         rows = range(len(self))
-        logits_BY = read_after(
+        logits_BY = read_prompts(
             self.prefixes, step.model, step.cache, self.ids_BT, self.lengths, *pictures, rows
         )
         spare = len(step.cache) - len(self)

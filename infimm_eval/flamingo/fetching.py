@@ -11,12 +11,16 @@ from typing import Any
 
 from infimm_eval.errors import UsageError
 
-_SAFETENSORS, _PICKLED = "*.safetensors", ["pytorch_model*.bin", "adapter_model.bin"]
+_SAFETENSORS = "*.safetensors"
+_PICKLED = [
+    *("pytorch_model*.bin", "adapter_model.bin"),
+    *("checkpoint.pt", "open_clip_pytorch_model.bin"),
+]
 
 
 def fetch(name: str, files: Sequence[str], *, weights: bool = True, **options: Any) -> Path:
     """The folder in the hub's cache with the ``files`` (patterns) of a repository and, with
-    ``weights``, its safetensors or, where it has none, its ``pytorch_model`` files.
+    ``weights``, its safetensors or, where it has none, its pickled files.
 
     ``options`` are the hub's own (``revision``, ``token``).  UsageError where it gives nothing.
     """

@@ -37,10 +37,15 @@ class KeyMap:
                 return tuple(re.sub(pattern, part, name) for part in parts)
         return (name,)
 
-    def canonical(self, key: str, wanted: Container[str] = ()) -> str:
-        """The one spelling of a key that `keys` knows, of which a model has `wanted`."""
+    def spelled(self, key: str) -> str:
+        """The one spelling of a key."""
         for pattern, spelling in self.aliases:
             key = re.sub(pattern, spelling, key)
+        return key
+
+    def canonical(self, key: str, wanted: Container[str] = ()) -> str:
+        """The one spelling of a key that `keys` knows, of which a model has `wanted`."""
+        key = self.spelled(key)
         return key if key in wanted else self.tied.get(key, key)
 
     def ignores(self, key: str) -> bool:

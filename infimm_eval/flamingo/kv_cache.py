@@ -139,6 +139,11 @@ class KVCache:
         self.pictures[:, index] = 0
 
     @torch.inference_mode()
+    def unsee(self, rows: Sequence[int]) -> None:
+        """Coming text of these rows sees no picture: zeros, of which attention makes nothing."""
+        self.pictures[:, torch.tensor(rows, device=self.flags_R.device)] = 0
+
+    @torch.inference_mode()
     def clear(self, rows: Sequence[int]) -> None:
         """The same of rows whose numbers are not finite, which would reach the next sequence in
         them: a place that is not seen counts with weight zero, and zero times NaN is NaN."""

@@ -34,6 +34,8 @@ class SpecialTokens:
     end_of_chunk: int
     eos: tuple[int, ...]
     pad: int | None = None
+    end_is_spelled: bool = False
+    """No file holds the output table's row of `end_of_chunk`: a model can only spell the mark."""
 
 
 class Flamingo(nn.Module):
@@ -41,7 +43,8 @@ class Flamingo(nn.Module):
     make latents of them, gated blocks between the decoder's layers let text attend to those.
 
     The parts come finished, from a builder of `layouts`; this class connects them.  `config` is
-    what they were built from, for whoever saves the model.
+    what they were built from, for whoever saves the model.  `blind_decoding` repeats what Otter's
+    own code does with a KV cache: an answer's tokens see no picture after the prompt was read.
 
     Three things belong to a row alone, whatever stands beside it in the batch: which pictures it
     has (`n_images_B`), whether its gated blocks act (their own rule, told which rows have a tag),
@@ -58,6 +61,7 @@ class Flamingo(nn.Module):
         *,
         tokens: SpecialTokens,
         config: Any = None,
+        blind_decoding: bool = False,
     ) -> None:
         super().__init__()
         self.tower = tower
@@ -66,6 +70,7 @@ class Flamingo(nn.Module):
         self.decoder = decoder
         self.tokens = tokens
         self.config = config
+        self.blind_decoding = blind_decoding
 
     @property
     def device(self) -> torch.device:

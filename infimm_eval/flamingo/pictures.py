@@ -40,15 +40,19 @@ class PictureError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """How one checkpoint wants its pictures: ``size`` pixels a side, ``(x/255 - mean) / std``."""
+    """How one checkpoint wants its pictures: ``size`` pixels a side, ``(x/255 - mean) / std``.
+    ``rgb_first``: see ``preprocess``."""
 
     size: int = 336
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+    rgb_first: bool = False
 
     def __call__(self, source: Source, name: str = "") -> torch.Tensor:
         """``preprocess`` with this checkpoint's numbers: float32, (3, size, size)."""
-        return preprocess(source, self.size, self.mean, self.std, name=name)
+        return preprocess(
+            source, self.size, self.mean, self.std, name=name, rgb_first=self.rgb_first
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Pictures:
@@ -86,13 +90,20 @@ def preprocess(
     *,
     name: str = "",
     max_pixels: int = MAX_PIXELS,
+    rgb_first: bool = False,
 ) -> torch.Tensor:
-    """The float32 tensor (3, ``size``, ``size``) of a picture, as InfiMM's processor makes it.
+    """The float32 tensor (3, ``size``, ``size``) of a picture, as InfiMM's and OpenFlamingo's
+    processors make it.
 
     The shorter side becomes ``size`` (bicubic), the centre is cut out, and only then does the
     picture become RGB.  That order is the original's, and it shows: palette and one-bit pictures
     are resized without smoothing, what is transparent turns black, 16-bit grey is clipped at 255.
     EXIF orientation is ignored and an animation shows its first frame.
+
+    ``rgb_first`` is the order of transformers' ``CLIPImageProcessor``, which Otter uses: RGB, then
+    the resize, then a cut whose offset is rounded down.  It takes an array of height 1 or 3 for one
+    with the channels first; as there, a picture 3 pixels high comes out with its axes exchanged and
+    one 1 pixel high is a ``PictureError``.
 
     Safe in many threads, as long as two of them do not share one undecoded ``Image``.
 
@@ -101,7 +112,10 @@ def preprocess(
     ``name`` is what the message calls a picture that has no path.
     """
     name = name or _name(source)
-    square = _square(opened(source, name, max_pixels), size, name, max_pixels)
+    picture = opened(source, name, max_pixels)
+    if rgb_first:
+        picture = _axes_as_clip_reads_them(_rgb(picture, name), name)
+    square = _square(picture, size, name, max_pixels, floor=rgb_first)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
     middle, spread = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
     return pixels.to(torch.float32).div_(255).sub_(middle).div_(spread)
@@ -165,11 +179,33 @@ def opened(source: Source, name: str, max_pixels: int) -> Image.Image:
     return picture
 
 
-def _square(picture: Image.Image, size: int, name: str, max_pixels: int) -> Image.Image:
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    # Pillow warns that a palette's transparency is lost.  It is, on purpose.
+    picture.info.pop("transparency", None)
+    try:
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise PictureError(f"{name}: a {picture.mode} picture cannot become RGB") from error
+
+
+def _axes_as_clip_reads_them(picture: Image.Image, name: str) -> Image.Image:
+    if picture.height == 1:
+        raise PictureError(
+            f"{name}: {picture.width} x 1 pixels, which this model's own processor takes for a "
+            "picture of one channel and refuses"
+        )
+    if picture.height == 3:
+        return Image.fromarray(np.ascontiguousarray(np.array(picture).transpose(1, 2, 0)))
+    return picture
+
+
+def _square(
+    picture: Image.Image, size: int, name: str, max_pixels: int, *, floor: bool
+) -> Image.Image:
     """Shorter side to ``size``, centre cut out, RGB last.
 
     The longer side is rounded down, the cut's offset to the nearest even number at .5, both as
-    torchvision has them.
+    torchvision has them; with ``floor`` the offset is rounded down, too.
     """
     width, height = picture.size
     short, long = min(width, height), size * max(width, height) // min(width, height)
@@ -182,10 +218,10 @@ def _square(picture: Image.Image, size: int, name: str, max_pixels: int) -> Imag
         if short != size:
             resized = (size, long) if width <= height else (long, size)
             picture = picture.resize(resized, Image.Resampling.BICUBIC)
-        left, top = (round((side - size) / 2) for side in picture.size)
+        left, top = (
+            (side - size) // 2 if floor else round((side - size) / 2) for side in picture.size
+        )
         picture = picture.crop((left, top, left + size, top + size))
-        # Pillow warns that a palette's transparency is lost.  It is, on purpose.
-        picture.info.pop("transparency", None)
-        return picture.convert("RGB")
+        return _rgb(picture, name)
     except ValueError as error:
         raise PictureError(f"{name}: a {picture.mode} picture cannot become RGB") from error

@@ -45,6 +45,23 @@ def pack(ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, list[int]]:
     return ids_BT.gather(1, order_BT)[:, : max(lengths, default=0)], lengths
 
 
+def read_prompts(
+    prefixes: Sequence[KVCache | None],
+    model: Flamingo,
+    cache: KVCache,
+    ids_BT: Tensor,
+    lengths: Sequence[int],
+    latents_BIVD: Tensor | None,
+    n_images_B: Tensor | None,
+    rows: Sequence[int],
+) -> Tensor:
+    """`read_after`, for answers to follow: from here on a model that decodes blindly does."""
+    logits_BY = read_after(prefixes, model, cache, ids_BT, lengths, latents_BIVD, n_images_B, rows)
+    if model.blind_decoding:
+        cache.unsee(rows)
+    return logits_BY
+
+
 def read_after(
     prefixes: Sequence[KVCache | None],
     model: Flamingo,

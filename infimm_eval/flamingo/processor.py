@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import torch
 
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo.checkpoint import find
 from infimm_eval.flamingo.files import read_json_if_there
 from infimm_eval.flamingo.jinja_template import template_in
-from infimm_eval.flamingo.layouts import find_layout
+from infimm_eval.flamingo.layouts import Layout, layout_at
+from infimm_eval.flamingo.layouts.layout import NOTHING, PAD, Told
 from infimm_eval.flamingo.pictures import Pictures
 from infimm_eval.flamingo.templates import (
     TEMPLATES,
@@ -68,18 +70,25 @@ class Processor:
     context: int = CONTEXT
 
     @classmethod
-    def load(cls, folder: Path) -> Processor:
-        """Everything from the checkpoint's own files.
+    def load(cls, folder: Path, told: Told = NOTHING) -> Processor:
+        """Everything from the checkpoint's own files, and what the caller ``told`` of them.
 
         The room is the tokenizer's ``model_max_length``; the chat format, see ``_chat_format``.
         """
-        settings = read_json_if_there(folder / "tokenizer_config.json")
-        tokenizer = Tokenizer.load(folder)
+        layout = layout_at(folder)
+        if layout is None or layout.in_one_folder:
+            place, tokenizer, pictures = folder, Tokenizer.load(folder), Pictures.load(folder)
+        else:
+            parts = find(folder, told=told).parts
+            place = parts.tokenizer()
+            tokenizer = Tokenizer.load(place, layout.marks(parts.description), PAD)
+            pictures = layout.pictures(parts.description)
+        settings = read_json_if_there(place / "tokenizer_config.json")
         return cls(
             tokenizer,
-            Pictures.load(folder),
-            _chat_format(folder, settings, tokenizer),
-            _room(folder, settings),
+            pictures,
+            _chat_format(folder, layout, settings, tokenizer),
+            _room(place, settings),
         )
 
     def encode_chat(
@@ -205,12 +214,13 @@ def _room(folder: Path, settings: Mapping[str, Any]) -> int:
     return int(stated) if stated < 1e9 else CONTEXT
 
 
-def _chat_format(folder: Path, settings: Mapping[str, Any], tokenizer: Tokenizer) -> Template:
+def _chat_format(
+    folder: Path, layout: Layout[Any] | None, settings: Mapping[str, Any], tokenizer: Tokenizer
+) -> Template:
     """The format that ``preprocessor_config.json`` names as ``chat_format``, one of the layout's
     or ``shipped``; else what the layout says of the ``model_type``, see ``ChatFormats``."""
     asked = read_json_if_there(folder / "preprocessor_config.json").get("chat_format")
     config = read_json_if_there(folder / "config.json")
-    layout = find_layout(config)
     chat = ChatFormats(TEMPLATES) if layout is None else layout.chat
     standard = chat.standard(str(config.get("model_type", "")))
     chosen = asked or (standard if standard in chat.fixed else "shipped")

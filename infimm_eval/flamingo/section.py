@@ -35,6 +35,9 @@ Switch = Annotated[bool, _Is("true or false", lambda v: isinstance(v, bool))]
 SomeSize = Annotated[
     int | None, _Is("a whole number from 1 or null", lambda v: v is None or _whole(v, 1))
 ]
+SomeNumber = Annotated[
+    float | None, _Is("a number above 0 or null", lambda v: v is None or _above_zero(v))
+]
 SomeId = Annotated[int | None, _Is("a whole number or null", lambda v: v is None or _whole(v))]
 SomeIds = Annotated[
     int | list[int] | None,

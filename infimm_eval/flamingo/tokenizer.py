@@ -85,20 +85,32 @@ class Tokenizer:
         self._blind.encode_special_tokens = True
 
     @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
+    def load(cls, folder: Path, added: Sequence[str] = (), pad: str | None = None) -> Tokenizer:
         """The tokenizer of a checkpoint folder: ``tokenizer.json``, else ``tokenizer.model``.
 
         ``tokenizer_config.json`` names bos, eos and pad, ``config.json`` numbers the two marks;
         ``UsageError`` where they disagree with the tokenizer or no tokenizer is there.
+
+        The special tokens ``added``, in this order, and ``pad`` where none is named for padding are
+        appended where the vocabulary lacks them, as codes do that share a language model's own.
         """
         settings = read_json_if_there(folder / "tokenizer_config.json")
         file = folder / "tokenizer_config.json"
+        if added:  # what such a language model's own files say, wherever it stands
+            settings = read_json_if_there(folder / "special_tokens_map.json") | settings
         names = {
             role: _content(settings[f"{role}_token"], f"{role}_token in {file}")
             for role in ("bos", "eos", "pad")
             if settings.get(f"{role}_token") is not None
         }
-        tokenizer = cls(_raw(folder, settings), **names)
+        raw = _raw(folder, settings)
+        raw.add_special_tokens([*added])
+        if pad is not None and "pad" not in names:
+            raw.add_special_tokens([pad])
+            names["pad"] = pad
+        if added and raw.token_to_id(names.get("eos", "</s>")) is None:
+            names["eos"] = "<|endofchunk|>"  # a tokenizer that names none
+        tokenizer = cls(raw, **names)
         numbers = read_json_if_there(folder / "config.json")
         for mark, key in ((IMAGE, "image_token_id"), (END_OF_CHUNK, "eoc_token_id")):
             if numbers.get(key, tokenizer.id(mark)) != tokenizer.id(mark):

@@ -56,7 +56,7 @@ BACKENDS = {
         Backend(
             name="infimm",
             form="infimm:FOLDER or infimm:HUB_ID",
-            about="a checkpoint in InfiMM's layout: infimm:FOLDER or infimm:HUB_ID",
+            about="a checkpoint of the Flamingo family: infimm:FOLDER or infimm:HUB_ID",
             build="infimm_eval.models.flamingo.build:build",
             takes=_HERE | {"revision"},
         ),
@@ -94,10 +94,21 @@ BACKENDS = {
 
 
 def available() -> list[tuple[str, str]]:
-    """``(spec, what it is)`` of everything ``load`` understands."""
+    """``(spec, what it is)`` of everything ``load`` understands; the layouts of the Flamingo family
+    come after the backend that reads them."""
+    from infimm_eval.flamingo.layouts import LAYOUTS  # brings torch
+
+    layouts = [(f"  layout {name}", layout.about) for name, layout in LAYOUTS.items()]
     points = installed(GROUP).items()
     return [
-        *((backend.listed, backend.about) for backend in BACKENDS.values()),
+        *(
+            line
+            for backend in BACKENDS.values()
+            for line in (
+                (backend.listed, backend.about),
+                *(layouts if backend.name == "infimm" else ()),
+            )
+        ),
         *((name, f"of an installed package: {point.value}") for name, point in points),
         ("FOLDER or HUB_ID", "a checkpoint, its kind found from its config.json"),
         ("./file.py[:NAME]", "a model of your own: its MODEL, or what it calls NAME"),
@@ -175,7 +186,9 @@ def _offered(point: EntryPoint, name: str) -> Callable[[ModelOptions], Model]:
 
 def _kind(place: str, revision: str | None) -> str:
     """The backend of a checkpoint: that of Flamingos where one of their layouts claims it."""
-    from infimm_eval.flamingo.layouts import find_layout
+    from infimm_eval.flamingo.layouts import find_layout, is_published, layout_at
     from infimm_eval.models.shared import checkpoints
 
+    if layout_at(Path(place)) or is_published(place):
+        return "infimm"
     return "infimm" if find_layout(checkpoints.config(place, revision)) else "hf"

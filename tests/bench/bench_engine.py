@@ -7,7 +7,7 @@ The load is 4-shot VQA: every question shows one of the pictures, four others wi
 before it, drawn anew for each question.  The straightforward loop takes questions as they come,
 `--batch` at a time, encodes every picture of every question and projects all of them again in all
 gated blocks at every step; it shares the model's code otherwise, and both must say the same.  The
-model is the one of `bench_flamingo.py` with random weights.
+model is the one of `bench_flamingo.py` with random weights, of any `--family` there.
 
 `joining` compares the two ways of greedy decoding on answers of 2 to 24 tokens: rows that join a
 running batch, and batches that shrink as rows end.  `fixed_support` shows all questions the same
@@ -56,11 +56,7 @@ WORDS = [f"w{i}" for i in range(32002 - len(SPECIAL))]
 def model(args: argparse.Namespace) -> Flamingo:
     torch.manual_seed(0)
     ours = replace(config(args), image_token_id=4, eoc_token_id=3)
-    found = made(ours, args.device, getattr(torch, args.dtype))
-    for name, parameter in found.named_parameters():
-        if name.endswith("_gate"):
-            torch.nn.init.constant_(parameter, 0.5)
-    return found
+    return made(ours, args.device, getattr(torch, args.dtype))
 
 
 def processor(pixels: int) -> Processor:

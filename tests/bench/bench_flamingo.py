@@ -8,6 +8,11 @@ block before every second, vocabulary 32002, pictures of 224 px, tower of width 
 8 prompts, 32 new tokens, float32.  `--reproject` projects all pictures of all gated blocks again
 at every step, as the released code does; the answer is the same.
 
+`--family` names the model: InfiMM's, or OpenFlamingo's with one of its language models, the same
+number of layers and widths, and a CLIP tower.  Every call is also timed as the released codes
+compute it, `original_...`, on the same weights in the same process (`original.py`); `times` is what
+ours gains, and `different_answers` how many of the answers are not the same.
+
 `--shape zephyr` has the sizes of a 7B model.  On an accelerator `--bandwidth` and `--tflops`, the
 device's own, add what share of them a step and the prefill reach; steps are recorded there, as
 `generate` does, and `computed` is one that is not.
@@ -22,11 +27,13 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
+import original
 import torch
 from torch import Tensor
 
-from infimm_eval.flamingo import Flamingo, GenerationConfig, generate, load
+from infimm_eval.flamingo import LAYOUTS, Flamingo, GenerationConfig, generate, load
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs, Steps
 from infimm_eval.flamingo.decoders.llama import LlamaConfig
 from infimm_eval.flamingo.layouts import infimm
@@ -59,8 +66,18 @@ SHAPES = {
 }
 
 
+LANGUAGES = {
+    "openflamingo-llama": ("llama", {}),
+    "openflamingo-neox": ("gpt_neox", {"rotary_pct": 1.0, "use_parallel_residual": False}),
+    "openflamingo-mpt7b": ("mpt", {}),
+    "openflamingo-mpt1b": ("mosaic_gpt", {"alibi": True, "attn_qk_ln": True, "no_bias": True}),
+}
+"""OpenFlamingo's families: `model_type` and what is its own."""
+
+
 def add_shape(parser: argparse.ArgumentParser) -> None:
     """`--shape`, and an option for each of its sizes."""
+    parser.add_argument("--family", choices=["infimm", *LANGUAGES], default="infimm")
     parser.add_argument("--shape", choices=SHAPES, default="small")
     for name in SHAPES["small"]:
         parser.add_argument(f"--{name}", type=int)
@@ -73,7 +90,45 @@ def take_shape(args: argparse.Namespace) -> None:
             setattr(args, name.replace("-", "_"), size)
 
 
-def config(args: argparse.Namespace) -> infimm.Config:
+def config(args: argparse.Namespace) -> Any:
+    """The family's own configuration, of these sizes."""
+    return config_of_infimm(args) if args.family == "infimm" else config_of_openflamingo(args)
+
+
+def config_of_openflamingo(args: argparse.Namespace) -> Any:
+    kind, own = LANGUAGES[args.family]
+    ratio = {"expansion_ratio": 4, "mlp_ratio": 4}
+    mosaic = {"d_model": args.hidden, "n_heads": args.heads, "n_layers": args.layers, **ratio}
+    hugging_face = {
+        "hidden_size": args.hidden,
+        "intermediate_size": args.intermediate if kind == "llama" else 4 * args.hidden,
+        "num_attention_heads": args.heads,
+        "num_hidden_layers": args.layers,
+    }
+    sizes = mosaic if kind in ("mpt", "mosaic_gpt") else hugging_face
+    longest = {"max_seq_len": 4096, "max_position_embeddings": 4096}
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": args.vision_width,
+        "intermediate_size": 4 * args.vision_width,
+        "num_hidden_layers": args.vision_layers,
+        "num_attention_heads": args.vision_width // 64,
+        "image_size": args.pixels,
+        "patch_size": 14,
+    }
+    return LAYOUTS["openflamingo"].read(
+        {
+            "model_type": "openflamingo",
+            "text_config": {"model_type": kind, "vocab_size": 32002, **sizes, **longest, **own},
+            "vision_config": vision,
+            "cross_attn_every_n_layers": args.every,
+            "image_token_id": IMAGE,
+            "eoc_token_id": EOC,
+        }
+    )
+
+
+def config_of_infimm(args: argparse.Namespace) -> infimm.Config:
     return infimm.Config(
         visual=EvaConfig(
             image_size=args.pixels,
@@ -131,8 +186,8 @@ def timed(
 
 
 @torch.inference_mode()
-def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds in each stage, and of whole calls."""
+def measure(model: Flamingo, args: argparse.Namespace) -> tuple[dict[str, float], int]:
+    """Seconds in each stage, and of whole calls; how many answers differ from the original's."""
     device = model.device
     clock, sync = clocks(args)
     B, new = args.batch, args.new_tokens
@@ -165,7 +220,11 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
         latents = model.encode_images(pixels).unflatten(0, (B, args.images))
         search = GenerationConfig(max_new_tokens=new, min_new_tokens=new, num_beams=beams)
         answers = generate(model, ids_BT, None, latents, config=search)
-        return torch.tensor(len(answers))
+        return torch.tensor([answer.ids for answer in answers], device=device)
+
+    def originally(beams: int) -> Tensor:
+        shown = pixels.unflatten(0, (B, args.images))
+        return original.generate(model, shown, ids_BT, new, beams)
 
     stages: dict[str, Callable[[], Tensor]] = {
         "vision": lambda: model.tower(pixels),
@@ -173,11 +232,18 @@ def measure(model: Flamingo, args: argparse.Namespace) -> dict[str, float]:
         "prefill": prefill,
         "decode": decode,
         "greedy_call": lambda: call(1),
+        "original_greedy_call": lambda: originally(1),
     }
     if args.beams > 1:
         stages[f"beam{args.beams}_call"] = lambda: call(args.beams)
+        stages[f"original_beam{args.beams}_call"] = lambda: originally(args.beams)
     chosen = [n for n in stages if not args.stages or n in args.stages.split(",")]
-    return {name: timed(stages[name], args.repeats, clock, sync) for name in chosen}
+    differ = sum(
+        int((call(beams) != originally(beams)).any(dim=1).sum())
+        for beams in sorted({1, args.beams})
+        if any(name.startswith("original") for name in chosen)
+    )
+    return {name: timed(stages[name], args.repeats, clock, sync) for name in chosen}, differ
 
 
 def project(model: Flamingo, latents_BIVD: Tensor) -> None:
@@ -228,13 +294,18 @@ def measure_steps(model: Flamingo, args: argparse.Namespace) -> dict[str, float]
     return {name: round(1000 * statistics.median(t), 2) for name, t in taken.items()}
 
 
-def made(config: infimm.Config, device: str, dtype: torch.dtype) -> Flamingo:
-    """Random weights, made where and as they are used: 7B in float32 would not fit twice."""
+def made(config: Any, device: str, dtype: torch.dtype) -> Flamingo:
+    """Random weights, the gates half open, made where and as they are used: 7B in float32 would not
+    fit twice."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            model = infimm.build(config).eval()
+            layout = "infimm" if isinstance(config, infimm.Config) else "openflamingo"
+            model = LAYOUTS[layout].build(config).eval()
+        for name, parameter in model.named_parameters():
+            if name.endswith("_gate"):
+                torch.nn.init.constant_(parameter, 0.5)
         model.fuse()  # as the engine does
         return model
     finally:
@@ -246,12 +317,17 @@ def derived(
     args: argparse.Namespace,
     seconds: dict[str, float],
     steps: dict[str, float],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Tokens a second of a whole greedy call; what a step reads of the language model's weights,
     against the device's bandwidth; FLOPs of the prefill, two a weight and token, against the
     device's; the most memory that was in use."""
-    found = {}
+    found: dict[str, Any] = {}
     words = args.batch * args.new_tokens
+    found["times"] = {
+        name: round(seconds[f"original_{name}"] / seconds[name], 2)
+        for name in seconds
+        if f"original_{name}" in seconds
+    }
     if "greedy_call" in seconds:
         found["tokens_per_second"] = round(words / seconds["greedy_call"], 1)
     read, body = weights(model)
@@ -272,10 +348,12 @@ def derived(
 def weights(model: Flamingo) -> tuple[int, int]:
     """How many weights a decode step reads, and how many work on every token of a prefill: not
     the table of words, nor, as the last token alone is scored, the scores."""
-    table = model.decoder.embed_tokens.weight.numel()
-    parts = (*model.decoder.parameters(), *model.gates.parameters())
-    read = sum(p.numel() for p in parts) - table
-    return read, read - table
+    decoder = model.decoder
+    parts = (*decoder.parameters(), *model.gates.parameters())
+    tables = [p for p in parts if p.shape == (decoder.vocab_size, decoder.width)]
+    whole, table = sum(p.numel() for p in parts), tables[0].numel()
+    body = whole - len(tables) * table
+    return body + table, body
 
 
 def on_gpu(args: argparse.Namespace) -> bool:
@@ -319,7 +397,7 @@ def main() -> None:
     else:
         model = made(config(args), args.device, dtype)
     steps = measure_steps(model, args)
-    seconds = measure(model, args)
+    seconds, differ = measure(model, args)
     rates = derived(model, args, seconds, steps)
     print(
         json.dumps(
@@ -332,6 +410,7 @@ def main() -> None:
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "seconds": {name: round(s, 4) for name, s in seconds.items()},
                 "ms_per_step": steps,
+                "different_answers": differ,
                 **rates,
             },
             indent=2,

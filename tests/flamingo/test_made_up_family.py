@@ -268,5 +268,5 @@ def test_without_its_layout_it_is_refused_by_name(
 ) -> None:
     save_pretrained(made_up(), tmp_path)
     monkeypatch.delitem(LAYOUTS, "made-up")
-    with pytest.raises(UsageError, match=r"a 'made-up' model of no layout .*\(infimm\)"):
+    with pytest.raises(UsageError, match=r"a 'made-up' model of no layout .*\(infimm, openf"):
         load(tmp_path)

@@ -18,24 +18,28 @@ import pytest
 from safetensors.numpy import load
 
 PARITY = Path(__file__).parent / "parity"
+FAMILY = Path(__file__).parent / "flamingo_family"
 FULL = Path(__file__).resolve().parents[2].parent / "shared" / "parity"
 
 
 @cache
 def recorded(name: str) -> Path:
     """A folder as the original code would have it: ours unpacked, else the full one, or a skip."""
-    if not (PARITY / name).is_dir():
+    packed = next((p / name for p in (PARITY, FAMILY) if (p / name).is_dir()), None)
+    if packed is None:
         return in_full(name)
     folder = Path(tempfile.mkdtemp(prefix="recorded-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for file in (PARITY / name).iterdir():
+    for file in (path for path in packed.rglob("*") if path.is_file()):
+        place = folder / file.relative_to(packed)
+        place.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix != ".xz":
-            shutil.copyfile(file, folder / file.name)
+            shutil.copyfile(file, place)
         elif file.stem == "golden.safetensors":
             arrays: dict[str, Any] = load(lzma.decompress(file.read_bytes()))
             np.savez(folder / "golden.npz", **arrays)
         else:
-            (folder / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+            place.with_suffix("").write_bytes(lzma.decompress(file.read_bytes()))
     return folder
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from infimm_eval.flamingo.attention import join_heads
 from infimm_eval.flamingo.fused_linear import FusedLinear
 from infimm_eval.flamingo.kv_cache import KVShape
 from infimm_eval.flamingo.protocols import Attend
+from infimm_eval.flamingo.rope import Rope, rotary_angles, rotate
 from infimm_eval.flamingo.section import (
     Number,
     Section,
@@ -29,8 +30,6 @@ from infimm_eval.flamingo.section import (
     SomeSize,
     Switch,
 )
-
-Rope: TypeAlias = tuple[Tensor, Tensor]
 
 # What transformers 4.35 assumes for a key that the section leaves out.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -292,20 +291,3 @@ class _RMSNorm(nn.Module):
     def forward(self, x_BTM: Tensor) -> Tensor:
         normed_BTM = F.rms_norm(x_BTM, self.weight.shape, eps=self.eps)
         return self.weight * normed_BTM
-
-
-def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> Rope:
-    """cos and sin, each (B, T, 1, d), float32: angle p theta^(-2i / d), once for each half of d
-    (Su et al. 2021, arXiv:2104.09864, in LLaMA's half-split order); sin is negative in the first.
-    """
-    exponent = torch.arange(0, width, 2, device=positions_BT.device).float() / width
-    angle_BT1f = positions_BT[:, :, None, None].float() / theta**exponent
-    cos, sin = angle_BT1f.cos(), angle_BT1f.sin()
-    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
-
-
-def rotate(x_BTNd: Tensor, rope: Rope) -> Tensor:
-    """Turns pairs (low, high), one from each half: low cos - high sin, high cos + low sin."""
-    cos, sin = (t.to(x_BTNd.dtype) for t in rope)
-    low, high = x_BTNd.chunk(2, dim=-1)
-    return (x_BTNd * cos).addcmul(torch.cat([high, low], dim=-1), sin)

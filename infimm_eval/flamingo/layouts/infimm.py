@@ -15,7 +15,7 @@ from infimm_eval.errors import UsageError, unknown
 from infimm_eval.flamingo.decoders.llama import Llama, LlamaConfig
 from infimm_eval.flamingo.gated import GatedBlocks, GatedConfig, on_tagged_rows
 from infimm_eval.flamingo.key_map import KeyMap
-from infimm_eval.flamingo.layouts.layout import Layout, Shape
+from infimm_eval.flamingo.layouts.layout import Layout, Shape, Told
 from infimm_eval.flamingo.model import Flamingo, SpecialTokens
 from infimm_eval.flamingo.resampler import PerceiverResampler, ResamplerConfig
 from infimm_eval.flamingo.section import FromZero, Section, Size
@@ -157,8 +157,9 @@ _GATED_Q = "model.lang_encoder.model.layers.{}.gated_cross_attn_layer.attn.to_q.
 _HEADS_OF_INNER_WIDTH = {512: 8, 1536: 16}
 
 
-def _with_heads(config: Config, shapes: Mapping[str, Shape], resampler_heads: int | None) -> Config:
+def _with_heads(config: Config, shapes: Mapping[str, Shape], told: Told) -> Config:
     """Attention widths, which the original's config does not state, from the weights' shapes."""
+    resampler_heads = told.resampler_heads
     inner = shapes.get(_RESAMPLER_Q, (0,))[0]
     if inner and (resampler_heads or "resampler" not in config.extra):
         heads = resampler_heads or _HEADS_OF_INNER_WIDTH.get(inner)
@@ -202,6 +203,8 @@ LAYOUT = Layout(
         of_model_type=(("zephyr", "zephyr"), ("vicuna", "vicuna"), ("llama", "llama2")),
         fixed=("zephyr",),
     ),
+    about="InfiMM: a folder of all weights, EVA-CLIP with LLaMA or Mistral",
+    prompt_format="infimm",
     complete=_with_heads,
     computed=_rope_tables,
 )

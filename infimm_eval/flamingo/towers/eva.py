@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.patches import embed_patches
 from infimm_eval.flamingo.section import FromZero, Number, Section, Size, Switch
 
 EPS = 1e-6
@@ -183,12 +184,8 @@ class _PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, pixels_I3HW: Tensor) -> Tensor:
-        """(I, 3, S, S) -> (I, P, W).  The convolution as the matrix product that it is: where
-        torch convolves on an accelerator, it rounds float32 to ten bits (TF32) by default."""
-        p, (I, C, S, _) = self.proj.kernel_size[0], pixels_I3HW.shape  # noqa: E741
-        rows_ICGpGp = pixels_I3HW.reshape(I, C, S // p, p, S // p, p)
-        patches_IPf = rows_ICGpGp.permute(0, 2, 4, 1, 3, 5).reshape(I, (S // p) ** 2, C * p * p)
-        return F.linear(patches_IPf, self.proj.weight.flatten(1), self.proj.bias)
+        """(I, 3, S, S) -> (I, P, W)."""
+        return embed_patches(pixels_I3HW, self.proj.weight, self.proj.bias)
 
 
 class _Block(nn.Module):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from infimm_eval import flamingo
 from infimm_eval.errors import UsageError
+from infimm_eval.flamingo import Told
+from infimm_eval.flamingo.checkpoint import find, load_found
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.flamingo.engine import EngineOptions
 from infimm_eval.models.flamingo.model import FlamingoModel
@@ -31,11 +33,22 @@ class BuildOptions(EngineOptions):
     style: Style | None = None
     """The style of prompts; the one that the checkpoint comes with a format for, unless given."""
     resampler_heads: int | None = None
-    """Where the checkpoint does not tell; see ``flamingo.load``."""
+    """Where the checkpoint does not tell; see ``flamingo.Told``, also for the others."""
+    language_model: str | None = None
+    vision_tower: str | None = None
+    tokenizer: str | None = None
+    cross_attn_every_n_layers: int | None = None
+    extra_weights: str | None = None
+    otter_cache: Literal["kept", "original"] | None = None
+
+    @property
+    def told(self) -> Told:
+        """What the files do not say."""
+        return Told(**{f.name: getattr(self, f.name) for f in fields(Told)})
 
 
 def build(name: str, options: ModelOptions) -> FlamingoModel:
-    """``name``: a folder or a hub id in InfiMM's layout."""
+    """``name``: a folder or a hub id in a layout of the Flamingo family."""
     folder = checkpoints.folder(name, options.revision)
     if (folder / checkpoints.ADAPTER).is_file():
         raise UsageError(
@@ -84,10 +97,10 @@ def _loaded(folder: Path, name: str, options: ModelOptions) -> FlamingoModel:
     shared = {"batch_size": options.batch_size, "picture_cache": options.picture_cache}
     own = BuildOptions(**keywords(BuildOptions, {**shared, **options.options}, name))
     with ThreadPoolExecutor(1) as beside:
-        fingerprint = beside.submit(checkpoints.fingerprint, folder)
-        processor = Processor.load(folder)
-        heads = own.resampler_heads
-        model = flamingo.load(folder, device=device, dtype=dtype, resampler_heads=heads)
+        processor = Processor.load(folder, own.told)
+        found = find(folder, told=own.told)
+        fingerprint = beside.submit(checkpoints.fingerprint, *found.parts.places)
+        model = load_found(found, device=device, dtype=dtype)
         return FlamingoModel(
             model,
             processor,

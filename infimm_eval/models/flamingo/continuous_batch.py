@@ -17,7 +17,7 @@ from torch import Tensor
 from infimm_eval.flamingo import KVCache
 from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.decoding import Finish
-from infimm_eval.flamingo.prefill import read_after
+from infimm_eval.flamingo.prefill import read_prompts
 from infimm_eval.models.flamingo.requests import Job
 
 
@@ -80,7 +80,7 @@ class ContinuousBatch:
         """Reads the prompts (right-padded) into free rows."""
         rows = [r for r, row in enumerate(self._rows) if row is None][: len(jobs)]
         lengths = [len(job.ids) for job in jobs]
-        logits_BY = read_after(
+        logits_BY = read_prompts(
             prefixes, self.model, self.cache, ids_BT, lengths, latents_BIVD, n_images_B, rows
         )
         self._logits_RY[torch.tensor(rows, device=logits_BY.device)] = logits_BY

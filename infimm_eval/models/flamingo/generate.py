@@ -11,6 +11,7 @@ from infimm_eval.flamingo import Flamingo, GenerationConfig, generate
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.decoding import Finish
 from infimm_eval.flamingo.processor import Processor
+from infimm_eval.flamingo.tokenizer import END_OF_CHUNK
 from infimm_eval.models.flamingo.batches import collate
 from infimm_eval.models.flamingo.continuous_batch import ContinuousBatch
 from infimm_eval.models.flamingo.prefix_cache import PrefixCache
@@ -38,6 +39,8 @@ class Generation:
         self.graphs = graphs
         self.prefixes = prefixes
         self.statistics = statistics
+        spelled = model.tokens.end_is_spelled
+        self._end = processor.tokenizer.name(END_OF_CHUNK) if spelled else ""
 
     def batch(self, jobs: Sequence[Job]) -> list[Answer]:
         """One answer a job of the same group, in order."""
@@ -130,15 +133,17 @@ class Generation:
         if finish == "nan":
             return refused(job.request, NOT_FINITE, job.notes)
         self.statistics.count("tokens_out", len(ids))
+        said = self.processor.tokenizer.decode(ids)
         return Answer(
             job.request.id,
-            self.processor.tokenizer.decode(ids),
+            said.partition(self._end)[0] if self._end else said,
             "length" if finish == "length" else "stop",
             notes={**job.notes, "tokens_out": len(ids)},
         )
 
     def _stop(self, stops: Sequence[str]) -> Callable[[int, Sequence[int]], bool] | None:
         """Whether one of ``stops`` appears; only the end of the text can have brought a new one."""
+        stops = (*stops, self._end) if self._end else stops
         if not stops:
             return None
         enough = max(map(len, stops)) + 8

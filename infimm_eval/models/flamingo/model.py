@@ -9,12 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from infimm_eval import flamingo
+from infimm_eval.flamingo.layouts import find_layout
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.flamingo.engine import Engine, EngineOptions
 from infimm_eval.models.flamingo.picture_encoder import LatentEncoder
 from infimm_eval.models.flamingo.prompts import PromptFormatter
 from infimm_eval.models.shared.answering import Answering
 from infimm_eval.types import Answer, Request, Style
+
+SPELLED = (
+    "no file holds the output table's rows of the added tokens, which were random in the original; "
+    "they are never chosen here, and an answer ends where the model spells <|endofchunk|>"
+)
 
 
 class FlamingoModel:
@@ -40,17 +46,20 @@ class FlamingoModel:
         facts: Mapping[str, Any] | None = None,
         options: EngineOptions | None = None,
     ) -> None:
-        """``facts`` join the settings."""
+        """``facts`` join the settings.  ``prompt_format`` is the one that the published models of
+        the checkpoint's layout were evaluated with; ``remarks`` are lines for whoever asks it."""
         self.name = name
         self.processor = processor
         self.formatter = PromptFormatter(processor)
+        layout = model.config and find_layout(model.config.to_dict())
+        self.prompt_format = "infimm" if layout is None else layout.prompt_format
         self.style: Style = style or self.formatter.style
         self.settings: Mapping[str, Any] = {
             "backend": "infimm",
             "fingerprint": fingerprint,
             "dtype": str(model.dtype).removeprefix("torch."),
             "pictures": {
-                "processor": "infimm",
+                "processor": "clip" if processor.pictures.rgb_first else "infimm",
                 "size": processor.pictures.size,
                 "mean": list(processor.pictures.mean),
                 "std": list(processor.pictures.std),
@@ -59,11 +68,13 @@ class FlamingoModel:
             "context": processor.context,
             "resampler_heads": model.resampler.config.heads,
             "beam_length_rule": "transformers",
+            **_peculiar(model, self.prompt_format),
             **(facts or {}),
         }
         self.engine = Engine(
             model, self.formatter, fingerprint=fingerprint, options=options or EngineOptions()
         )
+        self.remarks = [SPELLED] if model.tokens.end_is_spelled else []
         self._answering = Answering()
 
     @property
@@ -107,3 +118,13 @@ class FlamingoModel:
         begins anew."""
         self._answering.close()
         self.engine.release()
+
+
+def _peculiar(model: flamingo.Flamingo, prompt_format: str) -> dict[str, Any]:
+    """What a protocol must say of models that are not InfiMM's."""
+    said: dict[str, Any] = {} if prompt_format == "infimm" else {"layout": prompt_format}
+    if model.tokens.end_is_spelled:
+        said["output_rows"] = SPELLED
+    if prompt_format == "otter":
+        said["otter_cache"] = "original" if model.blind_decoding else "kept"
+    return said

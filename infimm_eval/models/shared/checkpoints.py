@@ -20,7 +20,7 @@ _FILES = [
 ]
 """What a model is built from beside its weights; everything else is for people."""
 
-_WEIGHTS = ["*.safetensors", "*.bin"]
+_WEIGHTS = ["*.safetensors", "*.bin", "checkpoint.pt"]
 
 ADAPTER = "adapter_config.json"
 """Where it lies there is an adapter, alone or beside the weights that it is for."""
@@ -62,16 +62,17 @@ def base(checkpoint: Path) -> Path:
     return found
 
 
-def fingerprint(*folders: Path) -> str:
+def fingerprint(*places: Path) -> str:
     """Names what a checkpoint holds, whatever its path: SHA-256 over the name and the content of
-    every file that a model is built from, in one folder or in those of a base and its adapter.
-    Reads all of them, several at once."""
+    every file that a model is built from, in one folder or in those of a base and its adapter, or
+    of single files.  Reads all of them, each once, several at once."""
     kinds = (*_WEIGHTS, *_FILES)
-    files = [
+    files = dict.fromkeys(
         file
-        for folder in folders
-        for file in sorted({found for kind in kinds for found in folder.glob(kind)})
-    ]
+        for place in places
+        for file in sorted({found for kind in kinds for found in place.glob(kind)} or [place])
+        if file.is_file()
+    )
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(_digest, files))
     return named(*(f"{file.name} {digest}" for file, digest in zip(files, digests, strict=True)))

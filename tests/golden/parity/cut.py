@@ -39,6 +39,56 @@ def main(full: Path, target: Path = HERE) -> None:
     processor(full / "processor", target / "processor")
 
 
+FAMILIES = (
+    "openflamingo_llama_tiny",
+    "openflamingo_neox_tiny",
+    "openflamingo_mpt1b_tiny",
+    "otter_llama_tiny",
+)
+"""Those with MPT-7B would take twice the room; its decoder is held against transformers'."""
+_FAMILY_UNREAD = (
+    "scores.",
+    ".scores",
+    "quirk_",
+    "hidden_states",
+    "xattn",
+    "rank.cached",
+    "rightpad.logits",
+)
+_FAMILY_LISTS = ("info.json", "keys.json", "special_tokens_map.json")
+
+
+def families(full: Path, target: Path) -> None:
+    """OpenFlamingo's and Otter's whole models, in the files that their own codes read."""
+    for name in FAMILIES:
+        family(full / name, target / name)
+    described = read_json(full / "clip_processor" / "images.json")["images"]
+    digests = {
+        name: {f: one.get("f32_sha256") for f, one in told.items() if isinstance(one, dict)}
+        for name, told in described.items()
+    }
+    write_json(target / "clip_processor.json", digests)
+
+
+def family(source: Path, target: Path) -> None:
+    """The arrays that are compared; weights as they were saved."""
+    recorded = arrays(source / "golden.npz")
+    kept = {k: v for k, v in recorded.items() if not any(u in k for u in _FAMILY_UNREAD)}
+    write(target / "golden.safetensors.xz", kept)
+    for file in (path for path in source.rglob("*") if path.is_file()):
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix in (".bin", ".pt"):
+            place.with_name(f"{file.name}.xz").write_bytes(pack(file.read_bytes(), bits=1))
+        elif file.suffix in (".json", ".safetensors") and file.name not in _FAMILY_LISTS:
+            shutil.copyfile(file, place)
+    keys = read_json(source / "keys.json")
+    known = {
+        part: list(keys[part]) for part in ("checkpoint.pt", "pytorch_model.bin") if part in keys
+    }
+    write_json(target / "keys.json", known)
+
+
 def checkpoint(source: Path, target: Path) -> None:
     """A whole model; of the recorded arrays those that are compared, with zeros at padding."""
     recorded = arrays(source / "golden.npz")
@@ -137,12 +187,16 @@ def write(path: Path, values: dict[str, Any]) -> None:
     """Numbers behind a filter that tells a number's high bytes from its low ones."""
     tensors = {key: torch.as_tensor(value).contiguous() for key, value in values.items()}
     bits = 1 if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()) else 2
-    how = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(
-        lzma.compress(save(tensors), filters=[how | {"lc": 2, "lp": bits, "pb": bits}])
-    )
+    path.write_bytes(pack(save(tensors), bits))
+
+
+def pack(content: bytes, bits: int) -> bytes:
+    """Compressed, numbers of 2^bits bytes."""
+    how = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}
+    return lzma.compress(content, filters=[how | {"lc": 2, "lp": bits, "pb": bits}])
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    families(Path(sys.argv[1]), HERE.parent / "flamingo_family")
