@@ -101,7 +101,8 @@ class CellQuestions:
         }
         if not _built_in(self.task):
             # A person edits a file and forgets its version: what it did before is another figure.
-            protocol["task_digest"] = source(self.task.sample, self.task.metrics, template.read)
+            rules = (self.task.sample, self.task.metrics, template.read, self.task.support)
+            protocol["task_digest"] = source(*(rule for rule in rules if rule is not None))
         if self.ocr:
             protocol["ocr"] = "in the prompt"
         if self._selection is not None:
@@ -113,6 +114,8 @@ class CellQuestions:
                     "fingerprint": self._selection.fingerprint,
                 },
             }
+            if self.task.support is not None:
+                protocol["support_rule"] = self.task.support.__name__
         return protocol
 
     def _text_only_examples(self) -> int:
@@ -126,7 +129,7 @@ class CellQuestions:
         if not (self.shots or self._text_only):
             return None
         chosen = self.data.pool(self.seed, with_pictures=self.shots > 0)
-        return Shots(self.task.name, self.seed, chosen, self.plan.support)
+        return Shots(self.task.name, self.seed, chosen, self.plan.support, self.task.support)
 
     def _examples(self, sample: Sample) -> list[Sample]:
         count = self.shots or self._text_only

@@ -14,7 +14,7 @@ from random import Random
 from typing import Literal, TypeAlias
 
 from infimm_eval.errors import UsageError
-from infimm_eval.types import Sample
+from infimm_eval.types import Sample, SupportRule
 
 POOL = 2048
 """Examples that shots are drawn from, as in Flamingo, OpenFlamingo and IDEFICS."""
@@ -30,16 +30,21 @@ class Shots:
     seed: int
     pool: Sequence[Sample]
     support: Support = "random"
+    rule: SupportRule | None = None
+    """The benchmark's own, in place of the usual draw."""
 
     def pick(self, sample: Sample, count: int) -> list[Sample]:
         """``count`` examples for one question, without the question itself and without any
         other question about its picture.
 
         The first k of a draw are the draw of k.  ``fixed`` takes the same examples for every
-        question (where one shares the question's picture, the next in line stands in).
+        question (where one shares the question's picture, the next in line stands in).  A rule
+        of the benchmark's own is asked instead, with the same chance.
         """
+        if self.rule is not None:
+            return self.rule(sample, self.pool, count, self._chance(sample))
         picked: list[Sample] = []
-        for shot in self._line(sample):
+        for shot in in_line(self.pool, self._chance(sample)):
             if len(picked) == count:
                 break
             if shot.id != sample.id and not (shot.group and shot.group == sample.group):
@@ -56,16 +61,20 @@ class Shots:
         """Names the pool by the ids in it."""
         return sha256("\0".join(sample.id for sample in self.pool).encode()).hexdigest()[:12]
 
-    def _line(self, sample: Sample) -> Iterator[Sample]:
-        """The pool in the order in which this sample would take from it."""
+    def _chance(self, sample: Sample) -> Random:
         whose = "" if self.support == "fixed" else sample.id
-        rng = Random(f"{self.seed}/{self.task}/{whose}")
-        seen: set[int] = set()
-        while len(seen) < len(self.pool):
-            place = rng.randrange(len(self.pool))
-            if place not in seen:
-                seen.add(place)
-                yield self.pool[place]
+        return Random(f"{self.seed}/{self.task}/{whose}")
+
+
+def in_line(pool: Sequence[Sample], chance: Random) -> Iterator[Sample]:
+    """The pool in the order in which one question would take from it, without end effects: the
+    first k are the same however many are taken."""
+    seen: set[int] = set()
+    while len(seen) < len(pool):
+        place = chance.randrange(len(pool))
+        if place not in seen:
+            seen.add(place)
+            yield pool[place]
 
 
 def pool(samples: Iterable[Sample], task: str, seed: int, size: int = POOL) -> list[Sample]:
