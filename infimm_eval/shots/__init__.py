@@ -1,5 +1,5 @@
 """Which examples stand before a question.  Knows samples; knows neither prompts nor models."""
 
-from infimm_eval.shots.selection import POOL, Shots, Support, in_line, pool
+from infimm_eval.shots.selection import POOL, Shots, Support, pool
 
-__all__ = ["POOL", "Shots", "Support", "in_line", "pool"]
+__all__ = ["POOL", "Shots", "Support", "pool"]
