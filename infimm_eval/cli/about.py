@@ -17,13 +17,16 @@ def tasks() -> None:
     """List the benchmarks, their splits and scorers."""
     from infimm_eval import registry
 
-    for task in registry.select(["all"]):
+    found = registry.select(["all"])
+    wide = max(len(task.name) for task in found)
+    titled = max(len(task.title) for task in found)
+    for task in found:
         shots = "few-shot" if task.shots else "zero-shot only"
-        click.echo(f"{task.name:<10}  {task.title:<14}  {shots:<14}  {task.headline}")
-        click.echo(f"{'':<10}  scorers: {', '.join(scorer.name for scorer in task.scorers)}")
+        click.echo(f"{task.name:<{wide}}  {task.title:<{titled}}  {shots:<14}  {task.headline}")
+        click.echo(f"{'':<{wide}}  scorers: {', '.join(scorer.name for scorer in task.scorers)}")
         if task.splits:
             named = ", ".join(f"{task.name}:{split}" for split in task.splits)
-            click.echo(f"{'':<10}  further splits: {named}")
+            click.echo(f"{'':<{wide}}  further splits: {named}")
 
 
 @click.command()
