@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from infimm_eval.data import pictures
-from infimm_eval.data.reading import Line, require, stream
+from infimm_eval.data.reading import Line, Unique, require, stream
 from infimm_eval.errors import UsageError, named
 from infimm_eval.types import Image, Row
 
@@ -53,12 +53,13 @@ class VlIcl:
     def rows(self, root: Path) -> Iterator[Row]:
         """Every row.  ``UsageError`` names the file and the record that is not so."""
         (path,) = self.files(root)
-        shelf = Shelf(root, path)
+        shelf, once = Shelf(root, path), Unique(path, "id")
         for number, record in enumerate(stream(path)):
             place = f"{path} record {number + 1}"
             for part in self.rows_of(_line(record, {"id": number}, place)):
                 row = _line(part, {}, place)
                 row["id"] = _text(row, "id")
+                once(row["id"])
                 row["images"] = tuple(shelf.pictures(row))
                 row["question"] = _text(row, "question")
                 row["answer"] = _text(row, "answer")

@@ -68,6 +68,12 @@ def test_a_number_is_an_answer_too(tmp_path: Path) -> None:
     assert (query.id, query.target, query.references) == ("a", "3", ("3",))
 
 
+def test_two_records_of_one_id_are_refused(tmp_path: Path) -> None:
+    record = {"id": 3, "image": "clevr/a.jpg", "question": "color: red", "answer": "1"}
+    with pytest.raises(UsageError, match=r"query\.json: id 3 occurs twice"):
+        read(tmp_path, "clevr", "query", record, record | {"id": "3"})
+
+
 def test_a_folder_without_the_file_says_which_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"clevr/query\.json"):
         data.open_source(registry.load("clevr").source, tmp_path, title="clevr")
