@@ -67,8 +67,8 @@ class Shots:
 
 
 def in_line(pool: Sequence[Sample], chance: Random) -> Iterator[Sample]:
-    """The pool in the order in which one question would take from it, without end effects: the
-    first k are the same however many are taken."""
+    """The pool in the order in which one question would take from it; the first k are the same
+    however many are taken."""
     seen: set[int] = set()
     while len(seen) < len(pool):
         place = chance.randrange(len(pool))
