@@ -104,6 +104,16 @@ def free_answer(max_new_tokens: int = 1024) -> PromptTemplate:
     )
 
 
+def vl_icl(max_new_tokens: int = 15) -> dict[Style, PromptTemplate]:
+    """VL-ICL Bench's prompts without a task description, for OpenFlamingo and for chat; greedy."""
+    decoding = Decoding(max_new_tokens=max_new_tokens)
+    asked = "{{ images }}{{ question }}"
+    return templates(
+        PromptTemplate(ask=asked + "\nAnswer:", answer=" {{ target }}", decoding=decoding),
+        PromptTemplate(ask=asked, decoding=decoding),
+    )
+
+
 def with_ocr(template: PromptTemplate) -> PromptTemplate:
     """The same with the picture's OCR tokens under the question, as LLaVA and lmms-eval put them;
     a picture in which nothing was read adds nothing."""

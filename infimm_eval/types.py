@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, Literal, Protocol, TypeAlias
 
 Row: TypeAlias = Mapping[str, Any]
@@ -330,6 +331,11 @@ class Summary:
     scale: float = 100.0
 
 
+SupportRule: TypeAlias = Callable[[Sample, Sequence[Sample], int, Random], list[Sample]]
+"""From a query, every example of the benchmark, how many shots are wanted and this query's own
+chance to the examples in the order of the prompt.  A shot may be several examples; one that is not
+shown as it stands in the data has an id of its own."""
+
 Metrics: TypeAlias = Callable[[Sequence[Outcome], Mapping[str, float]], Summary]
 """Outcomes and the scorer's corpus figures to a summary.  Unscored outcomes are left out."""
 
@@ -481,6 +487,9 @@ class Task:
     """The metric that stands in the results table."""
     shots: Source | None = None
     """Where few-shot examples come from.  ``None``: the benchmark is zero-shot only."""
+    support: SupportRule | None = None
+    """How they are chosen for a query, where the benchmark has a rule of its own (a class of the
+    query's, the answer by its operator).  ``None``: the usual draw."""
     rankable: bool = False
     """``--choice rank`` may ask it by log-likelihood of ``options``."""
     kind: Kind | None = None

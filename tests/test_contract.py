@@ -147,19 +147,21 @@ def test_every_template_asks_every_sample_and_shows_its_pictures(name: str) -> N
 @every_task
 def test_its_shots_show_another_picture_and_their_answer(name: str) -> None:
     task = registry.load(name)
-    support = Shots(task.name, 0, pool(examples(name), task.name, 0))
+    whole = examples(name)
+    chosen = whole if task.support else pool(whole, task.name, 0)
+    support = Shots(task.name, 0, chosen, rule=task.support)
     for sample in islice(samples(name), LIMIT):
         drawn = support.pick(sample, 4)
-        assert len({shot.id for shot in drawn}) == 4
+        assert len({shot.id for shot in drawn}) == len(drawn) in (4, 8)
         assert all(not shot.group or shot.group != sample.group for shot in drawn)
         shown = {image.key for image in prompts.pictures(drawn)}
         assert shown.isdisjoint(image.key for image in prompts.pictures([sample]))
         for _, prompter in styles(task):
             *turns, question = prompter(sample, drawn).turns
-            assert [turn.role for turn in turns] == ["user", "assistant"] * 4
+            assert [turn.role for turn in turns] == ["user", "assistant"] * len(drawn)
             assert all(turn.content for turn in turns)
             plain = prompter(sample, drawn, text_only=True).turns
-            assert [pictures(turn.content) for turn in plain[:-1]] == [0] * 8
+            assert [pictures(turn.content) for turn in plain[:-1]] == [0] * 2 * len(drawn)
             assert plain[-1] == question
 
 

@@ -32,17 +32,17 @@ def tasks(name: str | None) -> None:
     if name is not None:
         click.echo("\n".join(_described(registry.load(name))))
         return
-    for task in registry.select(["all"]):
-        click.echo("\n".join(_listed(task)))
-
-
-def _listed(task: Task) -> Iterator[str]:
-    shots = "few-shot" if task.shots else "zero-shot only"
-    yield f"{task.name:<10}  {task.title:<14}  {shots:<14}  {task.headline}, {_size(task.source)}"
-    yield f"{'':<10}  scorers: {', '.join(scorer.name for scorer in task.scorers)}"
-    if task.splits:
-        named = ", ".join(f"{task.name}:{split}" for split in task.splits)
-        yield f"{'':<10}  further splits: {named}"
+    found = registry.select(["all"])
+    wide = max(len(task.name) for task in found)
+    titled = max(len(task.title) for task in found)
+    for task in found:
+        shots = "few-shot" if task.shots else "zero-shot only"
+        facts = f"{task.headline}, {_size(task.source)}"
+        click.echo(f"{task.name:<{wide}}  {task.title:<{titled}}  {shots:<14}  {facts}")
+        click.echo(f"{'':<{wide}}  scorers: {', '.join(scorer.name for scorer in task.scorers)}")
+        if task.splits:
+            named = ", ".join(f"{task.name}:{split}" for split in task.splits)
+            click.echo(f"{'':<{wide}}  further splits: {named}")
 
 
 def _described(task: Task) -> Iterator[str]:

@@ -118,7 +118,8 @@ class CellQuestions:
         }
         if not _built_in(self.task):
             # A person edits a file and forgets its version: what it did before is another figure.
-            protocol["task_digest"] = source(self.task.sample, self.task.metrics, template.read)
+            rules = (self.task.sample, self.task.metrics, template.read, self.task.support)
+            protocol["task_digest"] = source(*(rule for rule in rules if rule is not None))
         if self.ocr:
             protocol["ocr"] = "in the prompt"
         if self._selection is not None:

@@ -41,6 +41,8 @@ class Selectors:
         which are drawn unless the format retrieves these, too."""
         support = self.plan.support
         pool = data.pool(seed, with_pictures=shots > 0)
+        if (rule := data.task.support) is not None:
+            return _by_rule(data, Shots(data.task.name, seed, pool, support, rule=rule))
         if not shots and not (format.retrieves_text_only and support in RETRIEVED):
             drawn = format.text_only_support or ("fixed" if support == "fixed" else "random")
             return Shots(data.task.name, seed, pool, drawn)
@@ -175,6 +177,16 @@ class _Found:
             counted[f"retrieval_{what}_reused"] = kept.reused
             kept.reused, kept.encoded = kept.reused + kept.encoded, 0
         return counted
+
+
+def _by_rule(data: TaskData, shots: Shots) -> Selector:
+    """The benchmark's own rule.  ``UsageError`` where a person chose another."""
+    if shots.support not in ("random", "fixed"):
+        raise UsageError(
+            f"{data.task.name} has its own rule for which examples a question is shown; "
+            f"leave --support {shots.support} out"
+        )
+    return shots
 
 
 def _require_comparable(data: TaskData, support: str) -> None:

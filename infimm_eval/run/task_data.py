@@ -69,7 +69,9 @@ class TaskData:
         if seed not in self._pools:
             rows = self.examples.rows()
             samples = checking.samples(self.task, rows, f"{self._where}, examples")
-            self._pools[seed] = pool(samples, self.task.name, seed)
+            # A benchmark's own rule looks for its examples among all, in the order of the data.
+            whole = self.task.support is not None
+            self._pools[seed] = list(samples) if whole else pool(samples, self.task.name, seed)
         if with_pictures:
             shown = prompts.pictures(self._pools[seed])
             data.require_pictures(shown, f"{self.task.title} examples")

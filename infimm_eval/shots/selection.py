@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, Protocol
 
 from infimm_eval.errors import UsageError, unknown
-from infimm_eval.types import Image, Sample
+from infimm_eval.types import Image, Sample, SupportRule
 
 POOL = 2048
 """Examples that shots are drawn from, as in Flamingo, OpenFlamingo and IDEFICS."""
@@ -64,14 +64,19 @@ class Shots:
     support: str = "random"
     distinct: bool = False
     """Whether no picture is shown twice."""
+    rule: SupportRule | None = None
+    """The benchmark's own, in place of the usual draw."""
 
     def pick(self, sample: Sample, count: int) -> list[Sample]:
         """``count`` examples for one question, without the question itself and without any
         other question about its picture.
 
         The first k of a draw are the draw of k.  ``fixed`` takes the same examples for every
-        question (where one shares the question's picture, the next in line stands in).
+        question (where one shares the question's picture, the next in line stands in).  A rule
+        of the benchmark's own is asked instead, with the same chance.
         """
+        if self.rule is not None:
+            return self.rule(sample, self.pool, count, self._chance(sample))
         picked = list(islice(self.line(sample), count))
         if len(picked) < count:
             raise too_few(self.task, sample, count, len(picked))
@@ -80,7 +85,7 @@ class Shots:
     def line(self, sample: Sample) -> Iterator[Sample]:
         """Every example that a question may have, in the order in which it would take them."""
         seen: set[tuple[Image, ...]] = set()
-        for shot in self._line(sample):
+        for shot in in_line(self.pool, self._chance(sample)):
             if own(sample, shot) or (self.distinct and shot.images and shot.images in seen):
                 continue
             seen.add(shot.images)
@@ -95,18 +100,23 @@ class Shots:
             "support": self.support,
             "pool": {"size": len(self.pool), "fingerprint": fingerprint},
             **({"distinct_pictures": True} if self.distinct else {}),
+            **({"support_rule": self.rule.__name__} if self.rule else {}),
         }
 
-    def _line(self, sample: Sample) -> Iterator[Sample]:
-        """The pool in the order in which this sample would take from it."""
+    def _chance(self, sample: Sample) -> Random:
         whose = "" if self.support == "fixed" else sample.id
-        rng = Random(f"{self.seed}/{self.task}/{whose}")
-        seen: set[int] = set()
-        while len(seen) < len(self.pool):
-            place = rng.randrange(len(self.pool))
-            if place not in seen:
-                seen.add(place)
-                yield self.pool[place]
+        return Random(f"{self.seed}/{self.task}/{whose}")
+
+
+def in_line(pool: Sequence[Sample], chance: Random) -> Iterator[Sample]:
+    """The pool in the order in which one question would take from it; the first k are the same
+    however many are taken."""
+    seen: set[int] = set()
+    while len(seen) < len(pool):
+        place = chance.randrange(len(pool))
+        if place not in seen:
+            seen.add(place)
+            yield pool[place]
 
 
 def own(query: Sample, shot: Sample) -> bool:
