@@ -116,9 +116,13 @@ def flamingo_vqa_text(raw: str) -> str:
 
 # -- filling them in -----------------------------------------------------------------------------
 
+_KEPT = 4 * 2048
+"""Examples that are kept as rendered: more than a pool has."""
+
 
 class Prompter:
-    """Builds the prompts of one run in one template.  Examples are rendered once and kept."""
+    """Builds the prompts of one run in one template.  Examples are rendered once and kept, some
+    thousands of them: those that a control changes are many."""
 
     def __init__(self, style: Style, template: PromptTemplate) -> None:
         self.style: Style = style
@@ -130,9 +134,13 @@ class Prompter:
     ) -> Prompt:
         """The question after its examples; ``text_only`` takes the pictures out of the examples
         (the family's zero-shot prompt) and leaves everything else as it is."""
-        turns = [turn for shot in shots for turn in self._example(shot, text_only)]
+        turns = self.examples(shots, text_only=text_only)
         turns.append(Turn("user", fill(self.template.ask, sample)))
         return Prompt(self.style, tuple(turns), self.template.system)
+
+    def examples(self, shots: Sequence[Sample], *, text_only: bool = False) -> list[Turn]:
+        """The turns that show the examples, as they stand before a question."""
+        return [turn for shot in shots for turn in self._example(shot, text_only)]
 
     @property
     def fingerprint(self) -> str:
@@ -151,6 +159,8 @@ class Prompter:
     def _example(self, shot: Sample, text_only: bool) -> tuple[Turn, Turn]:
         key = (shot.id, text_only)
         if key not in self._shown:
+            if len(self._shown) == _KEPT:
+                self._shown.clear()
             asked = fill(self.template.ask, shot, pictures=not text_only)
             answered = fill(self.template.answer, shot, pictures=not text_only)
             self._shown[key] = (Turn("user", asked), Turn("assistant", answered))

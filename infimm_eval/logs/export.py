@@ -63,6 +63,7 @@ def cell_row(cell: Cell) -> dict[str, Any]:
         "ci95": list(cell.ci95) if cell.ci95 else None,
         "n": cell.n,
         "n_of": cell.n_of,
+        "n_changed": cell.n_changed,
         "unscored": cell.unscored,
         "unparsed": cell.unparsed,
         "cut": cell.cut,

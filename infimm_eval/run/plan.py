@@ -15,7 +15,7 @@ from infimm_eval import registry
 from infimm_eval.data import checking
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run.thinking import Thinking
-from infimm_eval.shots import Support
+from infimm_eval.shots import Support, controls
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
 
 Choice: TypeAlias = Literal["generate", "rank"]
@@ -30,6 +30,8 @@ class Options(TypedDict, total=False):
 
     revision: str | None
     support: Support
+    controls: Sequence[str] | str
+    """Names of ``shots.controls``, ``blind`` or ``all``."""
     zero_shot_demos: int | None
     prompt_style: Style | None
     choice: Choice
@@ -72,6 +74,8 @@ class Plan:
     revision: str | None = None
     limit: int | None = None
     support: Support = "random"
+    controls: Sequence[str] = ()
+    """Each makes a further cell beside every plain one that it applies to."""
     zero_shot_demos: int | None = None
     """``None``: two for ``completion``, none for ``instruct``."""
     style: Style | None = None
@@ -111,6 +115,19 @@ class Plan:
             for count in (dict.fromkeys(self.shots) if task.shots else [0])
             for seed in (dict.fromkeys(self.seeds) if task.shots else self.seeds[:1])
         ]
+
+    def controls_of(self, task: Task, shots: int) -> list[str]:
+        """The controls that apply to a benchmark at so many shots: without shots the query alone
+        can be changed, and a benchmark's own shots are no foreign ones."""
+        names = controls.at_shots(self.controls, shots)
+        return [name for name in names if controls.foreign_task(name) != task.name]
+
+    @property
+    def skipped_controls(self) -> list[str]:
+        """Controls that do not run at 0 shots, where something does."""
+        bare = any(not shots for _, shots, _ in self.cells())
+        left = controls.at_shots(self.controls, 0)
+        return [name for name in self.controls if name not in left] if bare else []
 
     @property
     def zero_shot_only(self) -> list[str]:
@@ -156,10 +173,11 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
     for name in options.get("max_new_tokens") or {}:
         if name and name not in known:
             raise unknown("task in --max-new-tokens", name, [task.name for task in tasks])
+    chosen = controls.named(_words(options.get("controls") or ()))
     given: dict[str, Any] = {
         name: value for name in _AS_GIVEN if (value := options.get(name)) is not None
     }
-    return Plan(
+    planned = Plan(
         tasks=tasks,
         shots=tuple(request.shots),
         seeds=tuple(request.seeds),
@@ -169,8 +187,11 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         thinking="kept" if options.get("keep_thinking") else "removed",
         judge=judge,
         templates=templates,
+        controls=chosen,
         **given,
     )
+    _check_controls(planned)
+    return planned
 
 
 _AS_GIVEN = (
@@ -196,6 +217,25 @@ def _check(request: PlanRequest) -> None:
     for name in ("scorer", "max_new_tokens", "model_option", "prompts"):
         if not isinstance(options.get(name) or {}, Mapping):
             raise UsageError(f"{name} should be a mapping by task or name, not {options[name]!r}")
+
+
+def _words(names: Sequence[str] | str) -> list[str]:
+    """Names in a list, or separated by commas or spaces."""
+    return names.replace(",", " ").split() if isinstance(names, str) else list(names)
+
+
+def _check_controls(planned: Plan) -> None:
+    """``UsageError`` where no control applies, or one takes shots that cannot be had."""
+    names = planned.controls
+    for other in filter(None, map(controls.foreign_task, names)):
+        if registry.load(other).shots is None:
+            raise UsageError(f"--controls {controls.FOREIGN}{other}: {other} has no shots to show")
+    if names and not any(planned.controls_of(task, shots) for task, shots, _ in planned.cells()):
+        raise UsageError(
+            f"--controls {', '.join(names)}: nothing to run; at 0 shots only {controls.BLIND} "
+            "(blind) does, since the others change the shots, and a benchmark's own shots are not "
+            "foreign; add --shots 4, or another benchmark"
+        )
 
 
 _ONE_OF: Mapping[str, tuple[str, ...]] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval import logs, models
-from infimm_eval.run import cells, model_graded, thumbnails
+from infimm_eval.run import cells, controlled, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
@@ -29,7 +29,7 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
     ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
     A cell that cannot be scored takes no other with it: its error is raised once all are done.
     """
-    questions = _prepared(plan, model)
+    questions = _prepared(plan, model, listener)
     with logs.Log(folder, writing=True) as log:
         asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
         queue = _ScoringQueue(model, log, listener, _judge(plan, log))
@@ -52,16 +52,19 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
         return queue.results(asked)
 
 
-def _prepared(plan: Plan, model: Model) -> list[CellQuestions]:
-    """Every cell's questions, all data opened and looked through: what is missing is said at
-    once."""
+def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
+    """Every cell's questions, each plain cell's before those of its controls, all data opened and
+    looked through: what is missing is said at once."""
     style = plan.style or model.style
     data = {task.name: TaskData(task, plan) for task in plan.tasks}
     for rows in data.values():
         _want_a_judge(rows, plan)
-    prepared = [
+    plain = [
         CellQuestions(data[task.name], shots, seed, style) for task, shots, seed in plan.cells()
     ]
+    prepared = [asked for cell in plain for asked in (cell, *controlled.cells(cell))]
+    for line in controlled.skipped(plain):
+        listener.note(line)
     for questions in prepared:
         questions.check()
         if questions.ranks:

@@ -38,6 +38,10 @@ class CellProgress:
     """Questions put so far."""
     known: int = 0
     """Of them, those that an earlier run has answered."""
+    changed: int = 0
+    """Of them, those in whose prompts a control has changed something."""
+    shots_kept: set[str] = field(default_factory=set)
+    """Shots that the log has of this cell."""
     open: int = 0
     """Of them, those that the model has not answered yet."""
     drained: bool = False
@@ -144,7 +148,8 @@ class Stream:
 
     def _cell(self, cell: CellProgress) -> Iterator[Request]:
         questions = cell.questions
-        self.listener.asking(questions.title, questions.shots, questions.seed)
+        title = ", ".join(filter(None, (questions.title, questions.control)))
+        self.listener.asking(title, questions.shots, questions.seed)
         task, shots, seed = questions.task.name, questions.shots, questions.seed
         cell.roster = self.log.begin(cell.name, task, shots, seed)
         asker = logs.asker("rank" if questions.ranks else "generate", settings(self.model))
@@ -154,6 +159,7 @@ class Stream:
             key = logs.request_key(asker, sample.id, request, prompt)
             self._enter(cell, position, question, prompt, key)
             cell.count += 1
+            cell.changed += question.changed > 0
             if question.error:
                 self._fail(cell, question.error)
                 continue
@@ -172,6 +178,12 @@ class Stream:
             )
         except UsageError as error:
             raise UsageError(f"{cell.questions.task.name}, row {position + 1}: {error}") from error
+        if cell.questions.control:  # whose shots are the plain cell's
+            return
+        for shot in question.shots:
+            if shot.id not in cell.shots_kept:
+                cell.shots_kept.add(shot.id)
+                self.log.add_shot(cell.roster, shot)
 
     def _opened(self, cell: CellProgress, request: Request, key: str) -> Request:
         """The request under an id that no open one has: the sample's, which may be open in
