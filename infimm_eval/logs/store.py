@@ -294,9 +294,10 @@ class Log:
 
     # -- samples of a finished cell --------------------------------------------------------------
 
-    def entries(self, key: CellKey) -> Iterator[Entry]:
-        """The samples of a finished cell in the order of the split."""
-        return self._entries(key, "", ())
+    def entries(self, key: CellKey, *, prompts: bool = True) -> Iterator[Entry]:
+        """The samples of a finished cell in the order of the split; without ``prompts``, which are
+        long, these and the pictures in them are empty."""
+        return self._entries(key, "", (), prompts=prompts)
 
     def find(self, key: CellKey, ids: Iterable[str]) -> Iterator[Entry]:
         """The entries of the named samples, in the order of the split."""
@@ -322,10 +323,13 @@ class Log:
         count: int = self._db.execute(query, (self.roster(key),)).fetchone()[0]
         return count
 
-    def _entries(self, key: CellKey, condition: str, more: Sequence[str]) -> Iterator[Entry]:
+    def _entries(
+        self, key: CellKey, condition: str, more: Sequence[str], *, prompts: bool = True
+    ) -> Iterator[Entry]:
+        prompt = "e.prompt" if prompts else """'["completion","",[]]'"""
         with self._lock:
             rows = self._db.execute(
-                "SELECT e.position, e.sample, e.prompt, e.shot_ids, s.said, s.value, s.read_as,"
+                f"SELECT e.position, e.sample, {prompt}, e.shot_ids, s.said, s.value, s.read_as,"
                 " s.parsed, s.parts, a.key, a.text, a.finish, a.logliks, a.notes"
                 " FROM cell c JOIN entry e ON e.roster = c.roster"
                 " LEFT JOIN score s ON s.cell = c.id AND s.position = e.position"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import logs, models
+from infimm_eval import icl, logs, models
 from infimm_eval.run import cells, controlled, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
@@ -49,7 +49,11 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
             raise
         finally:
             listener.closed()
-        return queue.results(asked)
+        made = queue.results(asked)
+        if plan.controls:
+            shown = log.shown()
+            logs.write_results(folder, shown, icl.in_context(folder, shown, plan.tasks))
+        return made
 
 
 def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
