@@ -149,6 +149,7 @@ for _command in (
     about.tasks,
     about.models,
     reports.show,
+    reports.icl,
     about.doctor,
 ):
     infimm_eval.add_command(_command)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from infimm_eval.cli import parsing
+
 _RUN = click.Path(path_type=Path)
 
 
@@ -19,6 +21,25 @@ def report(runs: tuple[Path, ...], output: Path | None, samples: int) -> None:
 
     for path in report.write(list(runs), output or runs[0], samples=samples):
         click.echo(path)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option("--task", help="This benchmark only.")
+@click.option("--shots", type=int)
+@click.option("--tasks", callback=parsing.words, metavar="FILES", help="Tasks of your own.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "csv", "latex"]),
+    default="text",
+    show_default=True,
+)
+def icl(run: Path, task: str | None, shots: int | None, tasks: tuple[str, ...], form: str) -> None:
+    """Say what the shots taught, from a run with --controls: no model, no data."""
+    from infimm_eval import report
+
+    click.echo(report.taught(run, task=task, shots=shots, tasks=tasks, form=form))
 
 
 @click.command()

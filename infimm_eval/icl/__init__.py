@@ -11,6 +11,6 @@ Asks no model and opens no data; it compares cells that a run has finished.
 from infimm_eval.icl.contrasts import Contrast
 from infimm_eval.icl.copying import Rate
 from infimm_eval.icl.curve import Curve
-from infimm_eval.icl.diagnosis import Diagnosis, in_context, read
+from infimm_eval.icl.diagnosis import Diagnosis, Figure, in_context, read
 
-__all__ = ["Contrast", "Curve", "Diagnosis", "Rate", "in_context", "read"]
+__all__ = ["Contrast", "Curve", "Diagnosis", "Figure", "Rate", "in_context", "read"]

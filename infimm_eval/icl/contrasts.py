@@ -138,7 +138,9 @@ def _contrast(
     found = difference([new for new, _ in pairs], [base for _, base in pairs], lost)
     if found is None:
         return None
-    each = [difference([n], [b], [out]) for (n, b), out in zip(pairs, lost, strict=True)]
+    each: list[stats.Difference | None] = [found]
+    if len(seeds) > 1:
+        each = [difference([n], [b], [out]) for (n, b), out in zip(pairs, lost, strict=True)]
     flips = [f for (n, b), out in zip(pairs, lost, strict=True) for f in _flips(n, b, out)]
     return Contrast(
         name=name,

@@ -113,7 +113,7 @@ def in_context(
 
 def _diagnosis(spot: Spot) -> Diagnosis:
     first = spot.first
-    measured, copied = contrasts(spot), rates(spot)
+    measured, copied = contrasts(spot), rates(spot) if spot.first.shots else {}
     said = verdict(measured, copied, first.shots, wordless=spot.wordless)
     return Diagnosis(
         task=first.task,

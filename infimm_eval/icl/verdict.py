@@ -21,6 +21,9 @@ LOOKS = "looks; takes nothing from the shots"
 IMITATES = "imitates the shots' text"
 NOTHING = "takes nothing and does not look"
 UNDECIDED = "undecided"
+SEES = "looks"
+BLIND = "does not look as far as this shows"
+"""The last two are said of cells without shots."""
 
 _MOSTLY = 50.0
 _NEARLY_ALWAYS = 90.0
@@ -45,7 +48,18 @@ def verdict(
     by_name = {contrast.name: contrast for contrast in contrasts}
     if wordless and "pairing" in by_name:
         by_name.setdefault("label_format", by_name["pairing"])
+    if not shots:
+        return _without_shots(by_name.get("blind"))
     return _copies_or_votes(by_name, rates, shots) or _looks(by_name)
+
+
+def _without_shots(blind: Contrast | None) -> Verdict:
+    if blind is None:
+        return Verdict(UNDECIDED, "Undecided: the query's picture was not blanked (blind).")
+    over = f"{_points(blind)} over a blank one"
+    if blind.positive:
+        return Verdict(SEES, f"Looks at the query's picture ({over}).")
+    return Verdict(BLIND, f"No use of the query's picture shows ({over}).")
 
 
 def _copies_or_votes(
