@@ -15,6 +15,8 @@ from infimm_eval.icl import tables
 from infimm_eval.logs import Cell, Entry, Log
 from infimm_eval.report.frame import Frame, round_ticks
 from infimm_eval.report.gather import Run
+from infimm_eval.report.series import Point, Slopes, Track
+from infimm_eval.report.tables import Figure
 from infimm_eval.types import Content
 
 DIFFERING = 6
@@ -50,6 +52,8 @@ class InContext:
     taught: tuple[Taught, ...]
     curves: tuple[tuple[str, icl.Curve], ...]
     """With the name of the run."""
+    charts: tuple[Slopes, ...]
+    """The curves, with the blind query's and that of a vote without a model."""
 
     def csv(self) -> str:
         """One long table."""
@@ -68,7 +72,43 @@ def in_context(runs: Sequence[Run]) -> InContext:
         found, drawn = icl.read(run.folders)
         taught += [Taught(run.name, one, tuple(_differing(run, one))) for one in found]
         curves += [(run.name, curve) for curve in drawn]
-    return InContext(tuple(taught), tuple(curves))
+    charts = [_chart(run, curve, taught) for run in runs for _, curve in _of(run, curves)]
+    return InContext(tuple(taught), tuple(curves), tuple(charts))
+
+
+def _of(run: Run, curves: Sequence[tuple[str, icl.Curve]]) -> list[tuple[str, icl.Curve]]:
+    return [(name, curve) for name, curve in curves if name == run.name]
+
+
+def _chart(run: Run, curve: icl.Curve, taught: Sequence[Taught]) -> Slopes:
+    ours = [
+        t.diagnosis
+        for t in taught
+        if t.run == run.name
+        and t.diagnosis.task == curve.task
+        and t.diagnosis.support in ("", curve.support)
+    ]
+    plain = [Point(p.shots, _figure(p.value, p.ci95, p.n)) for p in curve.points]
+    blind = [
+        Point(one.shots, _figure(one.blind.value, one.blind.ci95, one.blind.n))
+        for one in ours
+        if one.blind is not None
+    ]
+    votes = [
+        Point(one.shots, _figure(vote.value, vote.ci95, vote.n))
+        for one in ours
+        if (vote := one.majority_baseline) is not None
+    ]
+    tracks = {"shots": plain, "blank query": blind, "their majority, no model": votes}
+    return Slopes(
+        title=f"{run.name}, {curve.title}",
+        metric=curve.headline,
+        tracks=tuple(Track(name, tuple(points)) for name, points in tracks.items() if points),
+    )
+
+
+def _figure(value: float | None, bounds: tuple[float, float] | None, n: int) -> Figure:
+    return Figure(value=value, interval=bounds, n=n)
 
 
 def forest(one: icl.Diagnosis, width: float, row: float) -> Frame:
@@ -76,7 +116,7 @@ def forest(one: icl.Diagnosis, width: float, row: float) -> Frame:
     bounds = [bound for contrast in one.contrasts for bound in contrast.ci95]
     ticks = round_ticks([0.0, *bounds])
     height = row * len(one.contrasts) + 30
-    return Frame(width, height, (ticks[0], ticks[-1]), (0, 1), ticks, left=150, right=118)
+    return Frame(width, height, (ticks[0], ticks[-1]), (0, 1), ticks, left=150, right=150)
 
 
 def _differing(run: Run, one: icl.Diagnosis) -> Iterator[Differing]:

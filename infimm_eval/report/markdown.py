@@ -155,7 +155,7 @@ def _taught(one: Taught) -> str:
             f"**{words.signed(contrast.value)}**",
             words.interval(contrast.ci95),
             words.percent(contrast.changed),
-            f"{contrast.p_holm:.3f}",
+            escaped(words.p_value(contrast.p_holm)),
             words.paired(contrast),
             escaped(f"{contrast.minuend} {words.MINUS} {contrast.control}"),
         )

@@ -73,6 +73,11 @@ def percent(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.1f} %"
 
 
+def p_value(value: float) -> str:
+    """Three decimals, or that it is smaller."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def paired(contrast: Contrast) -> str:
     """How many samples a contrast is over, and how many it leaves out."""
     out = f" ({contrast.left_out:,} with other shots left out)" if contrast.left_out else ""

@@ -194,21 +194,19 @@ _PERMUTED = "order=permuted:"
 
 CONTROLS: Mapping[str, Control] = {
     "pictures=none": pictures_none,
-    "pictures=blank": pictures_blank,
     "pictures=swapped": pictures_swapped,
-    "pictures=other": pictures_other,
     "answers=shuffled": answers_shuffled,
     "answers=other": answers_other,
     "order=reversed": order_reversed,
+    "pictures=blank": pictures_blank,
     BLIND: query_blank,
+    "pictures=other": pictures_other,
 }
-"""By name, but for ``order=permuted:N`` and ``support=foreign:TASK``."""
+"""By name, but for ``order=permuted:N`` and ``support=foreign:TASK``; those that show no new
+picture first, right behind the plain cell whose features they share."""
 
-ALL = (
-    *(name for name in CONTROLS if name != BLIND),
-    *(f"{_PERMUTED}{n}" for n in (1, 2, 3)),
-    BLIND,
-)
+_ORDERS = tuple(f"{_PERMUTED}{n}" for n in (1, 2, 3))
+ALL = (*list(CONTROLS)[:5], *_ORDERS, *list(CONTROLS)[5:])
 """What ``all`` stands for: everything that needs no other benchmark."""
 
 
