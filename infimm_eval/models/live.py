@@ -102,6 +102,11 @@ class LiveModel:
         return getattr(self._opened(), "picture_tokens", None)
 
     @property
+    def one_picture(self) -> bool:
+        """The backend's."""
+        return bool(getattr(self._opened(), "one_picture", False))
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Those of the backend; the fingerprint is of the weights as they stand."""
         return {**self._opened().settings, "fingerprint_of": "weights in memory"}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infimm_eval import icl, logs, models
+from infimm_eval.errors import UsageError
 from infimm_eval.run import cells, controlled, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
@@ -59,6 +60,11 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
 def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
     """Every cell's questions, each plain cell's before those of its controls, all data opened and
     looked through: what is missing is said at once."""
+    if getattr(model, "one_picture", False) and any(shots for _, shots, _ in plan.cells()):
+        raise UsageError(
+            f"{model.name} takes one picture a prompt, so that it cannot be shown shots; run it at "
+            "--shots 0"
+        )
     style = plan.style or model.style
     data = {task.name: TaskData(task, plan) for task in plan.tasks}
     for rows in data.values():
