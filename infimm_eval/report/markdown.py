@@ -91,7 +91,8 @@ def _entry(entry: Entry | None) -> str:
     if entry.deviation is not None:
         value += f" {words.spread(entry)}"
     beside = words.verdict(entry, entry.against[0]) if entry.against else ""
-    small = [words.interval(entry.interval), _size_and_marks(entry), beside]
+    size = _size_and_marks(entry)
+    small = [words.interval(entry.interval), size, words.blind(entry), beside]
     return "<br>".join([value, *(f"<sub>{part}</sub>" for part in small if part)])
 
 

@@ -63,6 +63,13 @@ def verdict(figure: Figure, number: Number) -> str:
     return f"{signed(figure.value - number.value)}{where[figure.within(number)]}"
 
 
+def blind(figure: Figure) -> str:
+    """``blind 33.4, gain +40.4``: the score with blank query pictures, and what looking gains."""
+    if figure.blind is None or figure.value is None:
+        return ""
+    return f"blind {measured(figure.blind)}, gain {signed(figure.value - figure.blind)}"
+
+
 def signed(value: float) -> str:
     """One decimal with a sign."""
     return f"{value:+.1f}".replace("-", MINUS)
