@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from infimm_eval import evaluate, icl, logs, prompts, registry
+from infimm_eval import evaluate, icl, logs, models, prompts, registry
 from infimm_eval.errors import UsageError
 from infimm_eval.models.fake import Fake
 from infimm_eval.run import Plan
@@ -384,3 +384,24 @@ def test_none_alone_is_said_to_mislead(run: Go, tmp_path: Path) -> None:
     cells = run("vqav2", shots=(2,), limit=5, controls=("pictures=none",))
     (found,), _ = icl.read({tmp_path / "run": cells})
     assert found.contrasts == () and "pictures=none alone misleads" in found.notes[0]
+
+
+def test_controls_without_new_pictures_encode_nothing_anew(run: Go, tmp_path: Path) -> None:
+    def asked(*names: str) -> tuple[float, list[int]]:
+        model = models.load("demo")
+        cells = run(
+            "vqav2",
+            shots=(2,),
+            limit=6,
+            controls=names,
+            model=model,
+            folder=tmp_path / str(len(names)),
+        )
+        encoded = sum(cell.statistics["pictures_encoded"] for cell in cells)
+        return encoded, [cell.statistics.get("pictures_new", 0) for cell in cells[1:]]
+
+    plain, _ = asked()
+    same = ("pictures=none", "pictures=swapped", "answers=shuffled", "order=reversed")
+    assert asked(*same) == (plain, [0, 0, 0, 0])
+    encoded, new = asked(*same, "pictures=blank", "query=blank")
+    assert encoded == plain + 1 and new == [0, 0, 0, 0, 1, 0]

@@ -137,4 +137,5 @@ def _row(cell: logs.Cell) -> dict[str, Any]:
 def _brief(cell: logs.Cell) -> tuple[str, ...]:
     value = "" if cell.value is None else f"{cell.value:.1f}"
     bounds = f"{cell.ci95[0]:.1f} to {cell.ci95[1]:.1f}" if cell.ci95 else ""
-    return (cell.title, str(cell.shots), cell.headline, value, bounds, f"{cell.n:,}")
+    title = ", ".join(filter(None, (cell.title, cell.control)))
+    return (title, str(cell.shots), cell.headline, value, bounds, f"{cell.n:,}")

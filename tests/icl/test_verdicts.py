@@ -58,5 +58,5 @@ def test_a_model_of_known_behaviour_gets_its_verdict(
 def test_a_model_of_known_behaviour_gets_its_verdict_in_twenty_seeds(
     behaves: constructed.Behaviour, tmp_path: Path
 ) -> None:
-    found = [diagnosed(behaves, seed, tmp_path / str(seed), 400) for seed in range(20)]
+    found = [diagnosed(behaves, seed, tmp_path / str(seed), 240) for seed in range(20)]
     assert [each.verdict for each in found] == [KNOWN[behaves]] * 20
