@@ -13,6 +13,7 @@ from statistics import fmean
 from infimm_eval import stats
 from infimm_eval.errors import UsageError
 from infimm_eval.icl.evidence import Evidence, Spot
+from infimm_eval.logs import Cell
 from infimm_eval.shots.controls import FOREIGN
 
 TITLES: Mapping[str, str] = {
@@ -142,6 +143,10 @@ def _contrast(
     if len(seeds) > 1:
         each = [difference([n], [b], [out]) for (n, b), out in zip(pairs, lost, strict=True)]
     flips = [f for (n, b), out in zip(pairs, lost, strict=True) for f in _flips(n, b, out)]
+    for new, base in pairs:
+        base.forget()
+        if minuend:
+            new.forget()
     return Contrast(
         name=name,
         control=control,
@@ -174,8 +179,9 @@ def _flips(new: Evidence, base: Evidence, left_out: set[str]) -> list[bool]:
     return [a != b for a, b in pairs if a is not None and b is not None]
 
 
-def _touched(cells: Sequence[object]) -> float | None:
-    counts = [(getattr(cell, "n_changed", None), getattr(cell, "n", 0)) for cell in cells]
-    if any(changed is None for changed, _ in counts) or not sum(n for _, n in counts):
+def _touched(cells: Sequence[Cell]) -> float | None:
+    """Of a hundred prompts, how many the control changed; ``None`` of cells without one."""
+    if any(cell.n_changed is None for cell in cells) or not sum(cell.n for cell in cells):
         return None
-    return 100 * sum(changed or 0 for changed, _ in counts) / sum(n for _, n in counts)
+    changed = sum(cell.n_changed or 0 for cell in cells)
+    return 100 * changed / sum(cell.n for cell in cells)

@@ -13,8 +13,8 @@ from random import Random
 from statistics import fmean
 
 from infimm_eval import scorers, stats
-from infimm_eval.icl.evidence import Evidence, Seen, Spot
-from infimm_eval.types import Answer, CorpusFunction, Outcome, Record, Rubric, Unit
+from infimm_eval.icl.evidence import Evidence, Seen, Spot, fitting
+from infimm_eval.types import Answer, CorpusFunction, Outcome, Record, Rubric, Scorer, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def majority_baseline(spot: Spot) -> Rate | None:
         scorer = plain.scorer
         if task is None or scorer is None or isinstance(scorer.function, CorpusFunction | Rubric):
             return None
-        outcomes = list(_outcomes(plain))
+        outcomes = list(_outcomes(plain, scorer))
         summary = task.metrics(outcomes, {}) if outcomes else None
         if summary is None or (value := summary.metrics.get(task.headline)) is None:
             return None
@@ -92,17 +92,18 @@ def majority_baseline(spot: Spot) -> Rate | None:
     return Rate(value=fmean(values), ci95=bounds, n=len(made))
 
 
-def _outcomes(plain: Evidence) -> Iterator[Outcome]:
-    read, score = scorers.reads_target(plain.scorer), scorers.score_one(plain.scorer)  # type: ignore[arg-type]
-    for id, seen in plain.seen.items():
-        shots = [plain.targets[shot] for shot in seen.shots if shot in plain.targets]
+def _outcomes(plain: Evidence, scorer: Scorer) -> Iterator[Outcome]:
+    read, score = scorers.reads_target(scorer), scorers.score_one(scorer)
+    for entry in plain.entries():
+        sample = entry.sample
+        shots = [plain.targets[shot] for shot in fitting(entry) if shot in plain.targets]
         if not shots:
             continue
         votes = Counter(map(read, shots))
         most = max(votes.values())
         said = next(s.target for s in reversed(shots) if votes[read(s)] == most)
-        made = score(Record(seen.sample, Answer(id, said), said))
-        yield Outcome(id, seen.group, seen.sample.tags, made)
+        made = score(Record(sample, Answer(sample.id, said), said))
+        yield Outcome(sample.id, sample.group or sample.id, sample.tags, made)
 
 
 def _cases(plain: Evidence, seed: int) -> Iterator[_Case]:

@@ -5,13 +5,14 @@ Reads logs; knows no contrast and draws no conclusion.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from sys import intern
 
 from infimm_eval import registry, scorers
 from infimm_eval.errors import UsageError
-from infimm_eval.logs import Cell, Log
+from infimm_eval.logs import Cell, Entry, Log
 from infimm_eval.types import Record, Sample, Scorer, Task, Unit
 
 
@@ -19,17 +20,13 @@ from infimm_eval.types import Record, Sample, Scorer, Task, Unit
 class Seen:
     """One answer of a cell."""
 
-    sample: Sample
+    group: str
+    """What samples are dependent by."""
     read: str | None
     """As the scorer reads it; ``None``: there is no answer."""
     value: float | None
     shots: tuple[str, ...]
     """Ids of the shots that fit into the prompt, in its order."""
-
-    @property
-    def group(self) -> str:
-        """What samples are dependent by."""
-        return self.sample.group or self.sample.id
 
 
 @dataclass(frozen=True)
@@ -50,17 +47,27 @@ class Evidence:
     def seen(self) -> Mapping[str, Seen]:
         """By sample."""
         read, found = scorers.reads(self.scorer), {}
-        for entry in self.log.entries(self.cell.key, prompts=False):
-            answer, said = entry.answer, entry.said
-            heard = said is not None and answer is not None
-            lost = answer.notes.get("dropped_shots") or 0 if answer else 0
-            found[entry.sample.id] = Seen(
-                sample=entry.sample,
-                read=read(Record(entry.sample, answer, said)) if heard else None,  # type: ignore[arg-type]
+        for entry in self.entries():
+            sample, answer, said = entry.sample, entry.answer, entry.said
+            heard = None
+            if answer is not None and said is not None:
+                heard = intern(read(Record(sample, answer, said)))
+            found[sample.id] = Seen(
+                group=sample.group or sample.id,
+                read=heard,
                 value=entry.score.value if entry.score else None,
-                shots=entry.shot_ids[lost:],
+                shots=tuple(map(intern, fitting(entry))),
             )
         return found
+
+    def entries(self) -> Iterator[Entry]:
+        """From the log, without prompts."""
+        return self.log.entries(self.cell.key, prompts=False)
+
+    def forget(self) -> None:
+        """Give back what was read: a few cells of a large split fill the memory."""
+        for name in ("seen", "units"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def targets(self) -> Mapping[str, Sample]:
@@ -88,8 +95,14 @@ class Spot:
     @cached_property
     def wordless(self) -> bool:
         """Whether nothing is asked beside the pictures (captions)."""
-        seen = next(iter(next(iter(self.plain.values())).seen.values()), None)
-        return seen is not None and not seen.sample.question and not seen.sample.options
+        entry = next(next(iter(self.plain.values())).entries(), None)
+        return entry is not None and not entry.sample.question and not entry.sample.options
+
+
+def fitting(entry: Entry) -> tuple[str, ...]:
+    """The shots of a prompt that were not lost to the model's context."""
+    lost = entry.answer.notes.get("dropped_shots") or 0 if entry.answer else 0
+    return entry.shot_ids[lost:]
 
 
 def spots(cells: Sequence[Cell], logs: Mapping[str, Log], tasks: Iterable[Task] = ()) -> list[Spot]:

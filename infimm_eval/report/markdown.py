@@ -17,6 +17,7 @@ from infimm_eval.report.protocol import (
     ocr_notes,
     protocols,
     shots_text,
+    token_notes,
     zero_shot_notes,
 )
 from infimm_eval.report.series import breakdowns
@@ -101,7 +102,7 @@ def _size_and_marks(figure: Figure) -> str:
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
-    return [*zero_shot_notes(runs), *ocr_notes(runs)]
+    return [*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)]
 
 
 def _legend(runs: Sequence[Run]) -> str:
@@ -196,6 +197,7 @@ def _taught(one: Taught) -> str:
         _grid(("Sample", "Question", "Plain", "Control", "Which"), differing, 1)
         if one.differing
         else "",
+        words.order_spread(found),
         "\n".join(f"- {escaped(note)}" for note in found.notes),
     ]
     return "\n\n".join(part for part in parts if part)

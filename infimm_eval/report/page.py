@@ -24,7 +24,14 @@ from infimm_eval.report import words
 from infimm_eval.report.frame import beyond, frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
 from infimm_eval.report.in_context import InContext, forest, tokens
-from infimm_eval.report.protocol import brief, ocr_notes, protocols, shots_text, zero_shot_notes
+from infimm_eval.report.protocol import (
+    brief,
+    ocr_notes,
+    protocols,
+    shots_text,
+    token_notes,
+    zero_shot_notes,
+)
 from infimm_eval.report.samples import browse
 from infimm_eval.report.series import breakdowns, over_steps, slopes
 from infimm_eval.report.tables import pairs, tables
@@ -51,7 +58,7 @@ def page(runs: Sequence[Run], samples: int, taught: InContext) -> str:
             breakdowns=breakdowns(runs),
             in_context=taught,
             protocols=protocols(runs),
-            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs)],
+            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
             data=_json(browse(runs, samples, budget)),
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),

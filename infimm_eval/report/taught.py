@@ -54,7 +54,8 @@ def taught(
 def _block(one: icl.Diagnosis) -> str:
     head = f"{one.title}, {shots_text(one.shots)}: {one.headline} {words.measured(one.plain.value)}"
     lines = [f"{head} {words.interval(one.plain.ci95)}".rstrip(), f"  {one.sentence}"]
-    return "\n".join([*lines, *_contrasts(one), *_rates(one), *(f"  {n}" for n in one.notes)])
+    said = [f"  {line}" for line in (words.order_spread(one), *one.notes) if line]
+    return "\n".join([*lines, *_contrasts(one), *_rates(one), *said])
 
 
 def _contrasts(one: icl.Diagnosis) -> Iterator[str]:

@@ -107,6 +107,13 @@ def rates(one: Diagnosis) -> dict[str, Rate]:
     return {**one.rates, **({"majority_baseline": baseline} if baseline else {})}
 
 
+def order_spread(one: Diagnosis) -> str:
+    """How much the figure moves with the order of the shots; "" where that was not measured."""
+    if one.order_spread is None:
+        return ""
+    return f"Over random orders of its shots the figure deviates by {one.order_spread:.1f}."
+
+
 def score(value: float | None) -> str:
     """One answer's."""
     return "unscored" if value is None else f"{100 * value:.0f}"
@@ -114,7 +121,7 @@ def score(value: float | None) -> str:
 
 def curve(found: Curve) -> str:
     """A curve in a phrase."""
-    start = f"; 0 shots are {found.zero_shot}" if found.zero_shot else ""
+    start = f"; the first point is {found.zero_shot}" if found.zero_shot else ""
     return (
         f"area under the curve {found.area:.1f} (over log2(1 + shots)), peak at {found.peak}, "
         f"within a point of it from {found.near_peak} on{start}"

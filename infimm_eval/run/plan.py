@@ -221,7 +221,11 @@ def _check(request: PlanRequest) -> None:
 
 def _words(names: Sequence[str] | str) -> list[str]:
     """Names in a list, or separated by commas or spaces."""
-    return names.replace(",", " ").split() if isinstance(names, str) else list(names)
+    if isinstance(names, str):
+        return names.replace(",", " ").split()
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"controls should be names such as ['blind'], not {names!r}")
+    return list(names)
 
 
 def _check_controls(planned: Plan) -> None:
