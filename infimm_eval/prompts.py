@@ -138,13 +138,17 @@ def flamingo_vqa_text(raw: str) -> str:
 
 # -- filling them in -----------------------------------------------------------------------------
 
+_KEPT = 4 * 2048
+"""Examples that are kept as rendered: more than a pool has."""
+
 
 SHOWN = 4096
 """So many rendered examples are kept: a pool of them, and not half a million that are retrieved."""
 
 
 class Prompter:
-    """Builds the prompts of one run in one template.  Examples are rendered once and kept."""
+    """Builds the prompts of one run in one template.  Examples are rendered once and kept, some
+    thousands of them: those that a control changes are many."""
 
     def __init__(self, style: Style, template: PromptTemplate) -> None:
         self.style: Style = style
@@ -156,9 +160,13 @@ class Prompter:
     ) -> Prompt:
         """The question after its examples; ``text_only`` takes the pictures out of the examples
         (the family's zero-shot prompt) and leaves everything else as it is."""
-        turns = [turn for shot in shots for turn in self._example(shot, text_only)]
+        turns = self.examples(shots, text_only=text_only)
         turns.append(Turn("user", fill(self.template.ask, sample)))
         return Prompt(self.style, tuple(turns), self.template.system, self.template.document)
+
+    def examples(self, shots: Sequence[Sample], *, text_only: bool = False) -> list[Turn]:
+        """The turns that show the examples, as they stand before a question."""
+        return [turn for shot in shots for turn in self._example(shot, text_only)]
 
     @property
     def fingerprint(self) -> str:

@@ -168,6 +168,7 @@ for _command in (
     benchmarks.tasks,
     about.models,
     reports.show,
+    reports.icl,
     about.doctor,
     completion.completion,
 ):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from infimm_eval.cli import parsing
 from infimm_eval.cli.completion import complete_task
 from infimm_eval.cli.parsing import foreign_options
 
@@ -54,6 +55,31 @@ def report(
     with as_runs(runs, reading, partial(click.echo, err=True)) as folders:
         for path in report.write(folders, place, samples=samples, published=published):
             click.echo(path)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option("--task", shell_complete=complete_task, help="This benchmark only.")
+@click.option("--shots", type=int, help="Cells with so many shots only.")
+@click.option("--tasks", callback=parsing.words, metavar="FILES", help="Tasks of your own.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "csv", "latex"]),
+    default="text",
+    show_default=True,
+    help="Plain text, or tables for scripts and papers.",
+)
+def icl(run: Path, task: str | None, shots: int | None, tasks: tuple[str, ...], form: str) -> None:
+    """Say what the shots taught, from a run with --controls: no model, no data.
+
+    \b
+    infimm-eval icl results/mine
+    infimm-eval icl results/mine --task vqav2 --shots 4 --format latex
+    """
+    from infimm_eval import report
+
+    click.echo(report.taught(run, task=task, shots=shots, tasks=tasks, form=form))
 
 
 @click.command()

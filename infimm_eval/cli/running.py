@@ -116,6 +116,13 @@ _OUTPUT = click.Path(path_type=Path)
     help="Where features are kept for later runs; ~/.cache/infimm_eval/features if not given.",
 )
 @click.option(
+    "--controls",
+    callback=parsing.words,
+    metavar="NAMES",
+    help="Ask again with shots or query changed, to see what the shots teach: all, blind, or names "
+    "(docs/in-context.md).",
+)
+@click.option(
     "--zero-shot-demos",
     type=click.IntRange(min=0),
     help="Text-only examples at 0 shots; 2 for completion, 0 for instruct.",

@@ -14,7 +14,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 from infimm_eval import stats
@@ -232,8 +231,8 @@ def _row(
                       f"{fresh.scale:g}",)  # fmt: skip
     elif not differing or force:
         try:
-            before = _averaged([b.units for b, _ in pairs])
-            after = _averaged([n.units for _, n in pairs])
+            before = stats.averaged([b.units for b, _ in pairs])
+            after = stats.averaged([n.units for _, n in pairs])
             difference = stats.paired(before, after, fresh.scale, resamples=resamples, seed=seed)
         except UsageError as error:
             return replace(row, verdict="incomparable", gaps=(str(error),), differing=differing)
@@ -309,21 +308,6 @@ def _gaps(base: Cells, new: Cells) -> Iterator[str]:
                 f"the runs scored different samples: {len(ours & theirs)} in both, "
                 f"{len(ours - theirs)} in the base alone, {len(theirs - ours)} in the new run alone"
             )
-
-
-def _averaged(runs: Sequence[Sequence[Unit]]) -> list[Unit]:
-    """The units that every seed has, each with its mean score."""
-    if len(runs) == 1:
-        return list(runs[0])
-    values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for units in runs:
-        for unit in units:
-            values[unit.stratum, unit.id].append(unit.value)
-    return [
-        replace(unit, value=fmean(values[unit.stratum, unit.id]))
-        for unit in runs[0]
-        if len(values[unit.stratum, unit.id]) == len(runs)
-    ]
 
 
 def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:

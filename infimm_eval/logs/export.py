@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,25 @@ from infimm_eval.logs.values import Cell, Entry
 RESULTS_SCHEMA = 2
 
 
-def results(cells: Sequence[Cell]) -> dict[str, Any]:
+def results(cells: Sequence[Cell], in_context: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The figures of a run, those that tables show, as a value that is JSON: the contract that
-    scripts rely on."""
-    return {
+    scripts rely on.  ``in_context``: what the shots taught, once that is known (``icl``)."""
+    found = {
         "schema": RESULTS_SCHEMA,
         "model": cells[0].settings["model"] if cells else {},
         "cells": [cell_row(cell) for cell in cells],
     }
+    return found if in_context is None else {**found, "in_context": in_context}
 
 
-def write_results(folder: Path, cells: Sequence[Cell]) -> Path:
+def write_results(
+    folder: Path, cells: Sequence[Cell], in_context: Mapping[str, Any] | None = None
+) -> Path:
     """Write ``results.json`` whole or not at all."""
     path = folder / "results.json"
     draft = path.with_suffix(".json.part")
     with draft.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(results(cells), indent=2, ensure_ascii=False) + "\n")
+        file.write(json.dumps(results(cells, in_context), indent=2, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
@@ -63,6 +66,7 @@ def cell_row(cell: Cell) -> dict[str, Any]:
         "ci95": list(cell.ci95) if cell.ci95 else None,
         "n": cell.n,
         "n_of": cell.n_of,
+        "n_changed": cell.n_changed,
         "unscored": cell.unscored,
         "unparsed": cell.unparsed,
         "cut": cell.cut,

@@ -40,12 +40,14 @@ CREATE UNIQUE INDEX IF NOT EXISTS score_at ON score (cell, position);
 CREATE TABLE IF NOT EXISTS learned (digest TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
 """
+_SHOT = "shot (roster INTEGER, id TEXT, sample TEXT NOT NULL, PRIMARY KEY (roster, id));"
 """
 answer    what a model said, under the key of exactly what it was asked; never rewritten
 roster    one attempt at asking a cell's questions; without a cell it is a draft
 entry     one line a sample of a roster: the sample, its prompt and shots, which answer is its own
 cell      one figure: settings, metrics, the evidence behind it
 score     one line a sample of a cell: what was read and what it is worth
+shot      the answers that the shots of a roster show, once each; logs of earlier versions lack it
 learned   what scorers learned of whole splits
 picture   thumbnails of the pictures that a report shows
 """
@@ -99,6 +101,15 @@ def _prepare(db: sqlite3.Connection, path: Path, *, writing: bool) -> None:
     if schema == 1:
         _number(db)
         (_migrate if writing else _view)(db)
+    if writing:
+        db.execute(f"CREATE TABLE IF NOT EXISTS {_SHOT}")
+    elif not _has(db, "shot"):
+        db.execute(f"CREATE TEMP TABLE {_SHOT}")
+
+
+def _has(db: sqlite3.Connection, table: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type='table' AND name=?"
+    return db.execute(query, (table,)).fetchone() is not None
 
 
 def _check(db: sqlite3.Connection, path: Path, schema: int) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import RLock, Timer
@@ -156,6 +157,7 @@ class Log:
         """Drop the rosters that a query selects, with their entries."""
         for (roster,) in self._db.execute(rosters, of).fetchall():
             self._db.execute("DELETE FROM entry WHERE roster=?", (roster,))
+            self._db.execute("DELETE FROM shot WHERE roster=?", (roster,))
             self._db.execute("DELETE FROM roster WHERE id=?", (roster,))
 
     def add_entry(
@@ -179,6 +181,22 @@ class Log:
                 raise UsageError(
                     f"two rows have the id {sample.id}; the ids of a benchmark must be unique"
                 ) from error
+
+    def add_shot(self, roster: int, shot: Sample) -> None:
+        """Keep the answer that a shot shows, and what it takes to read it: once a roster."""
+        bare = replace(shot, images=(), question=(), hint="")
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO shot VALUES (?,?,?)",
+                (roster, shot.id, codec.dump_sample(bare)),
+            )
+
+    def shots(self, key: CellKey) -> dict[str, Sample]:
+        """The shots of a finished cell by id, without pictures and questions; nothing of a cell
+        that an earlier version asked."""
+        query = "SELECT sample FROM shot WHERE roster=?"
+        rows = self._db.execute(query, (self.roster(key),)).fetchall()
+        return {shot.id: shot for shot in codec.load_samples(row[0] for row in rows)}
 
     def answered(self, roster: int) -> Iterator[tuple[Sample, Answer | None]]:
         """What scoring needs of a roster: samples and saved answers, in the order of the split."""
@@ -276,9 +294,10 @@ class Log:
 
     # -- samples of a finished cell --------------------------------------------------------------
 
-    def entries(self, key: CellKey) -> Iterator[Entry]:
-        """The samples of a finished cell in the order of the split."""
-        return self._entries(key, "", ())
+    def entries(self, key: CellKey, *, prompts: bool = True) -> Iterator[Entry]:
+        """The samples of a finished cell in the order of the split; without ``prompts``, which are
+        long, these and the pictures in them are empty."""
+        return self._entries(key, "", (), prompts=prompts)
 
     def find(self, key: CellKey, ids: Iterable[str]) -> Iterator[Entry]:
         """The entries of the named samples, in the order of the split."""
@@ -304,10 +323,13 @@ class Log:
         count: int = self._db.execute(query, (self.roster(key),)).fetchone()[0]
         return count
 
-    def _entries(self, key: CellKey, condition: str, more: Sequence[str]) -> Iterator[Entry]:
+    def _entries(
+        self, key: CellKey, condition: str, more: Sequence[str], *, prompts: bool = True
+    ) -> Iterator[Entry]:
+        prompt = "e.prompt" if prompts else """'["completion","",[]]'"""
         with self._lock:
             rows = self._db.execute(
-                "SELECT e.position, e.sample, e.prompt, e.shot_ids, s.said, s.value, s.read_as,"
+                f"SELECT e.position, e.sample, {prompt}, e.shot_ids, s.said, s.value, s.read_as,"
                 " s.parsed, s.parts, a.key, a.text, a.finish, a.logliks, a.notes"
                 " FROM cell c JOIN entry e ON e.roster = c.roster"
                 " LEFT JOIN score s ON s.cell = c.id AND s.position = e.position"

@@ -89,6 +89,8 @@ class Cell:
     settings: Mapping[str, Any]
     """``protocol`` (all that must agree for two figures to be comparable), ``model``, ``code``."""
     control: str | None = None
+    n_changed: int | None = None
+    """Of a control, prompts in which it changed something; the others are the plain cell's."""
     support: str | None = None
     n_of: int | None = None
     """How many samples the published split has; ``None``: nobody says, or it is the demo's."""
@@ -106,7 +108,7 @@ class Cell:
     withheld and none can be scored, the unanswered."""
     limit: int | None = None
     scale: float = 100.0
-    picture_tokens: Mapping[str, int] | None = None
+    picture_tokens: Mapping[str, int | None] | None = None
     """Tokens that the model reads of a picture, of the ``query`` and of a ``shot``."""
     learned: Mapping[str, str] = field(default_factory=dict)
     """By scorer, the name of what it learned of the whole split (``Log.learned``)."""

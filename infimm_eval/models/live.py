@@ -113,6 +113,11 @@ class LiveModel:
         return encoder and _Undisturbed(encoder, _devices(self._module))
 
     @property
+    def one_picture(self) -> bool:
+        """The backend's."""
+        return bool(getattr(self._opened(), "one_picture", False))
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Those of the backend; the fingerprint is of the weights as they stand."""
         return {**self._opened().settings, "fingerprint_of": "weights in memory"}

@@ -11,19 +11,22 @@ from pathlib import Path
 
 from infimm_eval.errors import UsageError
 from infimm_eval.report.gather import gather
+from infimm_eval.report.in_context import in_context
 from infimm_eval.report.latex import latex as _latex
 from infimm_eval.report.markdown import markdown
 from infimm_eval.report.page import page
 from infimm_eval.report.screen import screen
 from infimm_eval.report.show import show
+from infimm_eval.report.taught import taught
 
-__all__ = ["latex", "screen", "show", "write"]
+__all__ = ["latex", "screen", "show", "taught", "write"]
 
 
 def write(
     folders: Sequence[Path], output: Path, samples: int = 200, published: str = "auto"
 ) -> list[Path]:
-    """Write ``report.md`` and ``report.html`` about all runs in ``folders`` into ``output``.
+    """Write ``report.md`` and ``report.html`` about all runs in ``folders`` into ``output``; where
+    these have controls, ``in_context.csv`` and ``in_context.tex`` with what they show.
 
     The page shows ``samples`` samples, over all benchmarks; 200 stay below 5 MB.  ``published``:
     the systems whose printed rows stand in the tables, see ``tables.tables``.  Returns the files.
@@ -31,10 +34,13 @@ def write(
     when a run cannot be read.
     """
     runs = gather(folders)
+    shots = in_context(runs)
     pages = {
-        "report.md": markdown(runs, published),
-        "report.html": page(runs, samples, published),
+        "report.md": markdown(runs, shots, published),
+        "report.html": page(runs, samples, shots, published),
     }
+    if shots.taught:
+        pages |= {"in_context.csv": shots.csv(), "in_context.tex": shots.latex()}
     return [_written(output / name, text) for name, text in pages.items()]
 
 

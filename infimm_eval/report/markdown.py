@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from infimm_eval.icl.tables import rate_title
 from infimm_eval.published import Number
 from infimm_eval.report import words
 from infimm_eval.report.gather import Run
+from infimm_eval.report.in_context import InContext, Taught, tokens
 from infimm_eval.report.protocol import (
     Fact,
     Protocol,
@@ -16,6 +18,7 @@ from infimm_eval.report.protocol import (
     ocr_notes,
     protocols,
     shots_text,
+    token_notes,
     zero_shot_notes,
 )
 from infimm_eval.report.series import breakdowns
@@ -28,7 +31,7 @@ _SPECIAL = {ord(c): f"\\{c}" for c in "\\`*_[]#|~$"} | {
 }
 
 
-def markdown(runs: Sequence[Run], systems: str = "auto") -> str:
+def markdown(runs: Sequence[Run], taught: InContext, systems: str = "auto") -> str:
     """The whole page, by sections; ``systems`` as ``tables`` takes them."""
     sections = [
         _head(runs),
@@ -36,6 +39,7 @@ def markdown(runs: Sequence[Run], systems: str = "auto") -> str:
         _legend(runs),
         _beside(pairs(runs)),
         _breakdowns(runs),
+        _in_context(taught),
         _protocols(protocols(runs)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -95,7 +99,7 @@ def _entry(entry: Entry | None) -> str:
     if entry.deviation is not None:
         value += f" {words.spread(entry)}"
     beside = words.verdict(entry, entry.against[0]) if entry.against else ""
-    small = [words.interval(entry.interval), _size_and_marks(entry), beside]
+    small = [words.interval(entry.interval), _size_and_marks(entry), words.blind(entry), beside]
     return "<br>".join([value, *(_small(part) for part in small if part)])
 
 
@@ -104,7 +108,7 @@ def _size_and_marks(figure: Figure) -> str:
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
-    return [*zero_shot_notes(runs), *ocr_notes(runs)]
+    return [*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)]
 
 
 def _legend(runs: Sequence[Run]) -> str:
@@ -144,6 +148,88 @@ def _breakdowns(runs: Sequence[Run]) -> str:
         )
         parts.append(f"### {escaped(bars.title)}\n\n{_grid(header, rows)}")
     return "\n\n".join(["## In parts", *parts]) if parts else ""
+
+
+def _in_context(found: InContext) -> str:
+    parts = [_taught(one) for one in found.taught]
+    if parts and found.curves:
+        parts.append(_curves(found))
+    return "\n\n".join(["## In context", words.IN_CONTEXT, *parts]) if parts else ""
+
+
+def _taught(one: Taught) -> str:
+    found = one.diagnosis
+    title = f"{one.run}, {found.title}, {shots_text(found.shots)}"
+    header = ("Contrast", "Points", "95 %", "Answers changed", "p (Holm)", "n", "Cells")
+    rows = (
+        (
+            escaped(contrast.title),
+            f"**{words.signed(contrast.value)}**",
+            words.interval(contrast.ci95),
+            words.percent(contrast.changed),
+            escaped(words.p_value(contrast.p_holm)),
+            words.paired(contrast),
+            escaped(f"{contrast.minuend} {words.MINUS} {contrast.control}"),
+        )
+        for contrast in found.contrasts
+    )
+    cells = (
+        (
+            escaped(figure.control or "plain"),
+            f"{words.measured(figure.value)} {words.interval(figure.ci95)}",
+            words.touched(figure),
+            tokens(figure.picture_tokens) or words.ABSENT,
+        )
+        for figure in found.figures
+    )
+    rates = (
+        (escaped(rate_title(name)), words.rate(rate), words.measured(rate.chance), f"{rate.n:,}")
+        for name, rate in words.rates(found).items()
+    )
+    differing = (
+        (
+            escaped(row.id),
+            escaped(row.question),
+            escaped(f"{row.plain} ({words.score(row.plain_score)})"),
+            escaped(f"{row.controlled} ({words.score(row.controlled_score)})"),
+            escaped(row.control),
+        )
+        for row in one.differing
+    )
+    parts = [
+        f"### {escaped(title)}",
+        f"**{escaped(found.sentence)}**",
+        _grid(header, rows, 6),
+        _grid(
+            ("Cell", f"{escaped(found.headline)}", "Prompts changed", "Picture tokens"), cells, 3
+        ),
+        _grid(("Rate", "%", "By chance", "n"), rates) if found.rates else "",
+        _grid(("Sample", "Question", "Plain", "Control", "Which"), differing, 1)
+        if one.differing
+        else "",
+        words.order_spread(found),
+        "\n".join(f"- {escaped(note)}" for note in found.notes),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _curves(found: InContext) -> str:
+    header = ("Benchmark", "Shots", "Figure", "Gain over the point before", "95 %")
+    rows = (
+        (
+            escaped(f"{run}, {curve.title}"),
+            str(point.shots),
+            f"{words.measured(point.value)} {words.interval(point.ci95)}",
+            words.ABSENT if point.gain is None else words.signed(point.gain),
+            words.interval(point.gain_ci95),
+        )
+        for run, curve in found.curves
+        for point in curve.points
+    )
+    said = [
+        f"- {escaped(f'{run}, {curve.title}')}: {words.curve(curve)}" for run, curve in found.curves
+    ]
+    return "### Over shots\n\n" + _grid(header, rows) + "\n\n" + "\n".join(said)
 
 
 def _protocols(found: Iterable[Protocol]) -> str:

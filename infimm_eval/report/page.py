@@ -18,16 +18,19 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from infimm_eval.icl.tables import rate_title
 from infimm_eval.published import Number
 from infimm_eval.report import words
 from infimm_eval.report.frame import beyond, frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
+from infimm_eval.report.in_context import InContext, forest, tokens
 from infimm_eval.report.protocol import (
     brief,
     differences,
     ocr_notes,
     protocols,
     shots_text,
+    token_notes,
     zero_shot_notes,
 )
 from infimm_eval.report.samples import browse
@@ -39,7 +42,7 @@ _PICTURE_BYTES = 3_200_000
 """Of base64 for every 200 samples: leaves a report of 200 below 5 MB."""
 
 
-def page(runs: Sequence[Run], samples: int, systems: str = "auto") -> str:
+def page(runs: Sequence[Run], samples: int, taught: InContext, systems: str = "auto") -> str:
     """The whole file; ``systems`` as ``tables`` takes them."""
     budget = _PICTURE_BYTES * max(samples, 200) // 200
     return (
@@ -54,8 +57,9 @@ def page(runs: Sequence[Run], samples: int, systems: str = "auto") -> str:
             slopes=slopes(runs),
             steps=over_steps(runs),
             breakdowns=breakdowns(runs),
+            in_context=taught,
             protocols=protocols(runs),
-            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs)],
+            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
             data=_json(browse(runs, samples, budget)),
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),
@@ -79,9 +83,12 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "brief": brief,
         "differences": differences,
         "beyond": beyond,
+        "forest": forest,
         "frame": frame,
         "kept_apart": kept_apart,
+        "rate_title": rate_title,
         "sideways": sideways,
+        "tokens": tokens,
         "is_printed": lambda entry: isinstance(entry, Number),
     }
     return environment

@@ -182,6 +182,22 @@ def zero_shot_notes(runs: Sequence[Run]) -> list[str]:
     ]
 
 
+def token_notes(runs: Sequence[Run]) -> list[str]:
+    """Where figures of one benchmark stand side by side and the model saw the query's picture in
+    unequal numbers of tokens, for the captions of tables."""
+    notes = []
+    for run in runs:
+        found: dict[str, dict[int, str]] = {}
+        for (_, shots, _), cells in sorted(by_spot(run.cells).items()):
+            if count := (cells[0].picture_tokens or {}).get("query"):
+                found.setdefault(cells[0].title, {}).setdefault(count, shots_text(shots))
+        for title, counts in found.items():
+            if len(counts) > 1:
+                said = ", ".join(f"{count} from {shots} on" for count, shots in counts.items())
+                notes.append(f"{run.name} reads the query's picture of {title} in {said} tokens.")
+    return notes
+
+
 def ocr_notes(runs: Sequence[Run]) -> list[str]:
     """Whose questions had OCR tokens in them, for the captions of tables."""
     given = {

@@ -192,6 +192,7 @@ def _cell_name(one: _Open, many_runs: bool, many_seeds: bool) -> str:
         one.run.name if many_runs else "",
         shots_text(one.cell.shots),
         f"seed {one.cell.seed}" if many_seeds else "",
+        one.cell.control or "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -243,6 +244,8 @@ def _moved(old: float | None, new: float | None) -> str:
 def _relation(base: _Open, new: _Open) -> str:
     """``run``: the same cell in two runs; ``shots``: one run with fewer and with more shots."""
     a, b = base.cell, new.cell
+    if (a.control, a.support if a.shots and b.shots else b.support) != (b.control, b.support):
+        return ""
     if base.run is new.run:
         return "shots" if a.seed == b.seed and a.shots < b.shots else ""
     return "run" if (a.shots, a.seed) == (b.shots, b.seed) else ""

@@ -16,16 +16,16 @@ from infimm_eval.report.tables import against, figure
 
 
 def screen(cells: Iterable[Cell]) -> str:
-    """One line a task and shot count (the mean over seeds), columns aligned."""
+    """One line a task, shot count and control (the mean over seeds), columns aligned."""
     cells = sorted(cells, key=paper_order)
     rows = [
-        ("task", "shots", "metric", "value", "95 % interval", "n", "", "published"),
+        ("task", "shots", "control", "metric", "value", "95 % interval", "n", "", "published"),
         *(_row(group) for group in _by_spot(cells)),
     ]
     used = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
     widths = {i: max(_width(row[i]) for row in rows) for i in used}
     lines = [
-        "  ".join(_padded(row[i], widths[i], right=i in (1, 3, 5)) for i in used).rstrip()
+        "  ".join(_padded(row[i], widths[i], right=i in (1, 4, 6)) for i in used).rstrip()
         for row in rows
     ]
     notice = words.demo_notice(cells)
@@ -35,20 +35,23 @@ def screen(cells: Iterable[Cell]) -> str:
 
 
 def _by_spot(cells: Sequence[Cell]) -> list[list[Cell]]:
-    groups: dict[tuple[str, str, int], list[Cell]] = {}
+    groups: dict[tuple[str, str, int, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.model, cell.task, cell.shots), []).append(cell)
+        spot = (cell.model, cell.task, cell.shots, cell.control or "")
+        groups.setdefault(spot, []).append(cell)
     return list(groups.values())
 
 
 def _row(cells: Sequence[Cell]) -> tuple[str, ...]:
     cell = cells[0]
     column = next((c for c, metric in cell.columns.items() if metric == cell.headline), "")
-    made = figure(cells, cell.headline, against(column, cell))
+    printed_too = () if cell.control else against(column, cell)
+    made = figure(cells, cell.headline, printed_too)
     printed = made.against[0] if made.against else None
     return (
         printable(cell.title),
         str(cell.shots),
+        cell.control or "",
         cell.headline,
         " ".join(filter(None, (words.measured(made.value), words.spread(made)))),
         words.interval(made.interval),

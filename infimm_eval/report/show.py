@@ -103,6 +103,7 @@ def _block(cell: Cell, entry: Entry, prompt: bool) -> str:
             cell.title,
             shots_text(cell.shots),
             *([f"seed {cell.seed}"] if cell.seed else []),
+            *([cell.control] if cell.control else []),
             sample.id,
         ]
     )

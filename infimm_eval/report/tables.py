@@ -47,6 +47,8 @@ class Figure:
     upper_bound: bool = False
     """Whether its shots were selected by the answers."""
     complete: bool = True
+    blind: float | None = None
+    """The same with blank query pictures (``query=blank``), where that was run."""
     demo: bool = False
     against: tuple[Number, ...] = ()
     """What was published for the same model, column and shots; the table's own stage first."""
@@ -146,8 +148,15 @@ def pairs(runs: Iterable[Run]) -> list[Pair]:
     ]
 
 
-def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ()) -> Figure:
-    """One metric of one task and shot count; ``cells`` differ in their seed alone."""
+def figure(
+    cells: Sequence[Cell],
+    metric: str,
+    printed: tuple[Number, ...] = (),
+    blind: Sequence[Cell] = (),
+) -> Figure:
+    """One metric of one task and shot count; ``cells`` differ in their seed alone, and so do those
+    with ``blind`` queries."""
+    unseen = [v for cell in blind if (v := _value(cell, metric)) is not None]
     values = [v for cell in cells if (v := _value(cell, metric)) is not None]
     bounds = [cell.ci95 for cell in cells if metric == cell.headline and cell.ci95 is not None]
     limits = [cell.limit for cell in cells if cell.limit is not None]
@@ -168,9 +177,17 @@ def figure(cells: Sequence[Cell], metric: str, printed: tuple[Number, ...] = ())
         others=sum(cell.others for cell in cells),
         upper_bound=any(cell.support == "oracle" for cell in cells),
         complete=all(cell.complete for cell in cells),
+        blind=fmean(unseen) if unseen else None,
         demo=any(is_demo(cell) for cell in cells),
         against=() if any(has_demo_data(cell) for cell in cells) else printed,
     )
+
+
+def blind_of(run: Run, cell: Cell) -> list[Cell]:
+    """The cells of the same spot with blank query pictures."""
+    spot = (cell.task, cell.shots, cell.support)
+    found = [c for c in run.cells if c.control == "query=blank"]
+    return [c for c in found if (c.task, c.shots, c.support) == spot]
 
 
 def _value(cell: Cell, metric: str) -> float | None:
@@ -275,7 +292,8 @@ def _measured_lines(columns: Iterable[str], run: Run) -> list[Line]:
             told = any(metric in (cell.headline, *cell.metrics) for cell in cells)
             if column in columns and told:
                 printed = against(column, cells[0])
-                rows.setdefault((shots, support), {})[column] = figure(cells, metric, printed)
+                made = figure(cells, metric, printed, blind_of(run, cells[0]))
+                rows.setdefault((shots, support), {})[column] = made
     several = Counter(shots for shots, _ in rows)
     return [
         Line(
@@ -378,7 +396,8 @@ def _further(runs: Sequence[Run]) -> Table:
             if not known & set(cells[0].columns):
                 column = f"{cells[0].title} ({cells[0].headline})"
                 columns[column] = None
-                rows.setdefault((run.name, shots), {})[column] = figure(cells, cells[0].headline)
+                made = figure(cells, cells[0].headline, (), blind_of(run, cells[0]))
+                rows.setdefault((run.name, shots), {})[column] = made
     return Table(
         key="further",
         title="Further benchmarks",

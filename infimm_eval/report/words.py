@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infimm_eval import icl
+from infimm_eval.icl import Contrast, Curve, Diagnosis, Rate
 from infimm_eval.logs import Cell
 from infimm_eval.published import Number
 from infimm_eval.report.gather import has_demo_data, has_demo_model
@@ -17,6 +19,11 @@ LEGEND = (
     "Brackets hold the 95 % interval; n counts the samples, unscored ones included. Figures of"
     " papers are set in italics. A difference is measured minus published, for the same model; the"
     " published figure lies inside or outside the interval."
+)
+IN_CONTEXT = (
+    "What the shots taught: each contrast is a difference of two cells over the same samples, with"
+    " its 95 % interval. Beside it: how many answers changed, and p after Holm's correction over"
+    " the contrasts of the cell."
 )
 REAL_HINT = "For real ones name a model and its data:"
 REAL_OPTIONS = "--model CHECKPOINT --data DIR"
@@ -56,9 +63,69 @@ def verdict(figure: Figure, number: Number) -> str:
     return f"{signed(figure.value - number.value)}{where[figure.within(number)]}"
 
 
+def blind(figure: Figure) -> str:
+    """``blind 33.4, gain +40.4``: the score with blank query pictures, and what looking gains."""
+    if figure.blind is None or figure.value is None:
+        return ""
+    return f"blind {measured(figure.blind)}, gain {signed(figure.value - figure.blind)}"
+
+
 def signed(value: float) -> str:
     """One decimal with a sign."""
     return f"{value:+.1f}".replace("-", MINUS)
+
+
+def percent(value: float | None) -> str:
+    """A share of a hundred; a dash where there is none."""
+    return ABSENT if value is None else f"{value:.1f} %"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, or that it is smaller."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def paired(contrast: Contrast) -> str:
+    """How many samples a contrast is over, and how many it leaves out."""
+    out = f" ({contrast.left_out:,} with other shots left out)" if contrast.left_out else ""
+    return f"{contrast.n:,}{out}"
+
+
+def touched(figure: icl.Figure) -> str:
+    """In how many prompts a control changed something."""
+    return ABSENT if figure.n_changed is None else f"{figure.n_changed:,}"
+
+
+def rate(found: Rate) -> str:
+    """A rate with its interval."""
+    return f"{measured(found.value)} {interval(found.ci95)}".strip()
+
+
+def rates(one: Diagnosis) -> dict[str, Rate]:
+    """The rates of a diagnosis, the vote without a model among them."""
+    baseline = one.majority_baseline
+    return {**one.rates, **({"majority_baseline": baseline} if baseline else {})}
+
+
+def order_spread(one: Diagnosis) -> str:
+    """How much the figure moves with the order of the shots; "" where that was not measured."""
+    if one.order_spread is None:
+        return ""
+    return f"Over random orders of its shots the figure deviates by {one.order_spread:.1f}."
+
+
+def score(value: float | None) -> str:
+    """One answer's."""
+    return "unscored" if value is None else f"{100 * value:.0f}"
+
+
+def curve(found: Curve) -> str:
+    """A curve in a phrase."""
+    start = f"; the first point is {found.zero_shot}" if found.zero_shot else ""
+    return (
+        f"area under the curve {found.area:.1f} (over log2(1 + shots)), peak at {found.peak}, "
+        f"within a point of it from {found.near_peak} on{start}"
+    )
 
 
 def origin(number: Number) -> str:

@@ -95,7 +95,8 @@ class Bar(ProgressListener):
     def finished(self, cell: logs.Cell, known: int) -> None:
         """A cell has its figure; ``known`` of its answers are from an earlier run."""
         before = f", {known} answered before" if known else ""
-        where = f"{cell.title}, {_shots(cell.shots)}{_seed(cell.seed)}"
+        control = f", {cell.control}" if cell.control else ""
+        where = f"{cell.title}, {_shots(cell.shots)}{_seed(cell.seed)}{control}"
         self.say(f"{where}: {figure(cell)} (n={cell.n}{before})")
 
     def closed(self) -> None:

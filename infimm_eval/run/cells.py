@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval import logs, prompts, scorers, stats
-from infimm_eval.run import model_graded, provenance, thinking, thumbnails
+from infimm_eval.run import model_graded, picture_tokens, provenance, thinking, thumbnails
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
 from infimm_eval.run.scoring import Scoreboard, Scored, facts
@@ -78,6 +78,8 @@ def finish(
         title=questions.title,
         shots=questions.shots,
         seed=questions.seed,
+        control=questions.control or None,
+        n_changed=cell.changed if questions.control else None,
         support=questions.plan.support_of(questions.shots),
         model=model.name,
         limit=questions.plan.limit,
@@ -87,7 +89,7 @@ def finish(
             "model": settings(model),
             "code": provenance.code(model),
         },
-        picture_tokens=getattr(model, "picture_tokens", None),
+        picture_tokens=picture_tokens.measured(log, cell.roster, model),
         seconds=round(cell.seconds + time.monotonic() - began, 3),
         statistics={**cell.statistics, **questions.statistics},
         learned=learned.digests,

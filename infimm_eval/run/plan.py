@@ -17,7 +17,7 @@ from infimm_eval.errors import UsageError, unknown
 from infimm_eval.formats import FORMATS, PromptFormat
 from infimm_eval.models.options import Quantization
 from infimm_eval.run.thinking import Thinking
-from infimm_eval.shots import FILE, RETRIEVED, SEEDLESS, kind
+from infimm_eval.shots import FILE, RETRIEVED, SEEDLESS, controls, kind
 from infimm_eval.types import CorpusFunction, Model, Scorer, Style, Task
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ class Options(TypedDict, total=False):
     nearest_last: bool
     retrieval_model: str | None
     retrieval_cache: Path | None
+    controls: Sequence[str] | str
+    """Names of ``shots.controls``, ``blind`` or ``all``."""
     zero_shot_demos: int | None
     prompt_style: Style | None
     prompt_format: str | None
@@ -93,6 +95,8 @@ class Plan:
     retrieval_device: str = "auto"
     retrieval_cache: Path | None = None
     """Where features are kept; ``None``: in the user's cache folder."""
+    controls: Sequence[str] = ()
+    """Each makes a further cell beside every plain one that it applies to."""
     zero_shot_demos: int | None = None
     """``None``: two for ``completion``, none for ``instruct``."""
     style: Style | None = None
@@ -146,6 +150,19 @@ class Plan:
             return FILE + Path(self.support.removeprefix(FILE)).name
         return self.support
 
+    def controls_of(self, task: Task, shots: int) -> list[str]:
+        """The controls that apply to a benchmark at so many shots: without shots the query alone
+        can be changed, and a benchmark's own shots are no foreign ones."""
+        names = controls.at_shots(self.controls, shots)
+        return [name for name in names if controls.foreign_task(name) != task.name]
+
+    @property
+    def skipped_controls(self) -> list[str]:
+        """Controls that do not run at 0 shots, where something does."""
+        bare = any(not shots for _, shots, _ in self.cells())
+        left = controls.at_shots(self.controls, 0)
+        return [name for name in self.controls if name not in left] if bare else []
+
     @property
     def zero_shot_only(self) -> list[str]:
         """Benchmarks that run at 0 shots although shots were asked for."""
@@ -184,10 +201,11 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         checking.check_templates(task, f"the task {task.name}")
     if without_effect := _without_effect(tasks, request, data):
         raise UsageError(without_effect)
+    chosen = controls.named(_words(options.get("controls") or ()))
     given: dict[str, Any] = {
         name: value for name in _AS_GIVEN if (value := options.get(name)) is not None
     }
-    return Plan(
+    planned = Plan(
         tasks=tasks,
         shots=tuple(request.shots),
         seeds=tuple(request.seeds),
@@ -200,8 +218,11 @@ def plan(request: PlanRequest, *, data: str, judge: Model | None) -> Plan:
         templates=_by_name(tasks, _prompts(options.get("prompts") or {}), "[prompts]"),
         max_new_tokens=_by_name(tasks, options.get("max_new_tokens") or {}, "--max-new-tokens"),
         retrieval_device=options.get("device") or "auto",
+        controls=chosen,
         **given,
     )
+    _check_controls(planned)
+    return planned
 
 
 _AS_GIVEN = (
@@ -249,6 +270,31 @@ def _without_effect(tasks: Sequence[Task], request: PlanRequest, data: str) -> s
     if support != "random" and not few_shot:
         return f"--support {support}: these benchmarks are asked without examples; leave it out"
     return ""
+
+
+def _words(names: Sequence[str] | str) -> list[str]:
+    """Names in a list, or separated by commas or spaces."""
+    if isinstance(names, str):
+        return names.replace(",", " ").split()
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"controls should be names such as ['blind'], not {names!r}")
+    return list(names)
+
+
+def _check_controls(planned: Plan) -> None:
+    """``UsageError`` where no control applies, or one takes shots that cannot be had."""
+    names = planned.controls
+    for other in filter(None, map(controls.foreign_task, names)):
+        lending = registry.load(other)
+        if lending.shots is None or lending.support is not None:
+            lacks = "no shots to show" if lending.shots is None else "a rule of its own for shots"
+            raise UsageError(f"--controls {controls.FOREIGN}{other}: {other} has {lacks}")
+    if names and not any(planned.controls_of(task, shots) for task, shots, _ in planned.cells()):
+        raise UsageError(
+            f"--controls {', '.join(names)}: nothing to run; at 0 shots only {controls.BLIND} "
+            "(blind) does, since the others change the shots, and a benchmark's own shots are not "
+            "foreign; add --shots 4, or another benchmark"
+        )
 
 
 _ONE_OF: Mapping[str, tuple[str, ...]] = {

@@ -6,18 +6,18 @@ what the answer is worth, is not known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from infimm_eval import prompts
+from infimm_eval import prompts, scorers
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.formats import Form
 from infimm_eval.run.plan import ZERO_SHOT_DEMOS
 from infimm_eval.run.selectors import Selectors
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.scorers.digest import source
-from infimm_eval.shots import Selector
+from infimm_eval.shots import Chance, Selector, Shots, Shown, controls, shown
 from infimm_eval.types import (
     Decoding,
     Document,
@@ -27,6 +27,7 @@ from infimm_eval.types import (
     Sample,
     Style,
     Task,
+    Turn,
 )
 
 
@@ -39,6 +40,10 @@ class Question:
     request: Request
     error: str = ""
     """Why it cannot be put to a model: then the request asks nothing."""
+    shots: tuple[Sample, ...] = ()
+    """As they are shown."""
+    changed: int = 0
+    """How many of them, or whether the query, a control has changed."""
 
 
 class CellQuestions:
@@ -47,9 +52,20 @@ class CellQuestions:
     style: Style
 
     def __init__(
-        self, data: TaskData, shots: int, seed: int, form: Form, selectors: Selectors
+        self,
+        data: TaskData,
+        shots: int,
+        seed: int,
+        form: Form,
+        selectors: Selectors,
+        *,
+        control: str = "",
+        foreign: CellQuestions | None = None,
     ) -> None:
+        """``foreign``: the cell of another benchmark, for ``support=foreign``."""
+        self.control, self.foreign = control, foreign
         self.data, self.shots, self.seed, self.form = data, shots, seed, form
+        self.selectors = selectors
         self.task, self.plan, self.style = data.task, data.plan, form.style
         self.ocr = self.plan.ocr and self.task.ocr
         self.template = _template(self.task, form.template, self.plan.template_of(self.task))
@@ -60,6 +76,7 @@ class CellQuestions:
             self.template = replace(self.template, decoding=decoding)
         self.ranks = self.plan.choice == "rank" and self.task.rankable
         self._prompter = prompts.Prompter(form.written, self.template)
+        self._read = scorers.reads_target(self.task.scorers[0])
         self._text_only = self._text_only_examples()
         self._selection: Selector | None = None
         if shots or self._text_only:
@@ -78,14 +95,44 @@ class CellQuestions:
 
     def _question(self, sample: Sample) -> Question:
         """What goes wrong with one question is said of that one, and the others are asked."""
-        examples: list[Sample] = []
+        seen = shown((), sample)
         try:
-            examples = self._examples(sample)
-            prompt, error = self._prompter(sample, examples, text_only=not self.shots), ""
+            seen = self._shown(sample)
+            prompt, error = self._prompt(seen), ""
         except UsageError as wrong:
             prompt, error = Prompt(self.form.written, ()), str(wrong)
         request = Request(sample.id, prompt, self.template.decoding, self._options(sample))
-        return Question(sample, tuple(shot.id for shot in examples), request, error)
+        return Question(sample, seen.drawn, request, error, seen.shots, seen.changed)
+
+    def _shown(self, sample: Sample) -> Shown:
+        """What the prompt shows, as the control changes it."""
+        if self.foreign is not None:
+            strangers = self.foreign.strangers(sample, self.task.name)
+            return replace(shown(strangers, sample), changed=len(strangers))
+        plain = shown(self._examples(sample), sample, text_only=not self.shots)
+        if not self.control:
+            return plain
+        chance = Chance(
+            key=f"{self.seed}/{self.task.name}/{sample.id}/{self.control}",
+            pool=self.data.pool(self.seed, with_pictures=True) if self.shots else (),
+            read=self._read,
+        )
+        return controls.function(self.control)(plain, chance)
+
+    def _prompt(self, seen: Shown) -> Prompt:
+        if self.foreign is None:
+            return self._prompter(seen.query, seen.shots, text_only=seen.text_only)
+        asked = self._prompter(seen.query)
+        return replace(asked, turns=(*self.foreign.turns(seen.shots), *asked.turns))
+
+    def strangers(self, sample: Sample, task: str) -> list[Sample]:
+        """This cell's shots for a question of another benchmark."""
+        assert isinstance(self._selection, Shots)  # see ``controlled``: always drawn at random
+        return controls.foreign_shots(self._selection, sample, task, self.shots)
+
+    def turns(self, shots: Sequence[Sample]) -> list[Turn]:
+        """This benchmark's own rendering of its shots."""
+        return self._prompter.examples(shots)
 
     def check(self) -> None:
         """Make every sample and the first prompt, so that ``UsageError`` says before anything is
@@ -97,7 +144,8 @@ class CellQuestions:
 
     def shown_with(self, sample: Sample) -> list[Sample]:
         """The sample behind the examples whose pictures its prompt shows."""
-        return [*(self._examples(sample) if self.shots else ()), sample]
+        seen = self._shown(sample)
+        return [*(() if seen.text_only else seen.shots), seen.query, sample]
 
     def protocol(self) -> dict[str, Any]:
         """All that must agree for two figures to be comparable, but for the scorer."""
@@ -122,6 +170,10 @@ class CellQuestions:
             protocol["task_digest"] = source(*(rule for rule in rules if rule is not None))
         if self.ocr:
             protocol["ocr"] = "in the prompt"
+        if self.control:
+            protocol["control"] = self.control
+        if self.foreign is not None:
+            protocol["foreign"] = self.foreign.protocol()
         if self._selection is not None:
             protocol |= self._selection.protocol()
         return protocol

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import formats, logs, registry
+from infimm_eval import formats, icl, logs, registry
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.run import cells, model_graded
 from infimm_eval.run.evaluate import load_judge
@@ -47,7 +47,10 @@ def rescore(
         for cell in shown:
             grader = _judge(cell, log, asked, judge_runs)
             made.append(_CellRescore(cell, known[cell.task], log, grader, note).score())
-        logs.write_results(log.folder, log.shown())
+        again = log.shown()
+        controlled = any(cell.control for cell in again)
+        taught = icl.in_context(log.folder, again, known.values()) if controlled else None
+        logs.write_results(log.folder, again, taught)
     return made
 
 

@@ -6,17 +6,19 @@ Reads the run's log; runs nothing.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from infimm_eval import logs
+from infimm_eval import icl, logs
 from infimm_eval.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from infimm_eval.types import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,32 @@ class Results:
             lines = [logs.sample_line(c, entry) for c in chosen for entry in log.entries(c.key)]
         return pd.DataFrame(lines)
 
+    def diagnosis(
+        self, task: str, shots: int | None = None, *, tasks: Sequence[Task] = ()
+    ) -> icl.Diagnosis:
+        """What the shots of a task taught, from its controls (``controls="all"``); without
+        ``shots``, at the most that have controls.  ``tasks``: plugins of one's own.
+
+        ``UsageError`` where no control was run.
+        """
+        found, _ = icl.read({self.folder: self.cells}, tasks)
+        chosen = [d for d in found if d.task == task and shots in (None, d.shots)]
+        if not chosen:
+            raise UsageError(
+                f"these results have no control of {task}"
+                + (f" at {shots} shots" if shots is not None else "")
+                + '; ask for some, such as controls="all"'
+            )
+        return max(chosen, key=lambda diagnosis: diagnosis.shots)
+
+    def curve(self, task: str, *, tasks: Sequence[Task] = ()) -> icl.Curve:
+        """A task over its numbers of shots.  ``UsageError`` where there is only one."""
+        _, found = icl.read({self.folder: self.cells}, tasks)
+        for curve in found:
+            if curve.task == task:
+                return curve
+        raise UsageError(f"these results have no two numbers of shots of {task}")
+
     def save_report(self, folder: str | Path) -> list[Path]:
         """Write ``report.md`` and ``report.html`` into a folder; returns the files."""
         from infimm_eval import report
@@ -109,4 +137,5 @@ def _row(cell: logs.Cell) -> dict[str, Any]:
 def _brief(cell: logs.Cell) -> tuple[str, ...]:
     value = "" if cell.value is None else f"{cell.value:.1f}"
     bounds = f"{cell.ci95[0]:.1f} to {cell.ci95[1]:.1f}" if cell.ci95 else ""
-    return (cell.title, str(cell.shots), cell.headline, value, bounds, f"{cell.n:,}")
+    title = ", ".join(filter(None, (cell.title, cell.control)))
+    return (title, str(cell.shots), cell.headline, value, bounds, f"{cell.n:,}")

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infimm_eval import formats, logs, models
+from infimm_eval import formats, icl, logs, models
+from infimm_eval.errors import UsageError
 from infimm_eval.formats import Form
-from infimm_eval.run import cells, model_graded, thumbnails
+from infimm_eval.run import cells, controlled, model_graded, thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
@@ -51,21 +52,33 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
             raise
         finally:
             listener.closed()
-        return queue.results(asked)
+        made = queue.results(asked)
+        if plan.controls:
+            shown = log.shown()
+            logs.write_results(folder, shown, icl.in_context(folder, shown, plan.tasks))
+        return made
 
 
 def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
-    """Every cell's questions, all data opened and looked through: what is missing is said at
-    once."""
+    """Every cell's questions, each plain cell's before those of its controls, all data opened and
+    looked through: what is missing is said at once."""
+    if getattr(model, "one_picture", False) and any(shots for _, shots, _ in plan.cells()):
+        raise UsageError(
+            f"{model.name} takes one picture a prompt, so that it cannot be shown shots; run it at "
+            "--shots 0"
+        )
     forms = {task.name: _form(task, plan, model, listener.note) for task in plan.tasks}
     data = {task.name: TaskData(task, plan) for task in plan.tasks}
     for rows in data.values():
         _want_a_judge(rows, plan)
     selectors = Selectors(plan, model, listener)
-    prepared = [
+    plain = [
         CellQuestions(data[task.name], shots, seed, forms[task.name], selectors)
         for task, shots, seed in plan.cells()
     ]
+    prepared = [asked for cell in plain for asked in (cell, *controlled.cells(cell))]
+    for line in controlled.skipped(plain):
+        listener.note(line)
     for questions in prepared:
         questions.check()
         if questions.ranks:

@@ -20,7 +20,7 @@ from infimm_eval import logs, models
 from infimm_eval.errors import InfimmEvalError, MachineryError, UsageError
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions, Question
-from infimm_eval.types import Answer, Finish, Model, Request
+from infimm_eval.types import Answer, Finish, Image, Model, Request
 
 Ask: TypeAlias = Callable[[Iterable[Request]], Iterator[Answer]]
 """``Model.generate`` or ``Model.rank``."""
@@ -38,6 +38,12 @@ class CellProgress:
     """Questions put so far."""
     known: int = 0
     """Of them, those that an earlier run has answered."""
+    changed: int = 0
+    """Of them, those in whose prompts a control has changed something."""
+    new_pictures: int = 0
+    """Distinct pictures in its prompts that no cell before has shown, where controls are run."""
+    shots_kept: set[str] = field(default_factory=set)
+    """Shots that the log has of this cell."""
     open: int = 0
     """Of them, those that the model has not answered yet."""
     drained: bool = False
@@ -85,6 +91,8 @@ class Stream:
     over: Callable[[CellProgress], None]
     _waiting: dict[str, _Open] = field(default_factory=dict)
     """By the request's id."""
+    _shown: set[str] = field(default_factory=set)
+    """Keys of the pictures in prompts so far, where controls are run."""
     _alike: tuple[str, int] = ("", 0)
     """Why the last questions failed, and how many in a row did for that reason."""
     _lock: RLock = field(default_factory=RLock)
@@ -144,7 +152,8 @@ class Stream:
 
     def _cell(self, cell: CellProgress) -> Iterator[Request]:
         questions = cell.questions
-        self.listener.asking(questions.title, questions.shots, questions.seed)
+        title = ", ".join(filter(None, (questions.title, questions.control)))
+        self.listener.asking(title, questions.shots, questions.seed)
         task, shots, seed = questions.task.name, questions.shots, questions.seed
         cell.roster = self.log.begin(cell.name, task, shots, seed)
         asker = logs.asker("rank" if questions.ranks else "generate", settings(self.model))
@@ -154,6 +163,9 @@ class Stream:
             key = logs.request_key(asker, sample.id, request, prompt)
             self._enter(cell, position, question, prompt, key)
             cell.count += 1
+            cell.changed += question.changed > 0
+            if questions.plan.controls:
+                self._look(cell, request)
             if question.error:
                 self._fail(cell, question.error)
                 continue
@@ -162,6 +174,13 @@ class Stream:
                 self.listener.asked(known=True)
                 continue
             yield self._opened(cell, request, key)
+
+    def _look(self, cell: CellProgress, request: Request) -> None:
+        """Count what no cell before has shown: pictures that a model has to encode."""
+        parts = (part for turn in request.prompt.turns for part in turn.content)
+        keys = {part.key for part in parts if isinstance(part, Image)}
+        cell.new_pictures += len(keys - self._shown)
+        self._shown |= keys
 
     def _enter(
         self, cell: CellProgress, position: int, question: Question, prompt: str, key: str
@@ -172,6 +191,12 @@ class Stream:
             )
         except UsageError as error:
             raise UsageError(f"{cell.questions.task.name}, row {position + 1}: {error}") from error
+        if cell.questions.control:  # whose shots are the plain cell's
+            return
+        for shot in question.shots:
+            if shot.id not in cell.shots_kept:
+                cell.shots_kept.add(shot.id)
+                self.log.add_shot(cell.roster, shot)
 
     def _opened(self, cell: CellProgress, request: Request, key: str) -> Request:
         """The request under an id that no open one has: the sample's, which may be open in
@@ -232,6 +257,8 @@ class Stream:
         self.log.save()
         now, counted = time.monotonic(), statistics(self.model)
         cell.seconds, cell.statistics = now - self._since, _since(self._counted, counted)
+        if cell.questions.plan.controls:
+            cell.statistics = {**cell.statistics, "pictures_new": cell.new_pictures}
         self._since, self._counted = now, counted
         if cell.failed:
             self.listener.note(

@@ -60,7 +60,7 @@ def _choose(
     cells: list[logs.Cell], task: Task, shots: int | None, seed: int | None, run: Path
 ) -> logs.Cell:
     """The one cell that is meant."""
-    of_task = [cell for cell in cells if cell.task == task.name]
+    of_task = [cell for cell in cells if cell.task == task.name and not cell.control]
     meant = [cell for cell in of_task if shots in (None, cell.shots) and seed in (None, cell.seed)]
     if len(meant) == 1:
         return meant[0]

@@ -25,8 +25,12 @@ class TaskData:
 
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task, self.plan = task, plan
-        self.rows = self._open(task.source)
         self._pools: dict[int, list[Sample]] = {}
+
+    @cached_property
+    def rows(self) -> data.Dataset:
+        """The split; of a benchmark that only lends its shots it is never opened."""
+        return self._open(self.task.source)
 
     def samples(self) -> Iterator[Sample]:
         """Every sample of the split, in the published order."""

@@ -12,7 +12,16 @@ from typing import Any
 
 from infimm_eval.errors import InfimmEvalError
 from infimm_eval.packed import Packed
-from infimm_eval.types import Answer, CorpusFunction, Record, Rubric, Sample, Score, Scorer, Scoring
+from infimm_eval.types import (
+    Answer,
+    CorpusFunction,
+    Record,
+    Rubric,
+    Sample,
+    Score,
+    Scorer,
+    Scoring,
+)
 
 FAILED = "the scorer failed"
 """How ``read_as`` begins of an answer that a scorer could not score."""
@@ -64,6 +73,30 @@ def reader(scorer: Scorer) -> Callable[[Sample, str], str]:
         return lambda _, text: " ".join(text.lower().split())
     score_it = score_one(scorer)
     return lambda sample, text: score_it(Record(sample, Answer(sample.id, text), text)).read_as
+
+
+def reads(scorer: Scorer | None) -> Callable[[Record], str]:
+    """How a scorer reads an answer, so that equal ones are the same; where it looks at no answer by
+    itself or says nothing, small letters and single spaces."""
+    if scorer is None or isinstance(scorer.function, CorpusFunction | Rubric):
+        return lambda record: _folded(record.text)
+    scored = score_one(scorer)
+
+    def read(record: Record) -> str:
+        heard = scored(record).read_as
+        return _folded(record.text) if not heard or heard.startswith(FAILED) else heard
+
+    return read
+
+
+def reads_target(scorer: Scorer | None) -> Callable[[Sample], str]:
+    """How a scorer reads the answer that a shot shows."""
+    read = reads(scorer)
+    return lambda shot: read(Record(shot, Answer(shot.id, shot.target), shot.target))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _is_number(value: Any) -> bool:

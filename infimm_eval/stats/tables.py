@@ -6,7 +6,11 @@ Knows nothing of where the figures come from.
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+
+from infimm_eval.types import Unit
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -25,3 +29,18 @@ def holm(ps: Sequence[float]) -> list[float]:
 def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation; a single seed has no deviation."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def averaged(runs: Sequence[Sequence[Unit]]) -> list[Unit]:
+    """The units that every seed has, each with its mean score."""
+    if len(runs) == 1:
+        return list(runs[0])
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for units in runs:
+        for unit in units:
+            values[unit.stratum, unit.id].append(unit.value)
+    return [
+        replace(unit, value=statistics.fmean(values[unit.stratum, unit.id]))
+        for unit in runs[0]
+        if len(values[unit.stratum, unit.id]) == len(runs)
+    ]

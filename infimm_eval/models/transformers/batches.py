@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval.models.shared.statistics import Statistics
+from infimm_eval.models.transformers.picture_tokens import PictureTokens
 from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.requests import Job
 from infimm_eval.types import Answer
@@ -27,8 +28,11 @@ class Batch:
 class Collator:
     """Makes batches for one model."""
 
-    def __init__(self, model: Any, formatter: PromptFormatter, statistics: Statistics) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, formatter: PromptFormatter, statistics: Statistics
+    ) -> None:
         self.model = model
+        self._pictures = PictureTokens(model, tokenizer, formatter.marks[0])
         self.formatter = formatter
         self.statistics = statistics
         self._positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -44,6 +48,7 @@ class Collator:
             if max(lengths) <= room:
                 for job, tokens in zip(fitting, lengths, strict=True):
                     job.notes["tokens_in"] = tokens
+                self._note_pictures(fitting, inputs)
                 return Batch(fitting, inputs, refused)
             for job, tokens in list(zip(fitting, lengths, strict=True)):
                 if tokens > room and not job.shorten(self.formatter):
@@ -51,6 +56,15 @@ class Collator:
                     error = f"the question alone takes {tokens} tokens; there is room for {room}"
                     refused.append(Answer(job.request.id, "", "error", notes={"error": error}))
         return Batch([], None, refused)
+
+    def _note_pictures(self, jobs: Sequence[Job], inputs: Any) -> None:
+        """What the model reads of each picture, where that can be told."""
+        rows, real = inputs["input_ids"].tolist(), inputs["attention_mask"].tolist()
+        for job, ids, kept in zip(jobs, rows, real, strict=True):
+            sizes = [picture.size for picture in job.shown]
+            seen = [id for id, keep in zip(ids, kept, strict=True) if keep]
+            if sizes and (counts := self._pictures.of(seen, sizes)):
+                job.notes["picture_tokens"] = counts
 
     def _inputs(self, jobs: Sequence[Job]) -> Any:
         with self.statistics.stage("preprocess"):

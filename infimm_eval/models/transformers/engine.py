@@ -89,7 +89,7 @@ class Engine:
         images = ImageEncoder(self.features, self.statistics)
         if options.sharing:
             images.attend(model)
-        collator = Collator(model, formatter, self.statistics)
+        collator = Collator(model, tokenizer, formatter, self.statistics)
         self.generation = Generation(model, tokenizer, formatter, collator, images, self.statistics)
         likelihoods = Likelihoods(
             model,

@@ -13,6 +13,7 @@ from infimm_eval.models.shared.answering import Answering
 from infimm_eval.models.transformers.engine import Engine, EngineOptions
 from infimm_eval.models.transformers.generate import library
 from infimm_eval.models.transformers.picture_encoder import TokenEncoder
+from infimm_eval.models.transformers.picture_tokens import ONE_PICTURE
 from infimm_eval.models.transformers.prompts import prompt_formatter
 from infimm_eval.types import Answer, Request, Style
 
@@ -69,6 +70,11 @@ class TransformersModel:
             options=options or EngineOptions(),
         )
         self._answering = Answering()
+
+    @property
+    def one_picture(self) -> bool:
+        """Whether it was trained on a single picture a prompt, so that no shots can be shown."""
+        return self.model.config.model_type in ONE_PICTURE
 
     @property
     def device(self) -> str:
