@@ -23,8 +23,10 @@ class Bar(ProgressListener):
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet or sys.stderr is None  # which a shell may have closed
-        self._redrawn = not self._quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        screen = sys.stderr
+        self._quiet = quiet or screen is None  # which a shell may have closed
+        drawn = screen is not None and (screen.isatty() or "ipykernel" in sys.modules)
+        self._redrawn = drawn and not quiet
         self._title = ""
         self.noted: list[str] = []
         """Everything that a person should read, in order."""
