@@ -149,10 +149,10 @@ class _Worker:
 
     def ask(self, at: int) -> Reply | None:
         """``None`` where nothing came in time, or the process has died."""
-        self._here.send(at)
         try:
+            self._here.send(at)
             return self._here.recv() if self._here.poll(PATIENCE) else None
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             return (None, "the process died")
 
     def close(self) -> None:
@@ -161,7 +161,10 @@ class _Worker:
 
 
 def _work(there: Connection, made: list[Seed]) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    # Beside what the process has mapped already: with less, not even its stack could grow.
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     while True:
         there.send(read(made[there.recv()]))
 
