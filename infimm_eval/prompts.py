@@ -138,10 +138,6 @@ def flamingo_vqa_text(raw: str) -> str:
 
 # -- filling them in -----------------------------------------------------------------------------
 
-_KEPT = 4 * 2048
-"""Examples that are kept as rendered: more than a pool has."""
-
-
 SHOWN = 4096
 """So many rendered examples are kept: a pool of them, and not half a million that are retrieved."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infimm_eval import evaluate, logs, registry
+from infimm_eval import evaluate, formats, logs, registry
 from infimm_eval.compare import gate
 from infimm_eval.compare.verdicts import Comparison, Figure, Row
 from infimm_eval.errors import UsageError
@@ -137,6 +137,18 @@ def test_zero_shots_stay_the_random_ones(retrieved: Run, run: Run, tmp_path: Pat
     (plain,) = run(small("vqav2"), model=Seeing(), limit=6, folder=tmp_path / "random")
     assert cell.support is None
     assert cell.settings["protocol"] == plain.settings["protocol"]
+
+
+def test_openflamingos_zero_shot_examples_are_retrieved_too_but_never_by_an_oracle(
+    retrieved: Run, tmp_path: Path
+) -> None:
+    asked = {"shots": (0,), "prompt_format": formats.OPENFLAMINGO}
+    (rices,) = retrieved("coco", folder=tmp_path / "rices", **asked)
+    assert rices.settings["protocol"]["support"] == "rices"
+    for entry in entries(tmp_path / "rices"):
+        assert int(entry.shot_ids[-1]) - 100_001 == int(entry.sample.id) - 1
+    (oracle,) = retrieved("coco", support="oracle", folder=tmp_path / "oracle", **asked)
+    assert oracle.settings["protocol"]["support"] == "random"
 
 
 def test_another_seed_is_no_other_cell_where_nothing_is_drawn(retrieved: Run) -> None:

@@ -43,7 +43,9 @@ class Selectors:
         pool = data.pool(seed, with_pictures=shots > 0)
         if (rule := data.task.support) is not None:
             return _by_rule(data, Shots(data.task.name, seed, pool, support, rule=rule))
-        if not shots and not (format.retrieves_text_only and support in RETRIEVED):
+        # Never by an oracle: nobody would see that a figure without shots used the answers.
+        retrieves = format.retrieves_text_only and support in RETRIEVED - {"oracle"}
+        if not shots and not retrieves:
             drawn = format.text_only_support or ("fixed" if support == "fixed" else "random")
             return Shots(data.task.name, seed, pool, drawn)
         if support.startswith(FILE):
@@ -66,7 +68,7 @@ class Selectors:
         found = self._search(data)
         facts: dict[str, Any] = {"split_data": data.examples.identity, **found.facts}
         if support == "oracle":
-            read = scorers.reader(data.task.scorers[0])
+            read = scorers.reads_text(data.task.scorers[0])
             return retrieval.Oracle(
                 split=split,
                 otherwise=otherwise,

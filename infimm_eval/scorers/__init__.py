@@ -65,16 +65,6 @@ def score_one(scorer: Scorer) -> Callable[[Record], Score]:
     return safely
 
 
-def reader(scorer: Scorer) -> Callable[[Sample, str], str]:
-    """How a scorer makes texts comparable: what it reads in one that answers a sample.  Of those
-    that look at all answers together, the words in small letters."""
-    function = scorer.function
-    if isinstance(function, CorpusFunction | Rubric):
-        return lambda _, text: " ".join(text.lower().split())
-    score_it = score_one(scorer)
-    return lambda sample, text: score_it(Record(sample, Answer(sample.id, text), text)).read_as
-
-
 def reads(scorer: Scorer | None) -> Callable[[Record], str]:
     """How a scorer reads an answer, so that equal ones are the same; where it looks at no answer by
     itself or says nothing, small letters and single spaces."""
@@ -89,10 +79,16 @@ def reads(scorer: Scorer | None) -> Callable[[Record], str]:
     return read
 
 
-def reads_target(scorer: Scorer | None) -> Callable[[Sample], str]:
-    """How a scorer reads the answer that a shot shows."""
+def reads_text(scorer: Scorer | None) -> Callable[[Sample, str], str]:
+    """The same of any text, taken as the answer to a sample."""
     read = reads(scorer)
-    return lambda shot: read(Record(shot, Answer(shot.id, shot.target), shot.target))
+    return lambda sample, text: read(Record(sample, Answer(sample.id, text), text))
+
+
+def reads_target(scorer: Scorer | None) -> Callable[[Sample], str]:
+    """The same of the answer that a shot shows."""
+    read = reads_text(scorer)
+    return lambda shot: read(shot, shot.target)
 
 
 def _folded(text: str) -> str:
