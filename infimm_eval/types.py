@@ -330,6 +330,8 @@ class Summary:
     units: Collection[Unit] = ()
     """In no particular order."""
     scale: float = 100.0
+    notes: Sequence[str] = ()
+    """What a person should know of these figures: groups of which only a part was asked, say."""
 
 
 SupportRule: TypeAlias = Callable[[Sample, Sequence[Sample], int, Random], list[Sample]]
