@@ -69,9 +69,9 @@ def limits(_: click.Context, __: click.Parameter, given: Sequence[str] | None) -
     found = {}
     for text in given or ():
         task, _equals, number = text.rpartition("=")
-        if not number.isdigit() or int(number) < 1:
+        if (count := _count(number)) < 1:
             raise click.BadParameter(f"{text!r} is neither N nor TASK=N, N being at least 1")
-        found[task.strip()] = int(number)
+        found[task.strip()] = count
     return found
 
 
@@ -79,9 +79,17 @@ def batch(_: click.Context, __: click.Parameter, text: str) -> int | str:
     """``auto``, or how many requests a batch holds."""
     if text == "auto":
         return text
-    if not text.isdigit() or int(text) < 1:
+    if (count := _count(text)) < 1:
         raise click.BadParameter(f"{text!r} is neither auto nor a number of at least 1")
-    return int(text)
+    return count
+
+
+def _count(text: str) -> int:
+    """A number as it is written, 0 for whatever is none."""
+    try:
+        return int(text)
+    except ValueError:
+        return 0
 
 
 def config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:

@@ -62,7 +62,7 @@ def read_baseline(path: Path) -> list[Cell]:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-        body = json.loads(content, parse_int=reading.whole)
+        body = json.loads(content, parse_int=reading.finite_integer)
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist; give a run folder or a baseline file") from error
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:

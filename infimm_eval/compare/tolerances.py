@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infimm_eval.data.reading import whole_number
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.registry import plain
 
@@ -98,6 +99,7 @@ def tolerance(given: Any, where: str) -> Tolerance:
 
 def _name(name: str, where: str) -> str:
     task, at, shots = name.strip().partition("@")
-    if not task or (at and not shots.isdigit()):
+    count = whole_number(shots)
+    if not task or (at and count is None):
         raise UsageError(f"tolerance {where!r}: expected TASK=1.5, TASK=2% or TASK@SHOTS=1.5")
-    return plain(task) + (f"@{int(shots)}" if at else "")
+    return plain(task) + (f"@{count}" if at else "")
