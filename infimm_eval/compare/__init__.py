@@ -3,6 +3,7 @@
     cells       what a comparison looks at        tolerances  how large a drop is allowed
     baseline    cells from a run or a small file  verdicts    row by row: better, same, worse, ...
     gate        the exit code                     writers     Markdown, JUnit XML, JSON
+    plans       how many samples a drop takes
 
 Refuses to run or score anything.
 """

@@ -53,15 +53,17 @@ class Tolerances:
         name = plain(task)
         return self.tasks.get(f"{name}@{shots}", self.tasks.get(name, self.default))
 
-    def updated(self, other: Iterable[str]) -> Tolerances:
-        """With settings from the command line: ``1.5``, ``2%``, ``coco=2``, ``coco@4=0.5%``."""
+    def updated(self, other: Iterable[str], what: str = "tolerance") -> Tolerances:
+        """With settings from the command line: ``1.5``, ``2%``, ``coco=2``, ``coco@4=0.5%``.
+
+        ``what`` they are called in the line that refuses one."""
         default, tasks = self.default, dict(self.tasks)
         for text in other:
             name, separator, amount = text.rpartition("=")
             if separator:
-                tasks[_name(name, text)] = tolerance(amount, text)
+                tasks[_name(name, text, what)] = tolerance(amount, text, what)
             else:
-                default = tolerance(text, text)
+                default = tolerance(text, text, what)
         return Tolerances(default, tasks)
 
 
@@ -83,7 +85,7 @@ def read_tolerances(path: Path) -> Tolerances:
     )
 
 
-def tolerance(given: Any, where: str) -> Tolerance:
+def tolerance(given: Any, where: str, what: str = "tolerance") -> Tolerance:
     """``1.5`` or ``"1.5"`` points; ``"2%"`` of the base.  Never negative."""
     text = str(given).strip()
     relative = text.endswith("%")
@@ -92,12 +94,12 @@ def tolerance(given: Any, where: str) -> Tolerance:
     except ValueError:
         amount = math.nan
     if isinstance(given, bool) or not math.isfinite(amount) or amount < 0:
-        raise UsageError(f"tolerance {where!r}: expected points (1.5) or a share of the base (2%)")
+        raise UsageError(f"{what} {where!r}: expected points (1.5) or a share of the base (2%)")
     return Tolerance(amount / 100, True) if relative else Tolerance(amount)
 
 
-def _name(name: str, where: str) -> str:
+def _name(name: str, where: str, what: str = "tolerance") -> str:
     task, at, shots = name.strip().partition("@")
     if not task or (at and not shots.isdigit()):
-        raise UsageError(f"tolerance {where!r}: expected TASK=1.5, TASK=2% or TASK@SHOTS=1.5")
+        raise UsageError(f"{what} {where!r}: expected TASK=1.5, TASK=2% or TASK@SHOTS=1.5")
     return plain(task) + (f"@{int(shots)}" if at else "")

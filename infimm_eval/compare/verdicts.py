@@ -96,14 +96,18 @@ class Row:
     @property
     def name(self) -> str:
         """What a line about the row calls it."""
-        chosen = _SELECTED.get(self.support or "", f"{self.support} shots")
-        parts = (f"{self.title}, {self.shots}-shot", chosen, self.control)
-        return ", ".join(part for part in parts if part)
+        return name_of(self.title, self.shots, self.support, self.control)
 
     @property
     def vouches(self) -> bool:
         """Whether a build may be stopped by it: not by an upper bound, which uses the answers."""
         return self.support != "oracle"
+
+
+def name_of(title: str, shots: int, support: str | None, control: str | None = None) -> str:
+    """What a line about a figure calls it."""
+    chosen = _SELECTED.get(support or "", f"{support} shots")
+    return ", ".join(part for part in (f"{title}, {shots}-shot", chosen, control) if part)
 
 
 _SELECTED = {"": "", "random": "", "oracle": "oracle shots (upper bound, uses the answers)"}
@@ -224,7 +228,7 @@ def _row(
         return replace(row, verdict="added")
     gaps = list(dict.fromkeys(_gaps(base, new)))
     pairs = [(base[s], new[s]) for s in seeds] or [(_first(base), _first(new))]
-    differing = tuple(dict.fromkeys(d for pair in pairs for d in _differing(*pair)))
+    differing = tuple(dict.fromkeys(d for pair in pairs for d in settings_that_differ(*pair)))
     old, fresh = pairs[0]
     if (old.headline, old.scale) != (fresh.headline, fresh.scale):
         differing += (f"headline: {old.headline} x {old.scale:g} against {fresh.headline} x "
@@ -323,7 +327,7 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
 # -- settings ------------------------------------------------------------------------------------
 
 
-def _differing(base: Cell, new: Cell) -> Iterator[str]:
+def settings_that_differ(base: Cell, new: Cell) -> Iterator[str]:
     """Protocol settings by dotted name, where the two do not agree; models may differ."""
     ours, theirs = (dict(_flat(_protocol(cell))) for cell in (base, new))
     for name, usual in _SINCE.items():
