@@ -155,8 +155,16 @@ def differences(runs: Sequence[Changes]) -> list[Difference]:
 
 def blocks(bottom_CS: Floats) -> list[NDArray[np.intp]]:
     """Clusters asked that lie in the same strata; those alone with theirs make one block."""
-    strata, kind_C = np.unique(bottom_CS > 0, axis=0, return_inverse=True)
-    kinds = [np.flatnonzero(kind_C.reshape(-1) == k) for k in np.flatnonzero(strata.any(1))]
+    present_CS = bottom_CS > 0
+    asked = np.flatnonzero(present_CS.any(1))
+    kind_C = np.zeros(len(asked), np.int64)
+    for start in range(0, present_CS.shape[1], 32):
+        part = present_CS[asked, start : start + 32]
+        bits = (kind_C << 32) + part @ (1 << np.arange(part.shape[1], dtype=np.int64))
+        kind_C = np.unique(bits, return_inverse=True)[1].reshape(-1)
+    order = np.argsort(kind_C, kind="stable")
+    ends = np.flatnonzero(np.diff(kind_C[order])) + 1
+    kinds = np.split(asked[order], ends) if len(asked) else []
     lonely = [rows for rows in kinds if len(rows) == 1]
     together = [np.concatenate(lonely)] if lonely else []
     return [rows for rows in kinds if len(rows) > 1] + together
