@@ -38,6 +38,7 @@ class Tolerance:
 
 
 NOTHING = Tolerance(0.0)
+SETTINGS = ("default", "tasks", "tiers", "required", "pooled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,22 @@ class Tolerances:
         return Tolerances(default, tasks)
 
 
-def read_tolerances(path: Path) -> Tolerances:
-    """Read a TOML file.  ``UsageError`` where it cannot be read or says something else."""
+def read_settings(path: Path) -> dict[str, Any]:
+    """A gate's TOML file: tolerances, and what ``policy`` reads of it.  ``UsageError`` where it
+    cannot be read or has a setting that nobody knows."""
     try:
         body = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is not a readable TOML file ({error})") from error
     for name in body:
-        if name not in {"default", "tasks"}:
-            raise unknown(f"setting in {path}", name, ["default", "tasks"])
+        if name not in SETTINGS:
+            raise unknown(f"setting in {path}", name, SETTINGS)
+    return body
+
+
+def read_tolerances(path: Path) -> Tolerances:
+    """Read a TOML file.  ``UsageError`` where it cannot be read or says something else."""
+    body = read_settings(path)
     tasks = body.get("tasks", {})
     if not isinstance(tasks, dict):
         raise UsageError(f"{path}: tasks should be a table such as [tasks] coco = 1.5")
@@ -98,8 +106,13 @@ def tolerance(given: Any, where: str, what: str = "tolerance") -> Tolerance:
     return Tolerance(amount / 100, True) if relative else Tolerance(amount)
 
 
-def _name(name: str, where: str, what: str = "tolerance") -> str:
+def name_of_task(name: str, where: str, what: str, form: str) -> str:
+    """``coco`` or ``coco@4`` as settings are kept under; ``UsageError`` for what is neither."""
     task, at, shots = name.strip().partition("@")
     if not task or (at and not shots.isdigit()):
-        raise UsageError(f"{what} {where!r}: expected TASK=1.5, TASK=2% or TASK@SHOTS=1.5")
+        raise UsageError(f"{what} {where!r}: expected {form}, with or without @SHOTS")
     return plain(task) + (f"@{int(shots)}" if at else "")
+
+
+def _name(name: str, where: str, what: str = "tolerance") -> str:
+    return name_of_task(name, where, what, "TASK=1.5 or TASK=2%")

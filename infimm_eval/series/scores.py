@@ -135,6 +135,11 @@ def alone(units: Sequence[Unit], scale: float = 100.0) -> Changes:
     return changes([replace(unit, value=0.0) for unit in units], units, scale)
 
 
+def cluster_names(units: Sequence[Unit]) -> list[str]:
+    """The clusters of a base in the order of its ``Changes``."""
+    return list(dict.fromkeys(map(_cluster, units)))
+
+
 def difference(run: Changes) -> Difference:
     """One run against the base, over every sample that both have."""
     return _linearised(run.top_CS[None], run.bottom_CS, run.scale)[0]
@@ -202,8 +207,7 @@ class _Places:
     """Where units stand in tables of clusters, in the order of a run, and strata, by name."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        names = dict.fromkeys(map(_cluster, units))
-        self._clusters = {name: at for at, name in enumerate(names)}
+        self._clusters = {name: at for at, name in enumerate(cluster_names(units))}
         self._strata = {name: at for at, name in enumerate(sorted({u.stratum for u in units}))}
 
     def sums(self, units: Sequence[Unit], amounts: Sequence[float]) -> Floats:
