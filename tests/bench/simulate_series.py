@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infimm_eval.series.judging import Terms, judge, judge_early
-from infimm_eval.series.looks import LOOKS, Sides, asking_order, judge_look
+from infimm_eval.series.judging import Terms, judge
+from infimm_eval.series.looks import LOOKS, Sides, asking_order, ripe, verdict_at
 from infimm_eval.series.planning import plan
 from infimm_eval.series.scores import Changes, Difference, difference, differences
 from infimm_eval.types import Unit
@@ -229,9 +229,10 @@ class Sampled:
 
 
 def part_of(run: Changes, asked_C: NDArray[np.bool_]) -> Changes:
-    """What a run has after a part of its clusters was asked."""
+    """A run over a part of its clusters."""
     mask = asked_C[:, None]
-    return Changes(run.top_CS * mask, run.bottom_CS * mask, run.all_CS, run.scale)
+    bottom_CS = run.bottom_CS * mask
+    return Changes(run.top_CS * mask, bottom_CS, bottom_CS, run.scale)
 
 
 def order_of(rng: np.random.Generator, sampled: Sampled) -> list[int]:
@@ -240,16 +241,23 @@ def order_of(rng: np.random.Generator, sampled: Sampled) -> list[int]:
 
 
 def looked(
-    order: Sequence[int], run: Changes, judged: Callable[[Changes, int], Any]
-) -> tuple[str, float]:
-    """The verdict of an evaluation with looks, and the share of the clusters that it asked."""
+    order: Sequence[int], runs: Sequence[Changes], sides: Sides, allowed: float, worth: float
+) -> list[tuple[str, float]]:
+    """Every run's verdict with looks inside, and the share of the clusters that it asked."""
     asked_C = np.zeros(len(order), dtype=bool)
-    for at, share in enumerate(LOOKS):
-        asked_C[list(order[: max(2, round(share * len(order)))])] = True
-        look = judged(part_of(run, asked_C), at)
-        if look.decided:
-            break
-    return look.verdict, share
+    said = [("undecided", 1.0)] * len(runs)
+    open_ = list(range(len(runs)))
+    for look, asked in enumerate(sides.looks):
+        asked_C[list(order[: max(2, round(asked * len(order)))])] = True
+        parts = [part_of(runs[at], asked_C) for at in open_]
+        if not parts or not ripe(parts[0].bottom_CS, runs[0].all_CS):
+            continue
+        for at, seen in zip(list(open_), differences(parts), strict=True):
+            verdict = verdict_at(seen, sides, look, allowed=allowed, worth=worth)
+            if verdict != "undecided":
+                said[at] = (verdict, asked)
+                open_.remove(at)
+    return said
 
 
 # -- trainings -----------------------------------------------------------------------------------
@@ -363,12 +371,8 @@ def inside(pools: Mapping[str, Pool], given: argparse.Namespace) -> Iterator[Row
             made = family_of_trainings(rng, pools, given.samples, truth, trial)
             for name, one in made.items():
                 order = order_of(rng, one.sampled)
-
-                def judged(run: Changes, at: int, one: Training = one) -> Any:
-                    return judge_early(run, terms, at, allowed=one.allowed, worth=one.worth)
-
                 last = STEPS if one.at is None else one.at + 3
-                said = [looked(order, run, judged) for run in one.runs[:last]]
+                said = looked(order, one.runs[:last], terms.sides, one.allowed, one.worth)
                 before, after = said[: one.at], said[last - 3 :] if one.at is not None else []
                 any_false |= any(verdict == "worse" for verdict, _ in before)
                 healthy[name] += [used for _, used in before]
@@ -409,11 +413,8 @@ def looks(pools: Mapping[str, Pool], given: argparse.Namespace) -> Iterator[Row]
                 lost = {"flat": 0.0, "limit": small, "drop": 2 * small}[truth] / sampled.level
                 (run,) = sampled.changes(sampled.pair(rng, lost))
 
-                def judged(part: Changes, at: int, allowed: float = allowed,
-                           worth: float = worth) -> Any:  # fmt: skip
-                    return judge_look(part, Sides(), at, allowed=allowed, worth=worth)
-
-                verdict, asked = looked(order_of(rng, sampled), run, judged)
+                order = order_of(rng, sampled)
+                ((verdict, asked),) = looked(order, [run], Sides(), allowed, worth)
                 said[verdict] += 1
                 used.append(asked)
             yield {"what": "looks", "benchmark": name, "truth": truth, "samples": given.samples,
