@@ -14,7 +14,7 @@ from typing import Any
 from infimm_eval import stats
 from infimm_eval.compare.cells import Cell
 from infimm_eval.compare.tolerances import Tolerances
-from infimm_eval.compare.verdicts import name_of, settings_that_differ
+from infimm_eval.compare.verdicts import disagreements, name_of
 from infimm_eval.errors import UsageError
 from infimm_eval.series.planning import Plan, plan
 from infimm_eval.types import Unit
@@ -160,7 +160,7 @@ def _units(cells: Sequence[Cell]) -> Sequence[Unit]:
 def _notes(found: Plan, cell: Cell, pairs: Sequence[Cell] | None) -> list[str]:
     """Other prompts or shots make no worse a pilot; another scorer does."""
     notes = [found.reason] if found.reason else []
-    differing = settings_that_differ(cell, pairs[0]) if pairs else ()
+    differing = disagreements(cell, pairs[0]) if pairs else ()
     if other := [setting for setting in differing if setting.startswith("scorer")]:
         notes.append(f"the two runs were scored differently: {'; '.join(other)}")
     return notes

@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 
 from infimm_eval.errors import UsageError
-from infimm_eval.series.scores import Changes, alone, blocks, differences
+from infimm_eval.series.scores import Changes, alone, blocks, detectable, difference, differences
 from infimm_eval.stats.clusters import Floats
 from infimm_eval.types import Unit
 
@@ -31,6 +31,7 @@ FEW = 20
 AGREEMENTS = (0.2, 0.9)
 """How two runs' headlines correlate over samples: different models agree least; checkpoints of one
 training, or one model asked in two ways, most (0.7 and more)."""
+FAMILY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,17 @@ def plan(
     low, middle, high = pilot.range(drop, threshold, power)
     reason = pilot.trouble(drop)
     return Plan(middle, low, high, not reason, reason, pilot.clusters)
+
+
+def worth_seeing(base: Sequence[Unit], usual: float, scale: float = 100.0) -> float:
+    """The drop that ``same`` should exclude where none is allowed: ``usual`` points, or what a
+    benchmark of this size can exclude after a part of its samples, if that is more.
+
+    That is twice the drop which all samples show.  It hangs on the baseline alone, with runs taken
+    to agree by ``FAMILY``, so that it can be fixed before the first checkpoint is seen.
+    """
+    found = difference(alone(base, scale))
+    return max(usual, 2 * detectable(found.error * math.sqrt(2 * (1 - FAMILY)), found.share))
 
 
 @dataclass(frozen=True, slots=True)

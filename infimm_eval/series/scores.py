@@ -71,8 +71,7 @@ class Difference:
     @property
     def detectable(self) -> float:
         """The smallest true drop that one two-sided 5 % test finds in 80 % of repetitions."""
-        own = REACH**2 * self.share
-        return (own + math.sqrt(own**2 + (2 * REACH * self.error) ** 2)) / 2
+        return detectable(self.error, self.share)
 
     def drop(self, allowed: float) -> float:
         """Standard errors by which a drop exceeds ``allowed``; against "at most ``allowed``"."""
@@ -102,6 +101,13 @@ class Difference:
         """Against another run over the same clusters instead of against the base."""
         pulls_C = self.pulls_C - other.pulls_C
         return Difference(self.value - other.value, pulls_C, self.clusters, self.share)
+
+
+def detectable(error: float, share: float) -> float:
+    """The same from a standard error and what one cluster can lose: a drop brings variance of its
+    own, ``drop = REACH x sqrt(error^2 + share x drop)``."""
+    own = REACH**2 * share
+    return (own + math.sqrt(own**2 + (2 * REACH * error) ** 2)) / 2
 
 
 def changes(base: Sequence[Unit], new: Sequence[Unit], scale: float = 100.0) -> Changes:
