@@ -193,6 +193,14 @@ def test_what_turned_is_shown_with_answers_and_picture() -> None:
     assert json.loads(json.dumps(as_json(found, gate(found))))["rows"][1]["flips"][0]["id"] == "q0"
 
 
+def test_where_answers_do_not_fit_into_a_comment_there_are_scores() -> None:
+    found = flipped()
+    row = found.rows[1]
+    long = replace(row, flips=tuple(replace(row.flips[0], question="?" * 300) for _ in range(9)))
+    text = markdown(replace(found, rows=(long,) * 30))
+    assert len(text) < 65_536 and "<code>q0</code> | 1 | 0 |" in text and "??" in text
+
+
 def test_nothing_that_a_model_said_comes_alive() -> None:
     found = flipped()
     for text in (markdown(found, gate(found)), page(found, gate(found))):

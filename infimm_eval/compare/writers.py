@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
@@ -89,8 +90,8 @@ def markdown(
     """A heading, the table, what needs saying, and the ``shown`` largest losses of every row, with
     questions, answers and ``pictures`` where the rows have flips.
 
-    Never longer than a pull-request comment may be: lists that would not fit are left out, and
-    counted.
+    Never longer than a pull-request comment may be: where answers do not fit there are scores
+    alone, and lists that would not fit either are left out, and counted.
     """
     parts = [
         f"### {_code(comparison.new)} against {_code(comparison.base)}\n",
@@ -109,8 +110,11 @@ def markdown(
     ]
     length = sum(len(part) + 1 for part in parts)
     left_out = 0
-    for block in (_changed(row, shown, pictures) for row in comparison.rows if row.changes):
-        if length + len(block) > COMMENT:
+    for row in filter(lambda row: row.changes, comparison.rows):
+        short = replace(row, flips=())
+        blocks = (_changed(one, shown, pictures) for one in ([row, short] if row.flips else [row]))
+        block = next((block for block in blocks if length + len(block) <= COMMENT), None)
+        if block is None:
             left_out += 1
             continue
         parts.append(block)

@@ -32,6 +32,7 @@ AGREEMENTS = (0.2, 0.9)
 """How two runs' headlines correlate over samples: different models agree least; checkpoints of one
 training, or one model asked in two ways, most (0.7 and more)."""
 FAMILY = 0.7
+"""The same, for runs of one family of which no pair is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
