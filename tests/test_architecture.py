@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS = [
     {"cli", "__main__"},
-    {"run", "report", "compare", "icl", "tasks"},
+    {"run", "report", "compare", "icl", "series", "tasks"},
     {"logs", "data", "registry", "models", "published", "submissions", "demo"},
     {"formats", "prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
     {"types", "errors", "packed", "plugins"},
