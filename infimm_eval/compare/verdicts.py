@@ -224,7 +224,7 @@ def _row(
         return replace(row, verdict="added")
     gaps = list(dict.fromkeys(_gaps(base, new)))
     pairs = [(base[s], new[s]) for s in seeds] or [(_first(base), _first(new))]
-    differing = tuple(dict.fromkeys(d for pair in pairs for d in _differing(*pair)))
+    differing = tuple(dict.fromkeys(d for pair in pairs for d in disagreements(*pair)))
     old, fresh = pairs[0]
     if (old.headline, old.scale) != (fresh.headline, fresh.scale):
         differing += (f"headline: {old.headline} x {old.scale:g} against {fresh.headline} x "
@@ -323,7 +323,7 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
 # -- settings ------------------------------------------------------------------------------------
 
 
-def _differing(base: Cell, new: Cell) -> Iterator[str]:
+def disagreements(base: Cell, new: Cell) -> Iterator[str]:
     """Protocol settings by dotted name, where the two do not agree; models may differ."""
     ours, theirs = (dict(_flat(_protocol(cell))) for cell in (base, new))
     for name, usual in _SINCE.items():
