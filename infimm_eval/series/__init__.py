@@ -1,12 +1,14 @@
 """Many checkpoints of one training run: measured as they come, judged at one error rate.
 
-    checkpoints   which there are, and whether each is whole
-    folder        the folder of a series, and what is said of it in series.json
-    watch         the loop: find, ask, judge, write down
-    scores, thresholds, looks, planning   the statistics
-    page          the series as one page
-    trackers      the same figures in other people's trackers
-    callback      a training run that measures itself
+    checkpoints  which there are, and which are whole     folder     series.json
+    watch        find, measure, judge, write down         measuring  one checkpoint, tier by tier
+    verdicts     from runs to verdicts                    page       the series as one page
+    trackers     figures for other people's pages         callback   a training that measures itself
 
+    scores       standard errors between two runs         thresholds how many are too many
+    judging      a verdict for every checkpoint           looks      a verdict before all is asked
+    planning     how many samples a drop takes
+
+The last five refuse to know files, models and benchmarks; they are numpy and ``types.Unit``.
 Nothing is imported here, so that who needs the statistics need not know the rest.
 """
