@@ -64,6 +64,8 @@ class Point:
     """Its run folder within that of the series."""
     fingerprint: str = ""
     state: State = "begun"
+    look: int = 0
+    """How many looks were taken, where an evaluation may stop early."""
     order: int | None = None
     """Its place among the checkpoints that were judged, from 0."""
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -134,16 +136,21 @@ class SeriesFolder:
             "points": [asdict(point) for point in self.points],
             "skipped": [{"path": path, "reason": why} for path, why in self.skipped.items()],
         }
-        path = self.folder / FILE
-        part = path.with_suffix(".json.part")
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as error:
-            raise MachineryError(f"{path} cannot be written ({error.strerror})") from error
+        write(self.folder / FILE, json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """The whole file or the old one, on disk when this returns; ``MachineryError`` where that
+    cannot be."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise MachineryError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def read(folder: Path) -> tuple[Agreed, list[Point]]:
