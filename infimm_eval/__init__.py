@@ -5,7 +5,8 @@
     results = ie.evaluate("demo", tasks=["coco", "vqav2"], shots=[0, 4])
     results["vqav2", 4].value
 
-``evaluate`` runs benchmarks, ``rescore`` scores a finished run again, ``load_model`` and
+``evaluate`` runs benchmarks, ``watch`` follows a training run, ``rescore`` scores a finished run
+again, ``load_model`` and
 ``load_task`` open what the command line names, ``wrap`` makes a model of a live module.  The other
 names are the words that tasks, models and scorers are written in (``infimm_eval.types``).
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from infimm_eval.run.progress import ProgressListener
     from infimm_eval.run.rescore import rescore
     from infimm_eval.run.results import Figure, Results
+    from infimm_eval.series.watch import Series, watch
     from infimm_eval.types import (
         Answer,
         CorpusFunction,
@@ -77,6 +79,7 @@ __all__ = [
     "Score",
     "Scorer",
     "Scoring",
+    "Series",
     "Source",
     "Split",
     "Style",
@@ -90,6 +93,7 @@ __all__ = [
     "load_model",
     "load_task",
     "rescore",
+    "watch",
     "wrap",
 ]
 
@@ -105,6 +109,8 @@ _ELSEWHERE = {
     "load_model": "models:load",
     "load_task": "registry:load",
     "wrap": "models",
+    "Series": "series.watch",
+    "watch": "series.watch",
 }
 """Where a name is defined, if not in ``types``, and what it is called there."""
 

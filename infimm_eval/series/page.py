@@ -17,7 +17,8 @@ from infimm_eval.report.protocol import shots_text
 from infimm_eval.report.series import Point as Place
 from infimm_eval.report.series import Slopes, Track
 from infimm_eval.report.tables import Figure
-from infimm_eval.series.folder import Point, SeriesFolder, write as write_whole
+from infimm_eval.series.folder import Point, SeriesFolder
+from infimm_eval.series.folder import write as write_whole
 from infimm_eval.series.standing import Best, Turned, best, turned
 from infimm_eval.series.verdicts import Spot
 
@@ -71,7 +72,7 @@ def sentence(verdict: Mapping[str, Any] | None) -> str:
     """What is said of a checkpoint at one spot; empty where nothing is."""
     if verdict is None:
         return ""
-    name = NAMES.get(verdict["verdict"], verdict["verdict"])
+    name: str = NAMES.get(verdict["verdict"], verdict["verdict"])
     if "reason" in verdict:
         return f"{name}: {verdict['reason']}"
     if verdict.get("difference") is None:
@@ -120,7 +121,7 @@ def _curve(series: SeriesFolder, spot: Spot) -> Curve:
         if some
     )
     whole = [point for point in points if point.state == "whole"][-2:]
-    changed = turned(series, *whole, spot) if len(whole) == 2 else []
+    changed = turned(series, whole[0], whole[1], spot) if len(whole) == 2 else []
     return Curve(
         title=title,
         chart=Slopes(title, first["headline"], tracks),

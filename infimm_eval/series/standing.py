@@ -16,7 +16,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.logs import Cell, Entry, Log
 from infimm_eval.series.folder import Point, SeriesFolder
 from infimm_eval.series.scores import changes, difference
-from infimm_eval.series.verdicts import Spot, evidence
+from infimm_eval.series.verdicts import Evidence, Spot, evidence
 
 TURNED = 6
 """Samples of a benchmark that are shown where the last checkpoint answers otherwise."""
@@ -87,7 +87,7 @@ def turned(series: SeriesFolder, before: Point, after: Point, spot: Spot) -> lis
         return [_turned(ours[id], theirs[id], moved[id], new) for id in (*lost, *won)]
 
 
-def _at(series: SeriesFolder, point: Point, spot: Spot):  # type: ignore[no-untyped-def]
+def _at(series: SeriesFolder, point: Point, spot: Spot) -> Evidence | None:
     return evidence(series.run_folder(point), series.agreed.seeds).get(spot)
 
 

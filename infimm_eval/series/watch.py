@@ -100,7 +100,9 @@ def watch(
     """
     for name in options:
         if name not in WatchOptions.__annotations__ | Options.__annotations__:
-            near = get_close_matches(name, [*WatchOptions.__annotations__, *Options.__annotations__])
+            near = get_close_matches(
+                name, [*WatchOptions.__annotations__, *Options.__annotations__]
+            )
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"watch got an unexpected keyword argument {name!r}{hint}")
     request = PlanRequest(
@@ -113,7 +115,7 @@ def watch(
     )
     listener = evaluate.listener_of(progress)
     with opened(Path(output), request, options, listener) as measuring:
-        watcher = Watcher(Path(folder), measuring, request.options, options)
+        watcher = Watcher(Path(folder), measuring, request.options, options, listener.stage)
         watcher.follow()
         series = measuring.series
         return Series(series.folder, tuple(series.points), dict(series.skipped))
@@ -125,6 +127,8 @@ def opened(
 ) -> Iterator[Measuring]:
     """A series, begun or gone on with, for this process alone while it is open."""
     _check(options)
+    # Figures beside the headline judge nothing here, and some take longer than the answers.
+    request = replace(request, options=cast("Options", {**request.options, "no_companions": True}))
     plan = evaluate.planned_for(options.get("model") or CHECKPOINT, request)
     agreed = _agreed(plan, request, options)
     series = SeriesFolder(output, agreed)
@@ -151,7 +155,12 @@ class Watcher:
     measuring: Measuring
     options: Options
     how: WatchOptions
-    _looks: dict[Path, Look] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda text: None
+    """Is told every figure in a line."""
+    _found: list[Checkpoint] = field(default_factory=list)
+    _unsettled: bool = False
+    _looks: dict[Path, tuple[Look, float]] = field(default_factory=dict)
+    """What lay in every checkpoint, and since when nothing has changed there."""
     _failed: dict[Path, tuple[Look, float, float]] = field(default_factory=dict)
     """Checkpoints that could not be measured: as they were, when, and how long to wait."""
     _loader: Loader = field(init=False)
@@ -172,13 +181,12 @@ class Watcher:
                 if jobs:
                     self._measure(jobs)
                     self._tell(written)
-                elif self.how.get("once") and not self._unsettled:
-                    return
-                elif self._reached():
+                elif self._unsettled:
+                    time.sleep(SETTLING)
+                elif self.how.get("once") or self._reached():
                     return
                 else:
-                    hasty = self._unsettled
-                    time.sleep(SETTLING if hasty else self.how.get("every") or 3.0)
+                    time.sleep(self.how.get("every") or 3.0)
         finally:
             self._loader.close()
             for tracker in written:
@@ -191,10 +199,8 @@ class Watcher:
     def _reached(self) -> bool:
         """Whether the last step that is wanted, or one beyond it, has been seen."""
         last = self.how.get("until_step")
-        steps = [one.step for one in self._found]
         return last is not None and any(
-            step >= last and path not in self.series.skipped
-            for step, path in zip(steps, [str(one.path) for one in self._found], strict=True)
+            one.step >= last and str(one.path) not in self.series.skipped for one in self._found
         )
 
     def _jobs(self) -> list[Checkpoint]:
@@ -215,9 +221,12 @@ class Watcher:
         known = self.series.known(checkpoint.step, str(checkpoint.path))
         if known is not None and known.done:
             return False
-        now = look(checkpoint.path)
-        before, self._looks[checkpoint.path] = self._looks.get(checkpoint.path), now
-        reason = lacks(checkpoint.path, before, now, any_files=self._own)
+        now, time_now = look(checkpoint.path), time.monotonic()
+        seen, since = self._looks.get(checkpoint.path, (None, time_now))
+        since = since if seen == now else time_now
+        self._looks[checkpoint.path] = now, since
+        settled = time_now - since >= SETTLING
+        reason = lacks(checkpoint.path, now if settled else None, now, any_files=self._own)
         if checkpoint.path in self._failed:
             as_it_was, when, patience = self._failed[checkpoint.path]
             waited = time.monotonic() - when > patience and not self.how.get("once")
@@ -225,7 +234,7 @@ class Watcher:
                 return False
         if not reason:
             return True
-        if before != now:
+        if not settled and not (seen is not None and seen != now and self.how.get("once")):
             self._unsettled = True
         else:
             self._skip(checkpoint, f"{reason}; it is looked at again")
@@ -264,7 +273,7 @@ class Watcher:
         if point.done:
             self._loader.let_go(checkpoint)
         for line in told(point):
-            self.listener.note(line)
+            self.say(line)
         page.write(self.series)
 
     def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
@@ -299,6 +308,8 @@ class Watcher:
         options = {**self.options, "model_option": filled}
         if not self._own and not options.get("picture_cache"):
             options["picture_cache"] = self.series.folder / FEATURES
+        if not self._own:
+            options["model_option"] = {"by_tower": True, **filled}
         return evaluate.opened(spec, cast("Options", options))
 
 
@@ -399,17 +410,21 @@ def _check(options: WatchOptions) -> None:
 
 
 _IMMATERIAL = {
+    "no_companions",
     *("model_revision", "base_url", "timeout", "batch_size", "picture_cache", "device"),
     *("device_map", "retrieval_cache", "check_batching", "samples_shown", "judge_base_url"),
 }
 """Options of a run that move no figure."""
+
+_USUAL = {"support": "random", "choice": "generate", "judge_runs": 1, "dtype": "auto"}
+"""What the command line says where a person says nothing."""
 
 
 def _agreed(plan: Plan, request: PlanRequest, options: WatchOptions) -> Agreed:
     baseline = options.get("baseline")
     material: dict[str, Any] = {
         name: value for name, value in request.options.items()
-        if name not in _IMMATERIAL and value not in (None, False, (), {}, [])
+        if name not in _IMMATERIAL and value not in (None, False, (), {}, [], _USUAL.get(name))
     }  # fmt: skip
     if model := options.get("model"):
         material["model"] = model
