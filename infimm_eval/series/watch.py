@@ -136,6 +136,7 @@ def opened(
         first = None if agreed.looks else options.get("first")
         measuring = Measuring(plan, series, listener, first)
         _ = measuring.jury  # a baseline that lacks something is said before anything is asked
+        series.save()
         yield measuring
     finally:
         series.close()
@@ -409,12 +410,11 @@ def _check(options: WatchOptions) -> None:
         raise UsageError(f"--first should be a number of samples from 1, not {first!r}")
 
 
-_IMMATERIAL = {
-    "no_companions",
-    *("model_revision", "base_url", "timeout", "batch_size", "picture_cache", "device"),
+_MATERIAL = Options.__annotations__.keys() - {
+    *("no_companions", "base_url", "timeout", "batch_size", "picture_cache", "device"),
     *("device_map", "retrieval_cache", "check_batching", "samples_shown", "judge_base_url"),
 }
-"""Options of a run that move no figure."""
+"""Options of a run that can move a figure."""
 
 _USUAL = {"support": "random", "choice": "generate", "judge_runs": 1, "dtype": "auto"}
 """What the command line says where a person says nothing."""
@@ -424,7 +424,7 @@ def _agreed(plan: Plan, request: PlanRequest, options: WatchOptions) -> Agreed:
     baseline = options.get("baseline")
     material: dict[str, Any] = {
         name: value for name, value in request.options.items()
-        if name not in _IMMATERIAL and value not in (None, False, (), {}, [], _USUAL.get(name))
+        if name in _MATERIAL and value not in (None, False, (), {}, [], _USUAL.get(name))
     }  # fmt: skip
     if model := options.get("model"):
         material["model"] = model
