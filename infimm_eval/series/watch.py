@@ -35,6 +35,9 @@ CHECKPOINT, STEP = "{checkpoint}", "{step}"
 SETTLING = 1.0
 """Seconds between the two looks at a checkpoint that nothing declares finished."""
 
+SHOWN = 48
+"""Samples of a cell whose pictures are kept: so many logs, and few of them are looked at."""
+
 PATIENCE = 60.0
 """Seconds after which what could not be opened is tried again, unless its files change."""
 
@@ -128,7 +131,8 @@ def opened(
     """A series, begun or gone on with, for this process alone while it is open."""
     _check(options)
     # Figures beside the headline judge nothing here, and some take longer than the answers.
-    request = replace(request, options=cast("Options", {**request.options, "no_companions": True}))
+    usual = {"samples_shown": SHOWN, **request.options, "no_companions": True}
+    request = replace(request, options=cast("Options", usual))
     plan = evaluate.planned_for(options.get("model") or CHECKPOINT, request)
     agreed = _agreed(plan, request, options)
     series = SeriesFolder(output, agreed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -66,6 +65,7 @@ class Training:
             "model": f"{self.place}/model.py:make",
             "model_option": {"weights": "{checkpoint}"},
             "data": "demo",
+            "limit": 60,
             "output": self.output,
             "progress": False,
         }
@@ -75,13 +75,14 @@ class Training:
 
     def baseline(self, says: str = RIGHT, **how: Any) -> Path:
         folder = self.place / f"base-{says}"
-        ie.evaluate(f"fake:{says}", "vizwiz", data="demo", output=folder, progress=False, **how)
+        how = {"data": "demo", "limit": 60, "progress": False, **how}
+        ie.evaluate(f"fake:{says}", "vizwiz", output=folder, **how)
         return folder
 
     def command(self, *more: str) -> list[str]:
         command = [sys.executable, "-m", "infimm_eval", "watch", str(self.folder)]
         command += ["--tasks", "vizwiz", "--data", "demo", "--output", str(self.output)]
-        command += ["--model", f"{self.place}/model.py:make"]
+        command += ["--model", f"{self.place}/model.py:make", "--limit", "60"]
         return [*command, "--model-option", "weights={checkpoint}", *more]
 
     @property
@@ -110,23 +111,23 @@ def test_every_checkpoint_is_measured_and_judged_once(training: Training) -> Non
     assert [(point.step, point.state) for point in series.points] == [
         (step, "whole") for step in (100, 200, 300)
     ]
-    assert len(training.asked) == 450
+    assert len(training.asked) == 180
     body = training.series()
     assert body["schema"] == 1 and body["planned"] == 4 and body["alpha"] == 0.05
     point = body["points"][0]
     assert {"step", "path", "fingerprint", "cells", "verdicts"} <= point.keys()
-    assert point["cells"][0]["value"] == pytest.approx(100 * 46 / 150, abs=5)
+    assert point["cells"][0]["value"] > 15
     assert point["verdicts"][0]["threshold"] > 2
     training.save(400)
     again = training.watch(**how)
     assert again.points[:3] == series.points and again.points[3].step == 400
-    assert len(training.asked) == 600
+    assert len(training.asked) == 240
 
 
 def test_the_page_holds_curve_verdict_best_and_what_turned(training: Training) -> None:
     training.save(1)
-    training.save(2, "no")
-    training.watch(best=True)
+    training.save(2, "zzz")
+    training.watch(best=True, planned=2)
     html = (training.output / "index.html").read_text()
     text = (training.output / "index.md").read_text()
     assert "<polyline" in html and "<script" not in html
@@ -140,11 +141,11 @@ def test_a_cheap_part_comes_first_for_all_and_is_part_of_the_rest(training: Trai
         training.save(step)
     series = training.watch(first=20)
     order = [line.split()[0] for line in training.asked]
-    assert order == ["step-1"] * 20 + ["step-2"] * 20 + ["step-1"] * 130 + ["step-2"] * 130
+    assert order == ["step-1"] * 20 + ["step-2"] * 20 + ["step-1"] * 40 + ["step-2"] * 40
     ids = [line.split()[1] for line in training.asked]
     assert ids[:20] == ids[20:40], "the same samples of every checkpoint"
-    assert set(ids[:20]).isdisjoint(ids[40:170])
-    assert [point.cells[0]["complete"] for point in series.points] == [True, True]
+    assert set(ids[:20]).isdisjoint(ids[40:80])
+    assert [point.cells[0]["n"] for point in series.points] == [60, 60]
 
 
 def test_the_newest_may_come_first(training: Training) -> None:
@@ -176,12 +177,13 @@ def test_equal_checkpoints_pass_the_gate(training: Training) -> None:
 
 def test_a_watch_that_stops_when_decided_asks_less_and_says_worse(training: Training) -> None:
     training.save(1, "zzz")
-    series = training.watch(baseline=training.baseline(), stop_when_decided=True, planned=5)
+    how = {"stop_when_decided": True, "planned": 5, "limit": None}
+    series = training.watch(baseline=training.baseline(limit=None), **how)
     assert series.points[0].state == "decided" and verdicts(series) == {1: ["worse"]}
     asked = len(training.asked)
     assert asked < 150 and series.points[0].cells[0]["n"] == asked
     assert series.regression is not None and series.regression.step == 1
-    assert training.watch(baseline=training.baseline(), stop_when_decided=True, planned=5)
+    assert training.watch(baseline=training.baseline(limit=None), **how)
     assert len(training.asked) == asked
 
 
@@ -193,7 +195,7 @@ def test_a_watch_that_stops_when_decided_asks_less_and_says_worse(training: Trai
         ({"shots": [4]}, "shots [0]"),
         ({"best": False}, "best true"),
         ({"prompt_style": "instruct"}, "prompt-style null"),
-        ({"limit": 3}, "limit null"),
+        ({"limit": 3}, "limit 60"),
         ({"tolerance": ["2"]}, "tolerance"),
     ],
 )
@@ -330,14 +332,14 @@ def results(output: Path) -> Any:
     return body
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     kills: int, training: Training
 ) -> None:
     for step, says in ((1, RIGHT), (2, "no"), (3, RIGHT)):
         training.save(step, says)
-    base = str(training.baseline(limit=60))
-    command = training.command("--baseline", base, "--limit", "60", "--first", "20", "--once")
+    base = str(training.baseline())
+    command = training.command("--baseline", base, "--first", "20", "--once")
     command += ["--model-option", "delay=0.01"]
     began = time.monotonic()
     subprocess.run(command, check=True, capture_output=True, timeout=120)
