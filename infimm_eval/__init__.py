@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from infimm_eval.run.progress import ProgressListener
     from infimm_eval.run.rescore import rescore
     from infimm_eval.run.results import Figure, Results
-    from infimm_eval.series.watch import Series, watch
+    from infimm_eval.series.watch import Series, measure_step, watch
     from infimm_eval.types import (
         Answer,
         CorpusFunction,
@@ -92,6 +92,7 @@ __all__ = [
     "evaluate",
     "load_model",
     "load_task",
+    "measure_step",
     "rescore",
     "watch",
     "wrap",
@@ -110,6 +111,7 @@ _ELSEWHERE = {
     "load_task": "registry:load",
     "wrap": "models",
     "Series": "series.watch",
+    "measure_step": "series.watch",
     "watch": "series.watch",
 }
 """Where a name is defined, if not in ``types``, and what it is called there."""

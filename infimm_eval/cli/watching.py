@@ -114,6 +114,8 @@ def watch(ctx: click.Context, /, folder: Path, **given: Unpack[_Watch]) -> int:
         return DONE
     from infimm_eval.run import PlanRequest, bar
     from infimm_eval.series import watch as watching
+    from infimm_eval.series.folder import first_regression
+    from infimm_eval.series.follow import Watcher
 
     request = PlanRequest(
         tasks=given["tasks"],
@@ -126,10 +128,10 @@ def watch(ctx: click.Context, /, folder: Path, **given: Unpack[_Watch]) -> int:
     listener = bar.Bar(given["quiet"])
     with watching.opened(given["output"], request, given, listener) as measuring:
         listener.say(f"watching {folder}, data {measuring.plan.data}, series {given['output']}")
-        watching.Watcher(folder, measuring, request.options, given, say=click.echo).follow()
+        Watcher(folder, measuring, request.options, given, say=click.echo).follow()
         series = measuring.series
     listener.say(f"page: {given['output'] / 'index.html'}")
-    regression = watching.first_regression(series.points)
+    regression = first_regression(series.points)
     if given["gate"] and regression is not None:
         rows = ", ".join(f"{a['task']} at {a['shots']} shots" for a in regression.alarms)
         click.echo(f"Regression at step {regression.step}: {rows}.")

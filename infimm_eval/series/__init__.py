@@ -1,8 +1,10 @@
 """Many checkpoints of one training run: measured as they come, judged at one error rate.
 
     checkpoints  which there are, and which are whole     folder     series.json
-    watch        find, measure, judge, write down         measuring  one checkpoint, tier by tier
-    verdicts     from runs to verdicts                    page       the series as one page
+    watch        the way in                               follow     find, measure, say, wait
+    measuring    one checkpoint, part by part             loader     models, one read ahead
+    drawing      which samples come first                 verdicts   from runs to verdicts
+    standing     which is best, what turned               page       the series as one page
     trackers     figures for other people's pages         callback   a training that measures itself
 
     scores       standard errors between two runs         thresholds how many are too many

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
@@ -167,6 +167,12 @@ def read(folder: Path) -> tuple[Agreed, list[Point]]:
         raise UsageError(f"{folder} is no folder of a series: it has no {FILE}") from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read ({first_line(error)})") from error
+
+
+def first_regression(points: Sequence[Point]) -> Point | None:
+    """The checkpoint, of those judged, that was the first to be proven worse."""
+    alarming = [point for point in points if point.alarms]
+    return min(alarming, key=lambda p: (p.order is None, p.order or 0), default=None)
 
 
 def _require_agreed(folder: Path, before: Agreed, now: Agreed) -> None:

@@ -5,7 +5,8 @@ Knows no benchmark; each tracker's package is imported only where it is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,21 +29,41 @@ class Tracker(Protocol):
         """Everything is written when this returns."""
 
 
-def opened(names: Iterable[str], series: SeriesFolder, project: str) -> list[Tracker]:
-    """The trackers that are named.  ``UsageError`` for one that nobody knows or that is not
-    installed."""
-    found = []
-    for name in names:
-        if name not in TRACKERS:
-            raise unknown("tracker", name, TRACKERS)
-        try:
-            found.append(TRACKERS[name](series.folder.resolve(), project))
-        except ImportError as error:
-            raise UsageError(
-                f"--track {name}: {error.name or name} is not installed; "
-                f"pip install 'infimm-eval[{name}]'"
-            ) from error
-    return found
+@contextmanager
+def opened(
+    names: Iterable[str], series: SeriesFolder, project: str | None
+) -> Iterator[list[Tracker]]:
+    """The trackers that are named, finished at the end; the ``project`` is called as the series'
+    folder unless given.  ``UsageError`` for one that nobody knows or that is not installed."""
+    named = project or series.folder.resolve().name
+    written = [_opened(name, series.folder.resolve(), named) for name in names]
+    try:
+        yield written
+    finally:
+        for tracker in written:
+            tracker.finish()
+
+
+def _opened(name: str, folder: Path, project: str) -> Tracker:
+    if name not in TRACKERS:
+        raise unknown("tracker", name, TRACKERS)
+    try:
+        return TRACKERS[name](folder, project)
+    except ImportError as error:
+        raise UsageError(
+            f"--track {name}: {error.name or name} is not installed; "
+            f"pip install 'infimm-eval[{name}]'"
+        ) from error
+
+
+def tell(written: Iterable[Tracker], series: SeriesFolder) -> None:
+    """Give every tracker the measured checkpoints that it does not have yet."""
+    for tracker in written:
+        for point in sorted(series.points, key=lambda point: point.step):
+            if point.done and tracker.name not in point.tracked:
+                tracker.log(point.step, values(point))
+                point.tracked.append(tracker.name)
+                series.save()
 
 
 def values(point: Point) -> dict[str, float]:

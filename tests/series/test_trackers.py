@@ -45,9 +45,8 @@ def logged_twice(name: str, folder: Path) -> None:
     """Two processes' worth: the second goes on with the first's run."""
     for step, value in ((100, 50.0), (200, 52.5)):
         series = SeriesFolder(folder, Agreed())
-        (tracker,) = trackers.opened([name], series, "project")
-        tracker.log(step, trackers.values(point(step, value)))
-        tracker.finish()
+        with trackers.opened([name], series, "project") as (tracker,):
+            tracker.log(step, trackers.values(point(step, value)))
         series.close()
 
 
@@ -138,6 +137,6 @@ def test_a_tracker_that_is_not_installed_is_said_in_one_line(
     series = SeriesFolder(tmp_path, Agreed())
     try:
         with pytest.raises(UsageError, match=r"wandb is not installed; .*infimm-eval\[wandb\]"):
-            trackers.opened(["wandb"], series, "project")
+            trackers.opened(["wandb"], series, "project").__enter__()
     finally:
         series.close()

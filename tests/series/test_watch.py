@@ -19,7 +19,7 @@ import infimm_eval as ie
 from infimm_eval import cli, logs
 from infimm_eval.errors import UsageError
 from infimm_eval.models.flamingo.build import DEMO
-from infimm_eval.series import watch as watching
+from infimm_eval.series import follow
 from infimm_eval.series.folder import Agreed, SeriesFolder
 
 MODEL = '''
@@ -271,15 +271,15 @@ def test_one_that_vanishes_while_it_is_measured_is_said(
 ) -> None:
     training.save(1)
     gone = training.save(2)
-    monkeypatch.setattr(watching.Loader, "read_ahead", lambda self, checkpoint: None)
-    measured = watching.Watcher._measure
+    monkeypatch.setattr(follow.Loader, "read_ahead", lambda self, checkpoint: None)
+    measured = follow.Watcher._measure
 
-    def and_then(self: watching.Watcher, jobs: Any) -> None:
+    def and_then(self: follow.Watcher, jobs: Any) -> None:
         if jobs[0].path == gone:
             shutil.rmtree(gone)
         measured(self, jobs)
 
-    monkeypatch.setattr(watching.Watcher, "_measure", and_then)
+    monkeypatch.setattr(follow.Watcher, "_measure", and_then)
     series = training.watch()
     assert [point.step for point in series.points] == [1]
     assert series.skipped == {str(gone): "it has vanished; it is tried again"}
@@ -289,7 +289,7 @@ def test_files_that_are_still_written_are_waited_for(training: Training) -> None
     checkpoint = training.save(1, whole=False)
     began = time.monotonic()
     assert [point.step for point in training.watch().points] == [1]
-    assert time.monotonic() - began > watching.SETTLING
+    assert time.monotonic() - began > follow.SETTLING
     assert (checkpoint / "DONE").exists() is False
 
 
