@@ -59,6 +59,8 @@ class Watcher:
 
     def follow(self) -> None:
         """Until the end that was agreed on; a checkpoint at a time, the cheap parts first."""
+        if not self._own:
+            self._loader.warm()
         names, project = self.how.get("track") or (), self.how.get("track_project")
         try:
             with trackers.opened(names, self.series, project) as written:

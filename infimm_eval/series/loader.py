@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 
 from infimm_eval.errors import InfimmEvalError
 from infimm_eval.run import evaluate
@@ -22,6 +23,10 @@ class Loader:
         self._held: tuple[Checkpoint, Model] | None = None
         self._ahead: tuple[Checkpoint, Future[Model]] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
+
+    def warm(self) -> None:
+        """Import what opening takes, while nothing is there to be opened."""
+        self._pool.submit(import_module, "infimm_eval.models.flamingo.build")
 
     def take(self, checkpoint: Checkpoint) -> Model:
         """The checkpoint's model, which is held until another is taken or it is let go."""

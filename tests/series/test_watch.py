@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 
 import infimm_eval as ie
 from infimm_eval import cli, logs
+from infimm_eval.cli import watching as watching_line
 from infimm_eval.errors import UsageError
 from infimm_eval.models.flamingo.build import DEMO
 from infimm_eval.series import follow
@@ -404,3 +406,19 @@ def test_a_watch_ends_when_its_last_step_is_measured(training: Training) -> None
         training.save(step)
     series = training.watch(once=False, until_step=5)
     assert [point.step for point in series.points] == [1, 5]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    python -m infimm_eval (watch .*)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page_is_understood_as_it_stands(command: str) -> None:
+    chosen = watching_line.watch.make_context("watch", command.split()[1:]).params
+    assert chosen["folder"] == Path("runs/mine") and chosen["output"] == Path("series/mine")
+
+
+def test_every_option_of_the_page_is_one() -> None:
+    known = {name for option in watching_line.watch.params for name in option.opts}
+    named = set(re.findall(r"`(--[a-z-]+)", PAGE)) - {"--controls"}
+    assert COMMANDS and named and named <= known
