@@ -161,7 +161,17 @@ def test_functions_are_short_and_take_few_parameters(path: Path) -> None:
 
 
 def test_importing_the_light_rooms_loads_no_heavy_library() -> None:
-    light = ["cli", "run", "run.evaluate", "registry", "report", "compare", "models", "logs"]
+    light = [
+        "cli",
+        "run",
+        "run.evaluate",
+        "registry",
+        "report",
+        "compare",
+        "models",
+        "logs",
+        "series.watch",
+    ]
     code = "; ".join(
         [
             "import sys",

@@ -29,7 +29,7 @@ class CellKey:
     protocol: str = ""
     model: str = ""
     data: str = ""
-    """The last three are fingerprints; that of the data includes the limit."""
+    """The last three are fingerprints; that of the data includes the limit and which samples."""
 
     @property
     def spot(self) -> Spot:
@@ -124,6 +124,7 @@ class Cell:
         """What the figure depends on."""
         protocol = dict(self.settings.get("protocol", {}))
         data = protocol.pop("data", None)
+        drawn = self.settings.get("drawn")
         return CellKey(
             task=self.task,
             shots=self.shots,
@@ -132,7 +133,7 @@ class Cell:
             support=self.support or "",
             protocol=fingerprint(protocol),
             model=fingerprint(self.settings.get("model", {})),
-            data=fingerprint([data, self.limit]),
+            data=fingerprint([data, self.limit, *([drawn] if drawn else [])]),
         )
 
     @property

@@ -67,7 +67,7 @@ def evaluate(
         options=options,
     )
     planned, opened = prepare(model, request)
-    listener = _listener(progress)
+    listener = listener_of(progress)
     folder = Path(mkdtemp(prefix="infimm-eval-") if output is None else output)
     results = Results([], folder)
     if output is None:
@@ -81,14 +81,23 @@ def evaluate(
 
 def prepare(model: ModelLike, request: PlanRequest) -> tuple[Plan, Model]:
     """The plan and the loaded model; the plan is checked first, since it costs nothing."""
-    demo = model == "demo"
-    data = request.data or ("demo" if demo else "hub")
+    planned = planned_for(model, request)
+    return planned, opened(model, request.options)
+
+
+def planned_for(model: ModelLike, request: PlanRequest) -> Plan:
+    """The plan alone, for whoever opens models later."""
+    data = request.data or ("demo" if model == "demo" else "hub")
     options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})
     _check_timeout(model, options)
-    planned = plan(request, data=data, judge=load_judge(options))
-    return planned, _load(model, options) if isinstance(model, str) else _adopt(model, options)
+    return plan(request, data=data, judge=load_judge(options))
+
+
+def opened(model: ModelLike, options: Options) -> Model:
+    """The loaded model; ``UsageError`` where nothing can be made of its name or object."""
+    return _load(model, options) if isinstance(model, str) else _adopt(model, options)
 
 
 def _adopt(model: Model, options: Options) -> Model:
@@ -201,7 +210,8 @@ def load_judge(options: Options) -> Model | None:
     )
 
 
-def _listener(progress: bool | ProgressListener) -> ProgressListener:
+def listener_of(progress: bool | ProgressListener) -> ProgressListener:
+    """A bar on stderr, nobody, or whoever wants to be told."""
     if not isinstance(progress, bool):
         return progress
     if not progress:

@@ -85,6 +85,8 @@ class Plan:
     """``demo``, ``hub`` or a folder."""
     revision: str | None = None
     limit: int | None = None
+    only: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By task, the ids of the samples to ask where that is not all, or not the first."""
     support: str = "random"
     distinct_pictures: bool = False
     """Whether no prompt shows a picture in two of its shots."""
