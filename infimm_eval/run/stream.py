@@ -126,8 +126,8 @@ class Stream:
         except Exception as error:
             if not self._waiting:
                 raise MachineryError(
-                    f"the model {self.model.name} raised {unforeseen(error)} ({_place(error)}); what "
-                    "was answered before is kept"
+                    f"the model {self.model.name} raised {unforeseen(error)} ({_place(error)}); "
+                    "what was answered before is kept"
                 ) from error
             self.listener.note(f"{self.model.name} broke off ({unforeseen(error)}) and is asked on")
             return False

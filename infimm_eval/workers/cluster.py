@@ -35,6 +35,7 @@ class Cluster:
         """UsageError where Ray is not installed or no cluster answers at the address."""
         if address is not None and address.startswith("ray://"):
             raise UsageError(f"--ray {address}: give HOST:PORT of the cluster's head, or auto")
+        _require_tokens()
         # Read when Ray is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -93,6 +94,17 @@ class Cluster:
         except BaseException:
             self.close()
             raise
+
+
+def _require_tokens() -> None:
+    """UsageError where Ray was imported before it could be told to ask for tokens."""
+    ray = sys.modules.get("ray")
+    told = os.environ.get("RAY_AUTH_MODE") == "token"
+    if ray is not None and not told and not ray.is_initialized():
+        raise UsageError(
+            "ray was imported without RAY_AUTH_MODE=token in the environment, so that anybody "
+            "could join; set it before, or call ray.init() yourself"
+        )
 
 
 @contextmanager
