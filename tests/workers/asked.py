@@ -13,6 +13,7 @@ from infimm_eval.types import Request
 
 @cache
 def requests(count: int = 60, task: str = "vqav2") -> tuple[Request, ...]:
+    """The first ``count`` of a benchmark, without shots."""
     chosen: Plan = plan(PlanRequest(tasks=[task], limit=count), data="demo", judge=None)
     (cell,) = _prepared(chosen, Fake(), ProgressListener())
     return tuple(question.request for question in cell)
