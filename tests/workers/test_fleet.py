@@ -49,13 +49,18 @@ def cluster() -> Iterator[None]:
 Make = Callable[..., Fleet]
 
 
-@pytest.fixture(scope="module")
-def make(cluster: None) -> Iterator[Make]:
+def _fleet(recipe: Recipe, told: list[str], **chosen: Any) -> Fleet:
+    options = FleetOptions(**{**QUICK, **chosen})
+    return Fleet(recipe, Cluster(None, cpus=0, gpus=0), options, say=told.append)
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Fleets that end with the test."""
     opened: list[Fleet] = []
 
     def made(recipe: Recipe, told: list[str], **chosen: Any) -> Fleet:
-        options = FleetOptions(**{**QUICK, **chosen})
-        opened.append(Fleet(recipe, Cluster(None, cpus=0, gpus=0), options, say=told.append))
+        opened.append(_fleet(recipe, told, **chosen))
         return opened[-1]
 
     yield made
@@ -83,8 +88,8 @@ class Moody:
 
 
 @pytest.fixture(scope="module")
-def moody(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Moody:
-    return Moody(make, tmp_path_factory.mktemp("moody"))
+def moody(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Moody:
+    return Moody(_fleet, tmp_path_factory.mktemp("moody"))
 
 
 def wanted(count: int = 60) -> dict[str, str]:
