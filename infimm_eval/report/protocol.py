@@ -93,7 +93,7 @@ def _outcome(cells: Sequence[Cell]) -> Iterator[Fact]:
 def _workers(cell: Cell) -> str:
     """How many workers of what kind gave what share of the answers, in the run that ended it."""
     return ", ".join(
-        f"{share['workers']} × {kind} ({_share(share['answers'], cell.n)})"
+        f"{share['workers']} x {kind} ({_share(share['answers'], cell.n)})"
         for kind, share in (cell.workers or {}).items()
     )
 

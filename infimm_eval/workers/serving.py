@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from threading import Condition
+from threading import Condition, Thread
 from typing import Any, TypeVar
 
 from infimm_eval import models
@@ -24,6 +24,8 @@ T = TypeVar("T")
 GAP = 0.05
 """Seconds that a model waits for further requests before it is told that there are none, so that it
 ends what it has begun."""
+COUNTED_EVERY = 1.0
+"""Seconds between looks at what the model counts, beside that after its last answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,11 @@ class _Task:
 
 
 class Serving:
-    """``serve`` runs the model for ever, in one thread; the rest may come from any."""
+    """``load`` makes the model, in the thread that runs it; everything else comes from others."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
+        self._model: Model
         self._changed = Condition()
         self._inbox: deque[_Task] = deque()
         self._open: dict[str, _Task] = {}
@@ -65,6 +68,16 @@ class Serving:
         self._since: float | None = None
         self._seconds = 0.0
         self._error: InfimmEvalError | None = None
+        self._counted: Mapping[str, Any] = {}
+        self._counted_at = 0.0
+
+    def start(self) -> Model:
+        """Begin.  The model, once it is loaded; raises what loading it does."""
+        loaded: Future[Model] = Future()
+        # A daemon, so that a model that hangs does not keep its process from ending.
+        Thread(target=self._serve, args=(loaded,), name="model", daemon=True).start()
+        self._model = loaded.result()
+        return self._model
 
     def feed(self, call: int, kind: Kind, requests: Sequence[Request]) -> None:
         """Requests to be answered after those that are there."""
@@ -103,7 +116,7 @@ class Serving:
                 self._seconds,
                 self._drawn,
                 self._returned,
-                dict(getattr(self._model, "statistics", {})) if self._answers else {},
+                self._counted,
                 self._error,
             )
             self._answers, self._returned, self._seconds = [], [], 0.0
@@ -118,9 +131,9 @@ class Serving:
             self._changed.notify_all()
         return future.result()
 
-    def serve(self) -> None:
-        """Answer what comes.  Returns when the model can answer no more."""
-        while self._error is None:
+    def _serve(self, loaded: Future[Model]) -> None:
+        _settle(self._load, loaded)
+        while loaded.exception() is None and self._error is None:
             with self._changed:
                 self._changed.wait_for(lambda: self._inbox or self._works)
                 work = self._works.popleft() if self._works else None
@@ -191,6 +204,12 @@ class Serving:
             )
         with self._changed:
             task = self._open.pop(answer.id)
+            last = self._idle
+        now = time.perf_counter()
+        if last or now - self._counted_at > COUNTED_EVERY:  # it may wait for an accelerator
+            self._counted = dict(getattr(self._model, "statistics", {}))
+            self._counted_at = now
+        with self._changed:
             self._answers.append((task.call, replace(answer, id=task.request.id)))
             self._changed.notify_all()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
 import ray
@@ -21,27 +22,21 @@ AT_ONCE = 6
 
 
 class Worker:
-    """The model is made in ``hello``, since what a constructor raises arrives without its type;
-    one thread makes and runs it."""
+    """The model is made in ``hello``, since what a constructor raises arrives without its type."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._model: Any
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._serving: Serving
+        self._serving = Serving(recipe.load)
+        self._model: Any = None
+        Thread(target=_follow, args=(os.getppid(),), name="follow", daemon=True).start()
 
     def up(self) -> None:
         """Comes back once there is a process."""
 
     def hello(self) -> Hello:
         """Load the model, and say who this is."""
-        model = self._thread.submit(self._recipe.load).result()
-        self._model = model
-        self._serving = Serving(model)
+        self._model = self._serving.start()
         node = ray.get_runtime_context().get_node_id()
-        found = self._thread.submit(Hello.of, model, node=node, pid=os.getpid()).result()
-        self._thread.submit(self._serving.serve)
-        return found
+        return self._serving.run(lambda: Hello.of(self._model, node=node, pid=os.getpid()))
 
     def reads(self, image: Image, digest: str) -> bool:
         """Whether the picture lies where the driver says, and is the same."""
@@ -83,3 +78,10 @@ class Worker:
     def encode_pictures(self, images: Sequence[Image]) -> Any:
         """By the model's own eyes."""
         return self._serving.run(lambda: self._model.picture_encoder.encode_pictures(images))
+
+
+def _follow(raylet: int) -> None:
+    """End with whoever started this process: Ray's own end waits for threads that may never."""
+    while os.getppid() == raylet:
+        time.sleep(1)
+    os._exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 
@@ -15,9 +15,9 @@ from infimm_eval.workers.serving import Collected, Serving
 from tests.workers.asked import requests
 
 
-def serving(model: object) -> Serving:
-    found = Serving(model)  # type: ignore[arg-type]
-    Thread(target=found.serve, daemon=True).start()
+def serving(model: Fake) -> Serving:
+    found = Serving(lambda: model)
+    found.start()
     return found
 
 
