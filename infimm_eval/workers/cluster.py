@@ -121,10 +121,10 @@ def _signals_kept() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Ray's message has many lines; the one that says why is not the first."""
+    """Ray's message has many sentences; the one that says why is not the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     why = [line for line in lines if line.startswith("The actor is dead because")]
-    return (*why, *lines, type(error).__name__)[0][:160]
+    return (*why, *lines, type(error).__name__)[0].partition(". ")[0][:160]
 
 
 def visible_gpus() -> int:

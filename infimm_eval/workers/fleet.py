@@ -180,7 +180,7 @@ class Fleet:
             self._crew.lose(place, unforeseen(error.cause))
             return
         except RayError as error:
-            self._crew.lose(place, reason(error), blamed="its node has died" not in str(error))
+            self._died(place, error)
             return
         for whose, request in place.took(collected):
             whose.back([request])
@@ -208,13 +208,19 @@ class Fleet:
         names = place.feeding.pop(ref)
         try:
             arrived = bool(ray.get(ref))
-        except RayError as error:
+        except RayTaskError as error:
             self._crew.lose(place, f"requests did not arrive ({reason(error)})", blamed=False)
+            return
+        except RayError as error:
+            self._died(place, error)
             return
         if not arrived:
             place.reads = self._paths = False
             for whose, request in place.untaken(names):
                 whose.back([request])
+
+    def _died(self, place: Place, error: RayError) -> None:
+        self._crew.lose(place, reason(error), blamed="its node has died" not in str(error))
 
     def _forget(self, call: Call) -> None:
         """What others were faster with need not be begun."""

@@ -37,8 +37,10 @@ def test_the_script_runs_the_command_on_every_node_and_leaves_nothing(tmp_path: 
         ["bash", str(ROOT / "docs/slurm.sh"), *told, "--workers", "2", "--output", str(output)],
         env={
             **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
-            **{"PATH": path, "PYTHONPATH": str(ROOT)},
-            **{"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "two"},
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "SLURM_JOB_ID": str(os.getpid()),
+            "SLURM_JOB_NODELIST": "two",
             "SLURM_JOB_NUM_NODES": "2",
         },
         capture_output=True,
