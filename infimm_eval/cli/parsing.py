@@ -92,6 +92,15 @@ def _count(text: str) -> int:
         return 0
 
 
+def workers(_: click.Context, __: click.Parameter, text: str | None) -> int | str | None:
+    """``auto``, or how many."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is neither auto nor a number of at least 1")
+    return int(text)
+
+
 def config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Options from a TOML file stand in where the command line says nothing."""
     if path is None:
