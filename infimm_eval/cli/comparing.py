@@ -24,7 +24,9 @@ if TYPE_CHECKING:
         force: bool
         junit: Path | None
         markdown_: Path | None
+        form: str
         as_json: bool
+        samples: int
         save_baseline: Path | None
 
 
@@ -45,7 +47,22 @@ _FILE = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Compare across different settings, and say so.")
 @click.option("--junit", type=_FILE, help="Write JUnit XML.")
 @click.option("--markdown", "markdown_", type=_FILE, help="Write Markdown for a comment.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="What is printed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="--format json, as it was called before.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Changed samples to show of each benchmark, the largest losses first.",
+)
 @click.option("--save-baseline", type=_FILE, help="Write BASE as a small file to commit.")
 @foreign_options
 @click.pass_context
@@ -60,6 +77,7 @@ def compare(
 
     \b
     infimm-eval compare results/before results/after
+    infimm-eval compare results/before results/after --format markdown > comment.md
     infimm-eval compare baseline.json results/after --gate --tolerance 1 --junit gate.xml
         a build fails where something got worse by more than a point
     infimm-eval compare results/best --save-baseline baseline.json
@@ -83,11 +101,17 @@ def compare(
     allowed = comparing.read_tolerances(file) if file else comparing.Tolerances()
     allowed = allowed.updated(given["tolerance"])
     found = comparing.compare(cells, comparing.load(rest[0]), allowed, force=given["force"])
+    found = comparing.with_texts(found, base, rest[0], given["samples"])
     decision = comparing.gate(found)
-    text = comparing.markdown(found, decision if given["gated"] else None)
-    click.echo(json.dumps(comparing.as_json(found, decision)) if given["as_json"] else text)
+    shown = decision if given["gated"] else None
+    written = {
+        "text": lambda: comparing.plain_text(found, shown, given["samples"]),
+        "markdown": lambda: comparing.markdown(found, shown, given["samples"]),
+        "json": lambda: json.dumps(comparing.as_json(found, decision)),
+    }
+    click.echo(written["json" if given["as_json"] else given["form"]]())
     if given["junit"] is not None:
         write(given["junit"], comparing.junit(found, decision))
     if given["markdown_"] is not None:
-        write(given["markdown_"], text.encode())
+        write(given["markdown_"], written["markdown"]().encode())
     return decision.code if given["gated"] else 0

@@ -2,7 +2,8 @@
 
     cells       what a comparison looks at        tolerances  how large a drop is allowed
     baseline    cells from a run or a small file  verdicts    row by row: better, same, worse, ...
-    gate        the exit code                     writers     Markdown, JUnit XML, JSON
+    gate        the exit code                     writers     text, Markdown, JUnit XML, JSON
+    saying      what was said where scores changed
 
 Refuses to run or score anything.
 """
@@ -10,9 +11,10 @@ Refuses to run or score anything.
 from infimm_eval.compare.baseline import load, read_baseline, save_baseline
 from infimm_eval.compare.cells import Cell
 from infimm_eval.compare.gate import Gate, gate
+from infimm_eval.compare.saying import with_texts
 from infimm_eval.compare.tolerances import Tolerance, Tolerances, read_tolerances
-from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row, compare
-from infimm_eval.compare.writers import as_json, explain, junit, markdown
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row, Said, compare
+from infimm_eval.compare.writers import as_json, explain, junit, markdown, plain_text
 
 __all__ = [
     "Cell",
@@ -21,6 +23,7 @@ __all__ = [
     "Figure",
     "Gate",
     "Row",
+    "Said",
     "Tolerance",
     "Tolerances",
     "as_json",
@@ -30,7 +33,9 @@ __all__ = [
     "junit",
     "load",
     "markdown",
+    "plain_text",
     "read_baseline",
     "read_tolerances",
     "save_baseline",
+    "with_texts",
 ]

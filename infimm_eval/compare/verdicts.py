@@ -13,13 +13,14 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from infimm_eval import stats
 from infimm_eval.compare.cells import Cell
 from infimm_eval.compare.tolerances import Tolerance, Tolerances
 from infimm_eval.errors import UsageError
+from infimm_eval.texts import natural
 from infimm_eval.types import Unit
 
 Verdict: TypeAlias = Literal[
@@ -44,6 +45,17 @@ class Figure:
     n: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What was said to one question, at the first seed that both runs have."""
+
+    question: str
+    before: str | None
+    """``None`` where that side keeps no texts: a baseline file."""
+    after: str | None
+    expected: str
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A unit whose score differs (averaged over seeds)."""
@@ -52,6 +64,8 @@ class Change:
     stratum: str
     before: float
     after: float
+    said: Said | None = None
+    """The texts behind it, where they were looked up (``saying``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +101,8 @@ class Row:
     """How its shots were selected, where it has any."""
     changes: tuple[Change, ...] = ()
     """The units whose score changed, the largest losses first."""
+    pair: tuple[Cell, Cell] | None = field(default=None, repr=False)
+    """The cells of the first seed that was compared."""
 
     @property
     def regressed(self) -> bool:
@@ -243,6 +259,7 @@ def _row(
             differing=differing,
             gaps=tuple(gaps),
             changes=tuple(_changes(before, after)),
+            pair=pairs[0],
         )
     gaps.append(f"measured under different settings: {'; '.join(differing)}")
     if any(setting.startswith("scorer") for setting in differing):
@@ -317,7 +334,7 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
         for u in after
         if (key := (u.stratum, u.id)) in old and not math.isclose(old[key], u.value, abs_tol=1e-9)
     ]
-    return sorted(changes, key=lambda c: (c.after - c.before, c.id, c.stratum))
+    return sorted(changes, key=lambda c: (c.after - c.before, natural(c.id), c.stratum))
 
 
 # -- settings ------------------------------------------------------------------------------------

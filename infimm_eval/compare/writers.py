@@ -1,4 +1,4 @@
-"""A comparison in other programs' formats: Markdown for people, JUnit XML for CI, JSON for scripts.
+"""A comparison in words: plain text, Markdown for a comment, JUnit XML for CI, JSON for scripts.
 
 Refuses to decide anything.  What datasets and models are called is escaped: it comes from others.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
 from infimm_eval.compare.gate import Gate
 from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row
+from infimm_eval.texts import aligned, printable
 
 COMMENT = 60_000
 """Characters that fit into a pull-request comment (65,536) with room for a frame."""
+LONGEST = 300
+"""Characters of one text that are shown; ``show`` has all of it."""
 
 
 # -- in words ------------------------------------------------------------------------------------
@@ -62,6 +66,54 @@ def _clean(text: str) -> str:
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
+# -- plain text ----------------------------------------------------------------------------------
+
+
+def plain_text(comparison: Comparison, gate: Gate | None = None, shown: int = 10) -> str:
+    """For a terminal: the table, what needs saying, and the ``shown`` largest losses of every row
+    with what was said."""
+    head = ("benchmark", "shots", "base", "new", "difference [95 %]", "n", "verdict")
+    rows = [head, *map(_columns, comparison.rows)]
+    notes = [f"{row.name}: {said}" for row in comparison.rows if (said := explain(row))]
+    parts = [
+        f"{comparison.new} against {comparison.base}",
+        *([gate.sentence] if gate else []),
+        "\n".join(aligned([[*map(_line_of, row)] for row in rows], right=(1, 2, 3, 5))),
+        "\n".join(map(_line_of, (*notes, *comparison.notes))),
+        *(_block(row, shown) for row in comparison.rows if row.changes and shown),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _block(row: Row, shown: int) -> str:
+    lines = [_line_of(f"{row.name}: {_counts(row)}")]
+    for change in row.changes[:shown]:
+        scores = f"{change.before:.3g} -> {change.after:.3g}"
+        name = " ".join(filter(None, (change.id, change.stratum)))
+        asked = _brief(change.said.question) if change.said else ""
+        lines.append("  " + "  ".join(filter(None, (_line_of(name), scores, _line_of(asked)))))
+        lines += [f"    {who:<9} {_line_of(_brief(said))}" for who, said in _texts(change)]
+    if len(row.changes) > shown:
+        lines.append(f"  and {len(row.changes) - shown:,} more")
+    return "\n".join(lines)
+
+
+def _texts(change: Change) -> Iterator[tuple[str, str]]:
+    if change.said is not None:
+        for name, said in (("base", change.said.before), ("new", change.said.after)):
+            yield name, "(not kept)" if said is None else said or "(nothing)"
+        yield "expected", change.said.expected
+
+
+def _brief(said: str) -> str:
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
+
+
+def _line_of(said: str) -> str:
+    """On one line, whatever it holds."""
+    return printable(" ".join(said.split()))
+
+
 # -- Markdown ------------------------------------------------------------------------------------
 
 
@@ -100,15 +152,19 @@ def markdown(comparison: Comparison, gate: Gate | None = None, shown: int = 10) 
 
 
 def _line(row: Row) -> str:
+    title, *columns, verdict = _columns(row)
+    verdict = "**worse**" if verdict == "worse" else verdict
+    return f"| {' | '.join((_text(title), *columns, verdict))} |"
+
+
+def _columns(row: Row) -> tuple[str, ...]:
     found = row.difference
     difference = (
         f"{found.value:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]" if found else ""
     )
-    verdict = "**worse**" if row.verdict == "worse" else row.verdict
     n = min((f.n for f in (row.base, row.new) if f), default=0)
-    cells = (_text(row.title), str(row.shots), _figure(row.base), _figure(row.new), difference,
-             f"{n:,}", verdict)  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    figures = _figure(row.base), _figure(row.new)
+    return row.title, str(row.shots), *figures, difference, f"{n:,}", row.verdict
 
 
 def _figure(figure: Figure | None) -> str:
@@ -120,17 +176,29 @@ def _figure(figure: Figure | None) -> str:
 
 
 def _changed(row: Row, shown: int) -> str:
-    worse = sum(change.after < change.before for change in row.changes)
+    texts = any(change.said for change in row.changes)
+    more = " Question | Base said | New said | Expected |" if texts else ""
     lines = [
-        f"<details><summary>{_text(row.name)}: {worse:,} samples lost, "
-        f"{len(row.changes) - worse:,} gained</summary>\n",
-        "| Sample | Base | New |",
-        "|:--|--:|--:|",
-        *(f"| {_sample(c)} | {c.before:.3g} | {c.after:.3g} |" for c in row.changes[:shown]),
+        f"<details><summary>{_text(row.name)}: {_counts(row)}</summary>\n",
+        f"| Sample | Base | New |{more}",
+        f"|:--|--:|--:|{':--|:--|:--|:--|' if texts else ''}",
+        *(f"| {' | '.join(_change(c))} |" for c in row.changes[:shown]),
     ]
     if len(row.changes) > shown:
         lines.append(f"\nand {len(row.changes) - shown:,} more")
     return "\n".join([*lines, "\n</details>\n"])
+
+
+def _counts(row: Row) -> str:
+    lost = sum(change.after < change.before for change in row.changes)
+    return f"{lost:,} samples lost, {len(row.changes) - lost:,} gained"
+
+
+def _change(change: Change) -> Iterator[str]:
+    yield from (_sample(change), f"{change.before:.3g}", f"{change.after:.3g}")
+    if change.said is not None:
+        said = (change.said.question, *(text for _, text in _texts(change)))
+        yield from (_text(_brief(one)) for one in said)
 
 
 def _sample(change: Change) -> str:
@@ -239,6 +307,7 @@ def _row(row: Row) -> Iterator[tuple[str, Any]]:
         "changes",
         [
             {"id": c.id, "stratum": c.stratum, "before": c.before, "after": c.after}
+            | ({"said": asdict(c.said)} if c.said else {})
             for c in row.changes
         ],
     )

@@ -66,13 +66,14 @@ def _head(runs: Sequence[Run]) -> str:
 
 def _table(table: Table) -> str:
     told = any(map(words.notes, table.lines))
+    best = {column: table.best(column) for column in table.columns}
     header = ("Model", "Shots", *map(escaped, table.columns), *(["Notes"] * told))
     rows = (
         (
-            f"{'**' if line.measured else '*'}{escaped(line.name)}"
-            f"{'**' if line.measured else '*'}{' (demo)' if line.demo else ''}",
+            f"{'' if line.measured else '*'}{escaped(line.name)}"
+            f"{'' if line.measured else '*'}{' (demo)' if line.demo else ''}",
             str(line.shots),
-            *(_entry(line.entries.get(column)) for column in table.columns),
+            *(_entry(line.entries.get(column), best[column]) for column in table.columns),
             *([_small(escaped(words.notes(line)))] * told),
         )
         for line in table.lines
@@ -90,12 +91,13 @@ def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], words_from: int 
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
 
-def _entry(entry: Entry | None) -> str:
+def _entry(entry: Entry | None, best: float | None) -> str:
     if entry is None:
         return words.ABSENT
+    bold = "**" if entry.value is not None and entry.value == best else ""
     if isinstance(entry, Number):
-        return f"*{words.printed(entry.value)}*"
-    value = f"**{words.measured(entry.value)}**"
+        return f"{bold}*{words.printed(entry.value)}*{bold}"
+    value = f"{bold}{words.measured(entry.value)}{bold}"
     if entry.deviation is not None:
         value += f" {words.spread(entry)}"
     beside = words.verdict(entry, entry.against[0]) if entry.against else ""

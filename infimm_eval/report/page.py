@@ -38,6 +38,8 @@ from infimm_eval.report.series import breakdowns, over_steps, slopes
 from infimm_eval.report.tables import pairs, tables
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_COLUMNS = 8
+"""Of figures that stand side by side on paper and at 1280 pixels."""
 _PICTURE_BYTES = 3_200_000
 """Of base64 for every 200 samples: leaves a report of 200 below 5 MB."""
 
@@ -89,6 +91,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "rate_title": rate_title,
         "sideways": sideways,
         "tokens": tokens,
+        "COLUMNS": _COLUMNS,
         "is_printed": lambda entry: isinstance(entry, Number),
     }
     return environment

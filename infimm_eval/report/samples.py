@@ -18,6 +18,7 @@ from infimm_eval.logs import Cell, Entry, Log
 from infimm_eval.report.album import Album
 from infimm_eval.report.gather import Run, paper_order
 from infimm_eval.report.protocol import shots_text
+from infimm_eval.texts import natural
 from infimm_eval.types import Content, Image
 
 _ROUTINE = frozenset({"tokens", "tokens_in", "tokens_out", "seconds"})
@@ -91,7 +92,7 @@ class _Page:
         tasks = {one.cell.task: one.cell for one in self.cells}
         return {
             "tasks": {
-                task: {"title": cell.title, "types": sorted({*_groups(cell)})}
+                task: {"title": cell.title, "types": sorted({*_groups(cell)}, key=natural)}
                 for task, cell in tasks.items()
             },
             "cells": [

@@ -14,7 +14,7 @@ from infimm_eval.errors import UsageError, named, unknown
 from infimm_eval.logs import FILE, Cell, Entry, Log
 from infimm_eval.report.gather import by_spot
 from infimm_eval.report.protocol import shots_text
-from infimm_eval.report.screen import printable
+from infimm_eval.texts import printable
 from infimm_eval.types import Content
 
 GRADES: Mapping[str, Callable[[float | None], bool]] = {
