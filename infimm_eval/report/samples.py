@@ -142,6 +142,8 @@ class _Page:
             "score": entry.score.value if entry.score else None,
             "said": _cut(said),
         }
+        if entry.read:
+            answer["exact"] = True
         if raw != said:
             answer["raw"] = _cut(raw)
         if entry.score and entry.score.read_as not in ("", said):
@@ -161,18 +163,14 @@ class _Page:
         return answer
 
     def _prompt(self, one: _Open, entry: Entry) -> int:
-        """The prompt's text, cut where its pictures stand."""
-        parts: list[str | int] = []
-        rest = entry.prompt
+        """The prompt's text, as the model read it where that is known, cut where its pictures
+        stand."""
         own = {image.key for image in entry.sample.images}
-        for key, name in entry.pictures:
-            before, mark, after = rest.partition(f"[picture: {name}]")
-            if not mark:
-                continue
-            parts += [before] if before else []
+        texts, pictures = _at_pictures(entry)
+        parts: list[str | int] = [_cut(texts[0])] if texts[0] else []
+        for (key, name), text in zip(pictures, texts[1:], strict=True):
             parts.append(self._picture(one, key, name, small=key not in own))
-            rest = after
-        parts += [_cut(rest)] if rest else []
+            parts += [_cut(text)] if text else []
         position = self._known.setdefault(tuple(parts), len(self.prompts))
         if position == len(self.prompts):
             self.prompts.append(parts)
@@ -186,6 +184,19 @@ class _Page:
 
     def _picture(self, one: _Open, key: str, name: str, small: bool = False) -> int:
         return self.album.add(key, name, lambda: one.log.picture(key), small=small)
+
+
+def _at_pictures(entry: Entry) -> tuple[list[str], list[tuple[str, str]]]:
+    """A prompt cut at its pictures, and these: one fewer."""
+    if entry.read:
+        return [*entry.read], [*entry.pictures[len(entry.pictures) + 1 - len(entry.read) :]]
+    texts, pictures = [entry.prompt], []
+    for key, name in entry.pictures:
+        before, mark, after = texts[-1].partition(f"[picture: {name}]")
+        if mark:
+            texts[-1:] = [before, after]
+            pictures.append((key, name))
+    return texts, pictures
 
 
 def _cell_name(one: _Open, many_runs: bool, many_seeds: bool) -> str:

@@ -114,11 +114,13 @@
   function prompts(sample) {
     const byPrompt = new Map();
     for (const answer of sample.answers) {
-      byPrompt.set(answer.prompt, [...(byPrompt.get(answer.prompt) || []), data.cells[answer.cell].name]);
+      byPrompt.set(answer.prompt, [...(byPrompt.get(answer.prompt) || []), answer]);
     }
-    return [...byPrompt].map(([at, names]) => {
+    return [...byPrompt].map(([at, answers]) => {
       const details = make("details", "asked");
-      details.append(make("summary", "", "Prompt at " + [...new Set(names)].join("; ")));
+      const names = [...new Set(answers.map((answer) => data.cells[answer.cell].name))].join("; ");
+      const how = answers.every((answer) => answer.exact) ? "Prompt as the model read it" : "Prompt";
+      details.append(make("summary", "", how + ", " + names));
       details.addEventListener("toggle", () => {
         if (!details.open || details.childElementCount > 1) return;
         const body = make("div", "prompt");
