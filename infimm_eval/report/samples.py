@@ -87,7 +87,7 @@ class _Page:
         self._known: dict[tuple[str | int, ...], int] = {}
 
     def values(self, picture_bytes: int) -> dict[str, Any]:
-        many_runs = len({one.run.name for one in self.cells}) > 1
+        runs = list(dict.fromkeys(one.run.name for one in self.cells))
         many_seeds = len({one.cell.seed for one in self.cells}) > 1
         tasks = {one.cell.task: one.cell for one in self.cells}
         return {
@@ -95,8 +95,14 @@ class _Page:
                 task: {"title": cell.title, "types": sorted({*_groups(cell)}, key=natural)}
                 for task, cell in tasks.items()
             },
+            "runs": runs,
             "cells": [
-                {"task": one.cell.task, "name": _cell_name(one, many_runs, many_seeds)}
+                {
+                    "task": one.cell.task,
+                    "run": runs.index(one.run.name),
+                    "name": _cell_name(one, len(runs) > 1, many_seeds),
+                    "spot": _cell_name(one, False, many_seeds),
+                }
                 for one in self.cells
             ],
             "samples": self.samples,
