@@ -6,9 +6,10 @@ It refuses to know markup: what it returns is plain values for JSON, texts exact
 from __future__ import annotations
 
 import heapq
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import combinations
@@ -23,6 +24,9 @@ from infimm_eval.types import Content, Image
 
 _ROUTINE = frozenset({"tokens", "tokens_in", "tokens_out", "seconds"})
 """Notes that every answer has; the others say that something was out of the ordinary."""
+
+VOLUME = 100
+"""Samples that a page reads at once, where it does not hold them all."""
 
 _TEXT = 12_000
 """Characters of one text that a page shows; the log keeps all of it."""
@@ -44,18 +48,92 @@ def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any
     rest are picked by a hash of their ids, the same ones in every report.  Pictures take at most
     ``picture_bytes``.
     """
+    with _opened(runs) as cells:
+        page = _Page(cells)
+        for task, wanted in _shares(cells, count).items():
+            page.add(task, _chosen(_of_task(cells, task), wanted))
+        return {**_contents(cells), **page.values(picture_bytes)}
+
+
+def browse_all(
+    runs: Sequence[Run], keep: Callable[[int, dict[str, Any]], None], picture_bytes: int
+) -> dict[str, Any]:
+    """Every sample, in volumes of ``VOLUME`` that ``keep`` is given by number as they are made,
+    those with wrong answers first in each benchmark.  What is returned holds of each sample what
+    filters and orders go by, and its volume."""
+    with _opened(runs) as cells:
+        samples: list[dict[str, Any]] = []
+        number = 0
+        for task in dict.fromkeys(one.cell.task for one in cells):
+            ids = _worst_first(_of_task(cells, task))
+            for start in range(0, len(ids), VOLUME):
+                page = _Page(cells)
+                page.add(task, ids[start : start + VOLUME])
+                samples += (_line(sample, number) for sample in page.samples)
+                keep(number, page.values(picture_bytes))
+                number += 1
+        return {**_contents(cells), "samples": samples, "volumes": number}
+
+
+@contextmanager
+def _opened(runs: Sequence[Run]) -> Iterator[list[_Open]]:
     with ExitStack() as stack:
-        cells = [
+        yield [
             _Open(run, cell, opened)
             for run in runs
             for folder, cells_there in run.folders.items()
             for opened in [stack.enter_context(Log(folder))]
             for cell in sorted(cells_there, key=paper_order)
         ]
-        page = _Page(cells)
-        for task, wanted in _shares(cells, count).items():
-            page.add(task, wanted)
-        return page.values(picture_bytes)
+
+
+def _of_task(cells: Iterable[_Open], task: str) -> list[_Open]:
+    return [one for one in cells if one.cell.task == task]
+
+
+def _contents(cells: Sequence[_Open]) -> dict[str, Any]:
+    """What the samples are of."""
+    runs = list(dict.fromkeys(one.run.name for one in cells))
+    many_seeds = len({one.cell.seed for one in cells}) > 1
+    return {
+        "tasks": {
+            one.cell.task: {
+                "title": one.cell.title,
+                "types": sorted({*_groups(one.cell)}, key=natural),
+            }
+            for one in cells
+        },
+        "runs": runs,
+        "cells": [
+            {
+                "task": one.cell.task,
+                "run": runs.index(one.run.name),
+                "name": _cell_name(one, len(runs) > 1, many_seeds),
+                "spot": _cell_name(one, False, many_seeds),
+            }
+            for one in cells
+        ],
+    }
+
+
+def _line(sample: Mapping[str, Any], volume: int) -> dict[str, Any]:
+    return {
+        **{name: sample[name] for name in ("task", "id", "types", "changed")},
+        "volume": volume,
+        "answers": [
+            {"cell": answer["cell"], "score": answer["score"], "length": len(answer["said"])}
+            for answer in sample["answers"]
+        ],
+    }
+
+
+def _worst_first(cells: Sequence[_Open]) -> list[str]:
+    """The ids of a benchmark's samples by their lowest score, the unscored last."""
+    lowest: dict[str, float] = {}
+    for one in cells:
+        for id, value in _values(one):
+            lowest[id] = min(lowest.get(id, math.inf), math.inf if value is None else value)
+    return sorted(lowest, key=lambda id: lowest[id])
 
 
 def _found(one: _Open, ids: Sequence[str]) -> Iterator[Entry]:
@@ -87,32 +165,14 @@ class _Page:
         self._known: dict[tuple[str | int, ...], int] = {}
 
     def values(self, picture_bytes: int) -> dict[str, Any]:
-        runs = list(dict.fromkeys(one.run.name for one in self.cells))
-        many_seeds = len({one.cell.seed for one in self.cells}) > 1
-        tasks = {one.cell.task: one.cell for one in self.cells}
         return {
-            "tasks": {
-                task: {"title": cell.title, "types": sorted({*_groups(cell)}, key=natural)}
-                for task, cell in tasks.items()
-            },
-            "runs": runs,
-            "cells": [
-                {
-                    "task": one.cell.task,
-                    "run": runs.index(one.run.name),
-                    "name": _cell_name(one, len(runs) > 1, many_seeds),
-                    "spot": _cell_name(one, False, many_seeds),
-                }
-                for one in self.cells
-            ],
             "samples": self.samples,
             "prompts": self.prompts,
             "pictures": self.album.values(picture_bytes),
         }
 
-    def add(self, task: str, wanted: int) -> None:
+    def add(self, task: str, ids: Sequence[str]) -> None:
         cells = [(at, one) for at, one in enumerate(self.cells) if one.cell.task == task]
-        ids = _chosen([one for _, one in cells], wanted)
         found: dict[str, dict[str, Any]] = {}
         scores: dict[int, dict[str, float | None]] = {at: {} for at, _ in cells}
         for at, one in cells:

@@ -124,7 +124,7 @@ def test_pictures_of_samples_and_shots_are_shown_and_missing_ones_named(view: An
     page.select_option("[name=task]", "vqav2")
     open_everything(page)
     page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
-    page.wait_for_function("[...document.images].every((one) => one.complete)")
+    assert eventually(page, "[...document.images].every((one) => one.complete)")
     widths = page.evaluate("[...document.images].map((one) => one.naturalWidth)")
     assert len(widths) >= 8 * 5 and min(widths) > 0
     assert page.locator(".prompt").first.locator("img").count() >= 1
@@ -144,7 +144,7 @@ def test_filters_narrow_and_clear(view: Any) -> None:
     page.select_option("[name=score]", "right")
     assert count(page) == "7 of 12 samples"
     page.click("text=Clear")
-    page.wait_for_function("document.getElementById('count').textContent === '12 of 12 samples'")
+    assert eventually(page, "document.getElementById('count').textContent === '12 of 12 samples'")
     page.select_option("[name=changed]", label="worse in the later run")
     assert count(page) == "7 of 12 samples"
     page.click("text=Clear")
@@ -210,7 +210,7 @@ def test_the_address_says_what_is_shown(view: Any, browser: Any) -> None:
     assert (count(again), again.input_value("[name=type]")) == (count(page), "number")
     again.close()
     page.click("text=Clear")
-    page.wait_for_function("location.hash === '#samples'")
+    assert eventually(page, "location.hash === '#samples'")
 
 
 def test_every_sample_has_an_address_of_its_own(view: Any, browser: Any) -> None:
@@ -218,14 +218,14 @@ def test_every_sample_has_an_address_of_its_own(view: Any, browser: Any) -> None
     link = page.locator(".where a").nth(2)
     name, address = link.text_content(), link.evaluate("one => one.href")
     link.click()
-    page.wait_for_function("document.querySelectorAll('.sample').length === 1")
+    assert eventually(page, "document.querySelectorAll('.sample').length === 1")
     again = browser.new_page()
     again.goto(address)
     assert again.locator(".where a").all_text_contents() == [name]
     assert count(again) == "1 of 12 samples"
     assert again.evaluate("document.activeElement.className") == "sample"
     again.click("text=Clear")
-    again.wait_for_function("document.getElementById('count').textContent[1] === '2'")
+    assert eventually(again, "document.getElementById('count').textContent[1] === '2'")
     again.goto(address.partition("#")[0] + "#sample/nothing/%E0%A4%A")
     assert count(again) == "12 of 12 samples"
     again.close()
@@ -275,6 +275,48 @@ def test_two_runs_stand_side_by_side_with_the_words_that_differ_marked(
     assert marks == [["red", "the", "blue", "a"], [], ["one", "two"], ["something"]]
     assert page.locator(".said").all_text_contents()[4:6] == ["<b>one</b>", "<b>two</b>"]
     assert "(nothing)" in page.locator(".said").all_text_contents()
+    page.close()
+
+
+def test_every_sample_is_read_on_demand_from_the_folder_beside_the_page(
+    browser: Any, tmp_path: Path
+) -> None:
+    many = 230
+    answers = [*HOSTILE, *(f"answer {n}" for n in range(many - len(HOSTILE)))]
+    values = [float(n % 5 > 0) for n in range(many)]
+    run = maker(tmp_path)("run", Made(answers=answers, values=values))
+    page = browser.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page.goto(report.write([run], tmp_path, samples=None)[1].as_uri())
+    assert eventually(page, "document.querySelectorAll('.sample').length === 40")
+    assert count(page) == "230 of 230 samples"
+    assert [name for name in asked if name.endswith(".js")] == ["0.js"]
+    assert page.locator(".score").all_text_contents() == ["✗ 0"] * 40
+    page.select_option("[name=score]", "right")
+    assert eventually(page, "document.getElementById('count').textContent[0] === '1'")
+    page.fill("[name=search]", "answer 221")
+    assert eventually(page, "document.getElementById('count').textContent === '1 of 230 samples'")
+    assert page.locator(".said").all_text_contents() == ["answer 221"]
+    page.goto(page.url.partition("#")[0] + "#sample/vqav2/q0")
+    assert eventually(page, "document.querySelectorAll('.said').length === 1")
+    assert page.locator(".said").all_text_contents() == [HOSTILE[0]]
+    assert (page.evaluate("window.hacked"), troubles) == (None, [])
+    page.close()
+
+
+def test_a_page_whose_folder_stayed_behind_says_so(browser: Any, tmp_path: Path) -> None:
+    run = maker(tmp_path)("run", Made())
+    path = report.write([run], tmp_path / "whole", samples=None)[1]
+    alone = path.rename(tmp_path / "report.html")
+    page = browser.new_page()
+    page.goto(alone.as_uri())
+    assert eventually(page, "document.getElementById('count').textContent.includes('beside')")
+    assert "The samples lie in the folder report-samples" in count(page)
+    assert page.is_visible("text=Pretraining benchmarks")
     page.close()
 
 

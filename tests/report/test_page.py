@@ -130,6 +130,40 @@ def test_a_page_may_have_no_samples_or_all_of_them(make_run: MakeRun) -> None:
     assert len(data(run, samples=100_000)["samples"]) == 4
 
 
+def test_all_samples_lie_in_volumes_beside_a_small_page(make_run: MakeRun) -> None:
+    values = [float(n % 3 > 0) for n in range(450)]
+    answers = ["</script><b>" + "long " * 200] * 450
+    run = make_run("run", Made(values=values, answers=answers), pictures=False)
+    folder = run / "report-samples"
+    (_, path) = report.write([run], run, samples=None)
+    assert sorted(file.name for file in folder.iterdir()) == [f"{n}.js" for n in range(5)]
+    page = Page(path.read_text(encoding="utf-8"))
+    values_of_page = json.loads(page.data)
+    lines = values_of_page["samples"]
+    assert len(lines) == 450 and "said" not in lines[0]["answers"][0]
+    scores = [line["answers"][0]["score"] for line in lines if line["volume"] < 2]
+    assert scores.count(0.0) == 150 and scores.count(1.0) == 50
+    assert path.stat().st_size < 250_000
+    for file in folder.iterdir():
+        text = file.read_text(encoding="ascii")
+        assert "<" not in text
+        number, _, volume = text.removeprefix("infimmVolume(").removesuffix(");\n").partition(",")
+        here = {line["id"] for line in lines if line["volume"] == int(number)}
+        assert {sample["id"] for sample in json.loads(volume)["samples"]} == here
+    (policy,) = (a["content"] for tag, a in page.tags if a.get("http-equiv"))
+    assert policy and "'self' file:" in policy and "unsafe" not in policy
+
+
+def test_a_shorter_report_takes_away_the_volumes_of_a_longer_one(make_run: MakeRun) -> None:
+    many = make_run("many", Made(values=[1.0] * 250, answers=["a"] * 250), pictures=False)
+    few = make_run("few", Made(), pictures=False)
+    folder = few / "report-samples"
+    report.write([many], few, samples=None)
+    (folder / "mine.js").write_text("kept")
+    report.write([few], few, samples=None)
+    assert sorted(file.name for file in folder.iterdir()) == ["0.js", "mine.js"]
+
+
 def test_a_run_without_pictures_shows_their_names(make_run: MakeRun) -> None:
     values = data(make_run("run", pictures=False))
     assert {p["webp"] for p in values["pictures"]} == {None}

@@ -27,6 +27,47 @@
     select.parentElement.hidden = pairs.length === 0;
   }
 
+  // -- volumes: samples that lie in the folder beside the page ----------------------------------
+
+  const known = new Map(data.samples.map((sample) => [sample.task + "\n" + sample.id, sample]));
+  const volumes = new Map(); // by number: the promise that its samples are here
+  const arrived = new Map();
+  if (!data.folder) data.samples.forEach((sample) => { sample.book = data; });
+
+  window.infimmVolume = (number, book) => {
+    for (const sample of book.samples) Object.assign(known.get(sample.task + "\n" + sample.id), sample, { book });
+    arrived.get(number)();
+  };
+
+  function arrival(number) {
+    if (!volumes.has(number)) {
+      volumes.set(number, new Promise((resolve, reject) => {
+        const script = make("script");
+        arrived.set(number, resolve);
+        script.onerror = reject;
+        script.src = `${data.folder}/${number}.js`;
+        document.head.append(script);
+      }));
+    }
+    return volumes.get(number);
+  }
+
+  // Until all of these are here; false where they are not to be had.
+  async function fetched(samples) {
+    const missing = [...new Set(samples.filter((sample) => !sample.book).map((sample) => sample.volume))];
+    try {
+      for (let at = 0; at < missing.length; at += 8) {
+        if (missing.length > 8) count.textContent = `reading ${at} of ${missing.length} volumes`;
+        await Promise.all(missing.slice(at, at + 8).map(arrival));
+      }
+    } catch {
+      count.textContent = `The samples lie in the folder ${data.folder}, which belongs beside this file.`;
+      more.hidden = true;
+      return false;
+    }
+    return true;
+  }
+
   // -- what is looked for ----------------------------------------------------------------------
 
   const grade = (answer) =>
@@ -77,7 +118,7 @@
   // Unscored answers stand last: there is nothing wrong with them that anybody knows.
   const lowest = (sample) => Math.min(...sample.answers.filter(asked).map((answer) => answer.score ?? Infinity));
   const highest = (sample) => Math.max(...sample.answers.filter(asked).map((answer) => answer.score ?? -Infinity));
-  const longest = (sample) => Math.max(...sample.answers.filter(asked).map((answer) => answer.said.length));
+  const longest = (sample) => Math.max(...sample.answers.filter(asked).map((answer) => answer.length ?? answer.said.length));
 
   const ORDERS = {
     "": (a, b) => lowest(a) - lowest(b) || 0,
@@ -120,9 +161,10 @@
     } else {
       return false;
     }
-    update();
-    if (only) list.querySelector(".sample").focus();
-    document.getElementById("samples").scrollIntoView({ behavior: "instant" });
+    update().then(() => {
+      if (only) list.querySelector(".sample")?.focus();
+      document.getElementById("samples").scrollIntoView({ behavior: "instant" });
+    });
     return true;
   }
 
@@ -136,17 +178,17 @@
 
   // -- what is shown ---------------------------------------------------------------------------
 
-  function picture(at, lazy) {
-    const { name, webp } = data.pictures[at];
+  function picture(book, at) {
+    const { name, webp } = book.pictures[at];
     if (!webp) return make("span", "missing", name);
     const image = make("img");
     image.alt = name;
-    image.loading = lazy ? "lazy" : "eager";
+    image.loading = "lazy";
     image.src = "data:image/webp;base64," + webp;
     return image;
   }
 
-  const inline = (parts) => parts.map((part) => (typeof part === "string" ? part : picture(part, true)));
+  const inline = (book, parts) => parts.map((part) => (typeof part === "string" ? part : picture(book, part)));
 
   function scoreOf(answer) {
     const kind = grade(answer);
@@ -279,7 +321,7 @@
       details.addEventListener("toggle", () => {
         if (!details.open || details.childElementCount > 1) return;
         const body = make("div", "prompt");
-        body.append(...inline(data.prompts[at]));
+        body.append(...inline(sample.book, sample.book.prompts[at]));
         details.append(body);
       });
       return details;
@@ -292,10 +334,10 @@
     article.tabIndex = -1;
     const title = make("h3");
     title.id = "sample-" + number;
-    title.append(...(sample.question.length ? inline(sample.question) : ["Describe the picture"]));
+    title.append(...(sample.question.length ? inline(sample.book, sample.question) : ["Describe the picture"]));
     article.setAttribute("aria-labelledby", title.id);
     const pictures = make("div", "pictures");
-    pictures.append(...sample.pictures.map((at) => picture(at, true)));
+    pictures.append(...sample.pictures.map((at) => picture(sample.book, at)));
     const body = make("div");
     const changed = Object.entries(sample.changed).map(([kind, how]) => CHANGES[kind + " " + how]);
     const where = make("p", "where", `${data.tasks[sample.task].title} · `);
@@ -309,7 +351,7 @@
       const options = make("ol", "options");
       sample.options.forEach((parts, at) => {
         const option = make("li");
-        option.append(String.fromCharCode(65 + at) + ". ", ...inline(parts));
+        option.append(String.fromCharCode(65 + at) + ". ", ...inline(sample.book, parts));
         options.append(option);
       });
       body.append(options);
@@ -326,30 +368,41 @@
     return item;
   }
 
-  function showMore() {
-    list.append(...found.slice(shown, shown + STEP).map((sample, at) => show(sample, shown + at)));
-    shown = Math.min(found.length, shown + STEP);
+  let turn = 0; // of the updates, the one that counts
+
+  async function showMore() {
+    const mine = turn;
+    const next = found.slice(shown, shown + STEP);
+    if (next.some((sample) => !sample.book) && !(await fetched(next))) return;
+    if (mine !== turn) return;
+    list.append(...next.map((sample, at) => show(sample, shown + at)));
+    shown += next.length;
     more.hidden = shown >= found.length;
+    count.textContent = `${found.length} of ${data.samples.length} samples`;
   }
 
-  function update() {
+  // At once, but for what has to be read: the shown samples, and all of them for a search.
+  async function update() {
+    const mine = ++turn;
     refine();
+    const everything = field.search.value.trim() || field.order.value === "question";
+    if (everything && data.samples.some((sample) => !sample.book) && !(await fetched(data.samples))) return;
+    if (mine !== turn) return;
     found = only ? [only] : data.samples.filter(matches).sort(ORDERS[field.order.value]);
     shown = 0;
     list.replaceChildren();
-    count.textContent = `${found.length} of ${data.samples.length} samples`;
-    showMore();
+    await showMore();
   }
 
   // -- keys, buttons ---------------------------------------------------------------------------
 
-  function move(by) {
+  async function move(by) {
     const articles = [...list.querySelectorAll(".sample")];
     const at = articles.indexOf(document.activeElement.closest(".sample"));
     const next = at < 0 ? 0 : at + by;
     if (next >= articles.length && !more.hidden) {
-      showMore();
-      return move(by);
+      await showMore();
+      return shown > next ? move(by) : undefined;
     }
     const article = articles[Math.max(0, Math.min(articles.length - 1, next))];
     if (article) {
@@ -378,9 +431,9 @@
     }
   });
 
-  more.addEventListener("click", () => {
+  more.addEventListener("click", async () => {
     const first = shown;
-    showMore();
+    await showMore();
     list.querySelectorAll(".sample")[first]?.focus();
   });
   function refined() {
