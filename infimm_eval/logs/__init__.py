@@ -22,7 +22,7 @@ from infimm_eval.logs.export import (
 )
 from infimm_eval.logs.frames import Frames
 from infimm_eval.logs.schema import SCHEMA
-from infimm_eval.logs.store import FILE, Draft, Log, read
+from infimm_eval.logs.store import FILE, Draft, Extent, Log, read
 from infimm_eval.logs.values import Cell, CellKey, Entry, NamedImage, fingerprint, shown
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "CellKey",
     "Draft",
     "Entry",
+    "Extent",
     "Frames",
     "Log",
     "NamedImage",

@@ -39,7 +39,9 @@ CREATE TABLE IF NOT EXISTS score (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS score_at ON score (cell, position);
 CREATE TABLE IF NOT EXISTS learned (digest TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS picture (
+    key TEXT PRIMARY KEY, webp BLOB NOT NULL, pixels INTEGER
+);
 """
 _LATER = (
     "shot (roster INTEGER, id TEXT, sample TEXT NOT NULL, PRIMARY KEY (roster, id))",
@@ -56,7 +58,7 @@ frame     how the model's format frames prompts (``frames``); answers name their
 learned   what scorers learned of whole splits
 picture   thumbnails of the pictures that a report shows
 
-Logs of earlier versions lack ``shot``, ``frame`` and the answers' column of that name.
+Logs of earlier versions lack ``shot``, ``frame`` and the columns ``frame`` and ``pixels``.
 """
 
 _NEEDED = {1: {"answer", "cell", "entry"}, 2: {"answer", "roster", "entry", "cell", "score"}}
@@ -118,11 +120,14 @@ def _complete(db: sqlite3.Connection, *, writing: bool) -> None:
             db.execute(f"CREATE TABLE IF NOT EXISTS {table}")
         elif not _has(db, table.split()[0]):
             db.execute(f"CREATE TEMP TABLE {table}")
-    if "frame" not in {row[1] for row in db.execute("PRAGMA main.table_info(answer)")}:
+    for table, column in (("answer", "frame"), ("picture", "pixels")):
+        if column in {row[1] for row in db.execute(f"PRAGMA main.table_info({table})")}:
+            continue
         if writing:
-            db.execute("ALTER TABLE answer ADD COLUMN frame INTEGER")
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
         else:
-            db.execute("CREATE TEMP VIEW answer AS SELECT *, NULL AS frame FROM main.answer")
+            old = f"SELECT *, NULL AS {column} FROM main.{table}"
+            db.execute(f"CREATE TEMP VIEW {table} AS {old}")
 
 
 def _has(db: sqlite3.Connection, table: str) -> bool:

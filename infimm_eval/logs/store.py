@@ -38,6 +38,17 @@ class Draft(NamedTuple):
     answered: int
 
 
+class Extent(NamedTuple):
+    """How long a scored answer is and how large its picture."""
+
+    id: str
+    group: str | None
+    value: float
+    letters: int | None
+    pixels: int | None
+    """``None`` where the log keeps no thumbnail of it."""
+
+
 class Log:
     """A run folder open for reading, or, with ``writing=True``, for this process alone to write.
 
@@ -335,6 +346,20 @@ class Log:
         while chunk := rows.fetchmany(_ROWS_READ):
             yield from chunk
 
+    def extents(self, key: CellKey) -> Iterator[Extent]:
+        """What was scored of a cell by its size, and nothing else of it."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT e.id, json_extract(e.sample, '$.group'), s.value, length(s.said), p.pixels"
+                " FROM cell c JOIN entry e ON e.roster = c.roster"
+                " JOIN score s ON s.cell = c.id AND s.position = e.position"
+                " LEFT JOIN picture p ON p.key = json_extract(e.sample, '$.images[0][0]')"
+                " WHERE c.name=? AND s.value IS NOT NULL ORDER BY e.position",
+                (key.name,),
+            )
+        while chunk := rows.fetchmany(_ROWS_READ):
+            yield from map(Extent._make, chunk)
+
     def size(self, key: CellKey) -> int:
         """How many samples a cell has."""
         query = "SELECT COUNT(*) FROM entry WHERE roster=?"
@@ -381,10 +406,11 @@ class Log:
         with self._reading_cells():
             return codec.load_learned(row[0])
 
-    def add_picture(self, key: str, webp: bytes) -> None:
-        """Keep a thumbnail."""
+    def add_picture(self, key: str, webp: bytes, pixels: int | None = None) -> None:
+        """Keep a thumbnail of a picture of so many ``pixels``."""
         with self._writing():
-            self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?)", (key, webp))
+            row = (key, webp, pixels)
+            self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?,?)", row)
 
     def has_picture(self, key: str) -> bool:
         """Whether there is a thumbnail of a picture."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from infimm_eval.icl.tables import rate_title
 from infimm_eval.published import Number
 from infimm_eval.report import words
+from infimm_eval.report.extents import LEGEND, Move, moves
 from infimm_eval.report.gather import Run
 from infimm_eval.report.in_context import InContext, Taught, tokens
 from infimm_eval.report.protocol import (
@@ -39,6 +40,7 @@ def markdown(runs: Sequence[Run], taught: InContext, systems: str = "auto") -> s
         _legend(runs),
         _beside(pairs(runs)),
         _breakdowns(runs),
+        _moves(moves(runs)),
         _in_context(taught),
         _protocols(protocols(runs)),
     ]
@@ -150,6 +152,16 @@ def _breakdowns(runs: Sequence[Run]) -> str:
         )
         parts.append(f"### {escaped(bars.title)}\n\n{_grid(header, rows)}")
     return "\n\n".join(["## In parts", *parts]) if parts else ""
+
+
+def _moves(found: Sequence[Move]) -> str:
+    lines = [
+        f"- {escaped(move.chart.title)}, {escaped(move.chart.tracks[0].name)}, "
+        f"{move.chart.metric}: rank correlation "
+        f"{words.correlation(move.correlation, move.interval)}, n {move.n:,}"
+        for move in found
+    ]
+    return "\n\n".join(["## By size", LEGEND, "\n".join(lines)]) if lines else ""
 
 
 def _in_context(found: InContext) -> str:

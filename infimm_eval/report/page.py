@@ -24,6 +24,7 @@ from markupsafe import Markup
 from infimm_eval.icl.tables import rate_title
 from infimm_eval.published import Number
 from infimm_eval.report import words
+from infimm_eval.report.extents import LEGEND, moves
 from infimm_eval.report.frame import beyond, frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
 from infimm_eval.report.in_context import InContext, forest, tokens
@@ -81,6 +82,7 @@ def page(
             slopes=slopes(runs),
             steps=over_steps(runs),
             breakdowns=breakdowns(runs),
+            moves=moves(runs),
             in_context=taught,
             protocols=protocols(runs),
             zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
@@ -115,6 +117,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "sideways": sideways,
         "tokens": tokens,
         "COLUMNS": _COLUMNS,
+        "MOVES": LEGEND,
         "is_printed": lambda entry: isinstance(entry, Number),
     }
     return environment

@@ -75,6 +75,12 @@ def signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", MINUS)
 
 
+def correlation(value: float, bounds: tuple[float, float]) -> str:
+    """Two decimals, with the interval."""
+    low, high = (f"{bound:+.2f}".replace("-", MINUS) for bound in bounds)
+    return f"{value:+.2f}".replace("-", MINUS) + f" [{low}, {high}]"
+
+
 def percent(value: float | None) -> str:
     """A share of a hundred; a dash where there is none."""
     return ABSENT if value is None else f"{value:.1f} %"
