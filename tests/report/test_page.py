@@ -209,6 +209,14 @@ def test_an_album_stays_within_its_budget_by_size_then_by_leaving_out() -> None:
     assert [p["webp"] for p in none] == [None] * 6
 
 
+def test_where_nothing_helps_pictures_of_shots_give_way_to_those_of_samples() -> None:
+    album = Album()
+    for k in range(40):
+        album.add(str(k), f"{k}.jpg", lambda k=k: picture(k), small=k % 4 > 0)
+    kept = [p["webp"] is not None for p in album.values(6_000)]
+    assert kept[::4] == [True] * 10 and 0 < sum(kept) < 40
+
+
 def test_a_damaged_thumbnail_is_named(make_run: MakeRun) -> None:
     run = make_run("run", Made(), pictures=False)
     with Log(run, writing=True) as log:
