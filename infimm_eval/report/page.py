@@ -44,14 +44,14 @@ from infimm_eval.report.tables import pairs, tables
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLUMNS = 8
 """Of figures that stand side by side on paper and at 1280 pixels."""
-_PICTURE_BYTES = 3_200_000
-"""Of base64 for every 200 samples: leaves a report of 200 below 5 MB."""
+_SAMPLE_BYTES = 4_200_000
+"""For every 200 samples, texts and pictures: leaves a report of 200 below 5 MB."""
 _VOLUME_BYTES = 2_000_000
 
 
 def some_samples(runs: Sequence[Run], count: int) -> dict[str, Any]:
     """``count`` samples for ``page``, all that is shown of them included."""
-    return browse(runs, count, _PICTURE_BYTES * max(count, 200) // 200)
+    return browse(runs, count, _SAMPLE_BYTES * max(count, 200) // 200)
 
 
 def all_samples(

@@ -6,6 +6,7 @@ It refuses to know markup: what it returns is plain values for JSON, texts exact
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,8 +29,9 @@ _ROUTINE = frozenset({"tokens", "tokens_in", "tokens_out", "seconds"})
 VOLUME = 100
 """Samples that a page reads at once, where it does not hold them all."""
 
-_TEXT = 12_000
-"""Characters of one text that a page shows; the log keeps all of it."""
+_LONGEST = (12_000, 3_000, 800, 200)
+"""Characters of one text that a page shows, the first that lets all of them fit into it; the log
+keeps everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,25 @@ class _Open:
     log: Log
 
 
-def browse(runs: Sequence[Run], count: int, picture_bytes: int) -> dict[str, Any]:
+def browse(runs: Sequence[Run], count: int, room: int) -> dict[str, Any]:
     """``count`` samples over all benchmarks, each with its answer in every cell.
 
     Where two runs share a cell, up to half of the samples are such as changed between them; the
-    rest are picked by a hash of their ids, the same ones in every report.  Pictures take at most
-    ``picture_bytes``.
+    rest are picked by a hash of their ids, the same ones in every report.  Long texts are cut where
+    all of them would take more than half of ``room`` bytes, and pictures shrink into the rest.
     """
     with _opened(runs) as cells:
-        page = _Page(cells)
-        for task, wanted in _shares(cells, count).items():
-            page.add(task, _chosen(_of_task(cells, task), wanted))
-        return {**_contents(cells), **page.values(picture_bytes)}
+        chosen = {
+            task: _chosen(_of_task(cells, task), wanted)
+            for task, wanted in _shares(cells, count).items()
+        }
+        for longest in _LONGEST:
+            page = _Page(cells, longest)
+            for task, ids in chosen.items():
+                page.add(task, ids)
+            if (size := page.size) <= room // 2:
+                break
+        return {**_contents(cells), **page.values(room - size)}
 
 
 def browse_all(
@@ -67,7 +76,7 @@ def browse_all(
         for task in dict.fromkeys(one.cell.task for one in cells):
             ids = _worst_first(_of_task(cells, task))
             for start in range(0, len(ids), VOLUME):
-                page = _Page(cells)
+                page = _Page(cells, _LONGEST[0])
                 page.add(task, ids[start : start + VOLUME])
                 samples += (_line(sample, number) for sample in page.samples)
                 keep(number, page.values(picture_bytes))
@@ -157,12 +166,18 @@ def _shares(cells: Sequence[_Open], count: int) -> dict[str, int]:
 class _Page:
     """Collects samples; a prompt or picture that several answers share is kept once."""
 
-    def __init__(self, cells: Sequence[_Open]) -> None:
+    def __init__(self, cells: Sequence[_Open], longest: int) -> None:
         self.cells = cells
+        self.longest = longest
         self.album = Album()
         self.samples: list[dict[str, Any]] = []
         self.prompts: list[list[str | int]] = []
         self._known: dict[tuple[str | int, ...], int] = {}
+
+    @property
+    def size(self) -> int:
+        """Of the texts, in bytes."""
+        return len(json.dumps([self.samples, self.prompts]))
 
     def values(self, picture_bytes: int) -> dict[str, Any]:
         return {
@@ -194,8 +209,8 @@ class _Page:
             "pictures": [self._picture(one, image.key, image.name) for image in sample.images],
             "question": self._content(one, sample.question),
             "options": [self._content(one, option) for option in sample.options],
-            "hint": _cut(sample.hint),
-            "references": _counted(sample.references or (sample.target,)),
+            "hint": self._cut(sample.hint),
+            "references": _counted(map(self._cut, sample.references or (sample.target,))),
             "answers": [],
         }
 
@@ -206,14 +221,14 @@ class _Page:
             "cell": at,
             "prompt": self._prompt(one, entry),
             "score": entry.score.value if entry.score else None,
-            "said": _cut(said),
+            "said": self._cut(said),
         }
         if entry.read:
             answer["exact"] = True
         if raw != said:
-            answer["raw"] = _cut(raw)
+            answer["raw"] = self._cut(raw)
         if entry.score and entry.score.read_as not in ("", said):
-            answer["read"] = _cut(entry.score.read_as)
+            answer["read"] = self._cut(entry.score.read_as)
         if entry.score and not entry.score.parsed:
             answer["unread"] = True
         if entry.answer is None:
@@ -233,10 +248,10 @@ class _Page:
         stand."""
         own = {image.key for image in entry.sample.images}
         texts, pictures = _at_pictures(entry)
-        parts: list[str | int] = [_cut(texts[0])] if texts[0] else []
+        parts: list[str | int] = [self._cut(texts[0])] if texts[0] else []
         for (key, name), text in zip(pictures, texts[1:], strict=True):
             parts.append(self._picture(one, key, name, small=key not in own))
-            parts += [_cut(text)] if text else []
+            parts += [self._cut(text)] if text else []
         position = self._known.setdefault(tuple(parts), len(self.prompts))
         if position == len(self.prompts):
             self.prompts.append(parts)
@@ -244,9 +259,15 @@ class _Page:
 
     def _content(self, one: _Open, content: Content) -> list[str | int]:
         return [
-            self._picture(one, part.key, part.name) if isinstance(part, Image) else _cut(part)
+            self._picture(one, part.key, part.name) if isinstance(part, Image) else self._cut(part)
             for part in content
         ]
+
+    def _cut(self, text: str) -> str:
+        more = len(text) - self.longest
+        if more <= 0:
+            return text
+        return f"{text[: self.longest]} … ({more:,} more characters in the log)"
 
     def _picture(self, one: _Open, key: str, name: str, small: bool = False) -> int:
         return self.album.add(key, name, lambda: one.log.picture(key), small=small)
@@ -291,13 +312,8 @@ def _counted(references: Iterable[str]) -> list[tuple[str, int]]:
     """Distinct references, the most frequent first (ten annotators often agree)."""
     counts: dict[str, int] = {}
     for reference in references:
-        counts[_cut(reference)] = counts.get(_cut(reference), 0) + 1
+        counts[reference] = counts.get(reference, 0) + 1
     return sorted(counts.items(), key=lambda item: -item[1])
-
-
-def _cut(text: str) -> str:
-    more = len(text) - _TEXT
-    return text if more <= 0 else f"{text[:_TEXT]} … ({more:,} more characters in the log)"
 
 
 def _changes(

@@ -130,6 +130,19 @@ def test_a_page_may_have_no_samples_or_all_of_them(make_run: MakeRun) -> None:
     assert len(data(run, samples=100_000)["samples"]) == 4
 
 
+def test_long_texts_are_cut_until_all_fit_and_pictures_shrink_into_the_rest(
+    make_run: MakeRun,
+) -> None:
+    answers = ["\u6f22" * 9_000] * 200
+    run = make_run("run", Made(answers=answers, values=[1.0] * 200))
+    html = written(run)
+    values = json.loads(Page(html).data)
+    assert len(html.encode()) < 5_000_000 and len(values["samples"]) == 200
+    said = {sample["answers"][0]["said"] for sample in values["samples"]}
+    assert said == {"\u6f22" * 800 + " \u2026 (8,200 more characters in the log)"}
+    assert all(picture["webp"] for picture in values["pictures"])
+
+
 def test_all_samples_lie_in_volumes_beside_a_small_page(make_run: MakeRun) -> None:
     values = [float(n % 3 > 0) for n in range(450)]
     answers = ["</script><b>" + "long " * 200] * 450
