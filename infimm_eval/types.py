@@ -164,6 +164,10 @@ class Answer:
     """For a ranking: the summed log-likelihood (nats) of each option, in order."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What a reader of the log should know: shots dropped, tokens used, seconds, the error."""
+    prompt: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """The prompt as the model read it, special tokens spelled out, cut where its pictures stand
+    (those of the request, less the first where shots were dropped); empty: the model keeps it to
+    itself.  For readers of the log alone."""
 
 
 class Model(Protocol):

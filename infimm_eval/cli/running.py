@@ -201,6 +201,13 @@ _OUTPUT = click.Path(path_type=Path)
     help="Ask N samples again, each alone, and report answers that differ.",
 )
 @click.option(
+    "--samples-shown",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Samples of each cell whose pictures are kept small, for the report to show.",
+)
+@click.option(
     "--picture-cache",
     type=click.Path(file_okay=False, path_type=Path),
     help="A folder that keeps encoded pictures for later runs of the same weights.",

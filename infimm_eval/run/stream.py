@@ -98,6 +98,7 @@ class Stream:
     """Keys of the pictures in prompts so far, where controls are run."""
     _alike: tuple[str, int] = ("", 0)
     """Why the last questions failed, and how many in a row did for that reason."""
+    _frames: logs.Frames = field(default_factory=logs.Frames)
     _lock: RLock = field(default_factory=RLock)
     _counted: Mapping[str, Any] = field(default_factory=dict)
     _since: float = 0.0
@@ -233,7 +234,8 @@ class Stream:
             self._fail(cell, reason, alone=bool(answer.notes.get("content_filter")))
         else:
             self._alike = ("", 0)
-            self.log.add_answer(waiting.key, answer)
+            frame = self._frames.of(waiting.request.prompt, answer.prompt)
+            self.log.add_answer(waiting.key, answer, frame)
             if worker := getattr(self.model, "answered_by", None):
                 cell.workers[worker] += 1
             self.listener.asked(known=False)

@@ -97,6 +97,22 @@ def test_examples_that_do_not_fit_are_left_out_and_a_question_alone_is_refused(f
     assert "room for" in found["long"].notes["error"]
 
 
+def test_an_answer_says_how_its_prompt_was_read(folder):
+    """Marks in place of the pictures give back what the processor was handed."""
+    model = load(folder, batch_size=2)
+    ranked = request("rank", (painted(1), "a?"), options=("b",))
+    asked = [*few_shot(2, style="instruct"), ranked]
+    found = answers(model, asked[:2]) | {a.id: a for a in model.rank([ranked])}
+    opening = model.formatter.processor.tokenizer.bos_token
+    for one in asked:
+        job = model.engine.prepare(one)
+        first, *rest = found[one.id].prompt
+        assert len(rest) == len(job.shown) and first.startswith(opening)
+        again = found[one.id].prompt[0].removeprefix(opening), *rest
+        texts = [p if isinstance(p, str) else model.formatter.marks[0] for p in job.written]
+        assert model.formatter.marks[0].join(again) == "".join(texts).removeprefix(opening)
+
+
 def test_a_stop_string_ends_the_answer(folder):
     model = load(folder)
     asked = few_shot(4, max_new_tokens=12)

@@ -239,6 +239,7 @@ class Engine:
             digests=digests,
             beginnings=beginnings(encoded.ids, marks.image, digests),
             options=options,
+            written=encoded.written,
             notes=notes,
         )
 

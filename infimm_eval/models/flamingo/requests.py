@@ -23,7 +23,7 @@ class Job:
     ``pictures`` and ``digests`` are those that the prompt's tags stand for, in order; ``latents``
     come once they are encoded.  ``eos`` ends the answer, ``banned`` is never said.  ``options`` are
     the continuations to rank, in ids.  ``shared`` is that of the ``beginnings`` which is read once
-    for several prompts.
+    for several prompts.  ``written`` is the prompt in letters.
     """
 
     request: Request
@@ -35,6 +35,7 @@ class Job:
     options: tuple[tuple[int, ...], ...] = ()
     beginnings: tuple[Prefix, ...] = ()
     shared: Prefix | None = None
+    written: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     latents: list[Tensor] = field(default_factory=list)
     arrival: int = 0

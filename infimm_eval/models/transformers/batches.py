@@ -48,6 +48,7 @@ class Collator:
             if max(lengths) <= room:
                 for job, tokens in zip(fitting, lengths, strict=True):
                     job.notes["tokens_in"] = tokens
+                    job.spelled = self.formatter.spell(job.written)
                 self._note_pictures(fitting, inputs)
                 return Batch(fitting, inputs, refused)
             for job, tokens in list(zip(fitting, lengths, strict=True)):

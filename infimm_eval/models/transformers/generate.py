@@ -20,7 +20,7 @@ from infimm_eval.models.transformers.batches import Collator
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.requests import Job
-from infimm_eval.types import Answer, Decoding
+from infimm_eval.types import Answer, Decoding, Finish
 
 # Kernels from the hub are somebody's code; whoever wants them says so in the environment.
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
@@ -106,7 +106,8 @@ class Generation:
         cut = not stopped and len(new) >= decoding.max_new_tokens
         self.statistics.count("tokens_out", end)
         notes = {**job.notes, "tokens_out": end}
-        return Answer(job.request.id, said, "length" if cut else "stop", notes=notes)
+        finish: Finish = "length" if cut else "stop"
+        return Answer(job.request.id, said, finish, notes=notes, prompt=job.spelled)
 
     def _config(self, decoding: Decoding) -> Any:
         marks = self.tokenizer.convert_tokens_to_ids(list(self.marks))

@@ -177,7 +177,8 @@ class Ranking:
             return [refused(job.request, NOT_FINITE, job.notes)]
         best = max(range(len(logliks)), key=logliks.__getitem__)
         text = job.request.options[best]
-        return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
+        notes, prompt = job.notes, job.spelled
+        return [Answer(job.request.id, text, logliks=logliks, notes=notes, prompt=prompt)]
 
     def _continuation(self, written: Pieces, option: str) -> list[int]:
         """Ids that ``option`` adds to the prompt; after a line break where a token would span the

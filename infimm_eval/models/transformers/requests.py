@@ -20,13 +20,15 @@ from infimm_eval.types import Decoding, Image, Prompt, Request
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One prompt with its pictures, and the digests of their files."""
+    """One prompt with its pictures, and the digests of their files.  ``spelled`` is the prompt in
+    letters, once it is known to fit."""
 
     request: Request
     prompt: Prompt
     written: Pieces
     shown: list[Pillow.Image]
     digests: list[str]
+    spelled: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     arrival: int = 0
 
