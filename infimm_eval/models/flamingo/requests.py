@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from infimm_eval.flamingo import Flamingo
-from infimm_eval.models.flamingo.beginnings import Prefix
+from infimm_eval.models.shared.beginnings import Prefix
 from infimm_eval.types import Image, Request
 
 
