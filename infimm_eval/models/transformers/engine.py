@@ -108,22 +108,22 @@ class Engine:
             pad=int(tokenizer.pad_token_id),
             sharing=options.sharing,
         )
-        self.ranking = Ranking(likelihoods, tokenizer, collator, self.statistics)
+        self.ranking = Ranking(likelihoods, tokenizer, collator, self.reader, self.statistics)
         self.limiter: BatchLimiter[Job] = (
             AutoBatchSize(partial(bytes_of, model), model.device, self.statistics, give_way)
             if options.batch_size == "auto"
             else BatchLimiter(options.batch_size, self.statistics, give_way)
         )
-        self._alone: BatchLimiter[Job] = BatchLimiter(1, self.statistics, give_way)
         self._pictures: set[str] = set()
 
     def generate(self, requests: Iterable[Request]) -> Generator[Answer]:
         """Answers, each request once, in the order in which they are ready."""
-        return self._answers(requests, self._generate, self.limiter)
+        return self._answers(requests, self._generate)
 
     def rank(self, requests: Iterable[Request]) -> Generator[Answer]:
-        """Options by their log-likelihood, prompt by prompt; the options of one are its batch."""
-        return self._answers(requests, self.ranking.batch, self._alone, ranking=True)
+        """Options by their log-likelihood; prompts of a kind that was not tried yet are read one by
+        one."""
+        return self._answers(requests, self.ranking.batch, ranking=True)
 
     def release(self) -> None:
         """Frees what is kept for later requests: beginnings and features."""
@@ -141,11 +141,11 @@ class Engine:
         self,
         requests: Iterable[Request],
         work: Callable[[Sequence[Job]], list[Answer]],
-        limiter: BatchLimiter[Job],
         *,
         ranking: bool = False,
     ) -> Generator[Answer]:
         """Pictures are decoded and prompts encoded by threads while the model computes."""
+        limiter = self.limiter
         window = Window[Job](limiter, self.options.window, rows=WINDOW_ROWS)
         depth = 2 * min(limiter.most, WINDOW_ROWS)
         prepare = partial(self._prepare, ranking=ranking)
@@ -157,13 +157,20 @@ class Engine:
                 yield from fill()
                 if not window:
                     return
-                if limiter.measured and self.continuous.takes(window.oldest):
+                if not ranking and limiter.measured and self.continuous.takes(window.oldest):
                     yield from self.continuous.continuously(window, limiter, fill)
                     continue
                 batch = window.batch()
+                if ranking and len(batch) > 1 and not all(map(self._together, batch)):
+                    window.restore(batch[1:])
+                    batch = batch[:1]
                 self.statistics.count("batches")
                 self.statistics.count("requests", len(batch))
                 yield from limiter.run(batch, work)
+
+    def _together(self, job: Job) -> bool:
+        """Whether its options may be ranked beside those of other prompts."""
+        return self.ranking.likelihoods.trusts(job) and self.continuous.takes(job)
 
     def _fill(self, window: Window[Job], jobs: Generator[Job | Refused]) -> Iterator[Answer]:
         """Brings the window back to its size, with the features of all pictures."""
@@ -196,19 +203,22 @@ class Engine:
     def _prepare(self, request: Request, *, ranking: bool) -> Job | Refused:
         try:
             job = self.prepare(request)
-            greedy = not ranking and request.decoding.num_beams == 1
-            if self.options.sharing and greedy:
-                self._encode(job)
+            new = request.decoding.max_new_tokens
+            if ranking:
+                job.options = self.ranking.options(job)
+                new = max(map(len, job.options), default=0)
+            if self.options.sharing and (ranking or request.decoding.num_beams == 1):
+                self._encode(job, new)
             return job
         except (PictureError, PromptRefused) as error:
             return Refused(refused(request, one_line(error)))
 
-    def _encode(self, job: Job) -> None:
+    def _encode(self, job: Job, new: int) -> None:
         if self.continuous.distrusts(pictures=bool(job.shown)):
             return
         with suppress(*ASTRAY):  # it is refused when it is its turn
             if self._goes_on:
-                job.tokens = self.encoder.encode(job, job.request.decoding.max_new_tokens)
+                job.tokens = self.encoder.encode(job, new)
             job.whole = job.tokens is None
 
     def _refuse(self, job: Job, error: Exception) -> Answer:

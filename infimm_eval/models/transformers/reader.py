@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -126,8 +126,11 @@ class Reader:
         positions: Tensor,
         cache: Any,
         features: Sequence[Tensor] = (),
+        *,
+        scores: Literal["last", "all"] = "last",
     ) -> Any:
-        """The model's output for (B, T) tokens at positions (A, B, T) after its cache."""
+        """The model's output for (B, T) tokens at positions (A, B, T) after its cache, with the
+        scores of ``all`` of them or the ``last``."""
         device = self.model.device
         shown: dict[str, Tensor] = {}
         if features:  # the tower gives these, whatever it is shown
@@ -142,7 +145,7 @@ class Reader:
                 past_key_values=cache,
                 use_cache=True,
                 **shown,
-                **self._last,
+                **(self._last if scores == "last" else {}),
             )
 
     def beginning(self, prompt: Tokens, length: int) -> Any:

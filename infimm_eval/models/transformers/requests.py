@@ -42,7 +42,8 @@ class Tokens:
 @dataclass(slots=True, eq=False)
 class Job:
     """One prompt with its pictures, and the digests of their files; ``tokens`` where it may be read
-    from a KV cache, or ``whole`` where its model can only read it whole."""
+    from a KV cache, or ``whole`` where its model can only read it whole;
+    the ``options`` to rank in ids."""
 
     request: Request
     prompt: Prompt
@@ -53,6 +54,7 @@ class Job:
     arrival: int = 0
     tokens: Tokens | None = None
     whole: bool = False
+    options: Sequence[Sequence[int]] = ()
 
     @property
     def cost(self) -> int:
