@@ -29,6 +29,7 @@ from infimm_eval.cli import (
     publishing,
     reports,
     running,
+    watching,
 )
 from infimm_eval.errors import InfimmEvalError, unknown
 
@@ -161,6 +162,7 @@ def infimm_eval() -> None:
 for _command in (
     running.run,
     running.rescore,
+    watching.watch,
     files.score,
     comparing.compare,
     planning.plan,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infimm_eval.data.reading import whole_number
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.registry import plain
 
@@ -109,9 +110,10 @@ def tolerance(given: Any, where: str, what: str = "tolerance") -> Tolerance:
 def name_of_task(name: str, where: str, what: str, form: str) -> str:
     """``coco`` or ``coco@4`` as settings are kept under; ``UsageError`` for what is neither."""
     task, at, shots = name.strip().partition("@")
-    if not task or (at and not shots.isdigit()):
+    count = whole_number(shots)
+    if not task or (at and count is None):
         raise UsageError(f"{what} {where!r}: expected {form}, with or without @SHOTS")
-    return plain(task) + (f"@{int(shots)}" if at else "")
+    return plain(task) + (f"@{count}" if at else "")
 
 
 def _name(name: str, where: str, what: str = "tolerance") -> str:

@@ -45,22 +45,31 @@ _PICTURE_BYTES = 3_200_000
 def page(runs: Sequence[Run], samples: int, taught: InContext, systems: str = "auto") -> str:
     """The whole file; ``systems`` as ``tables`` takes them."""
     budget = _PICTURE_BYTES * max(samples, 200) // 200
+    return rendered(
+        "report.html.j2",
+        runs=runs,
+        models=list(dict.fromkeys(run.model for run in runs)),
+        notice=words.demo_notice([cell for run in runs for cell in run.cells]),
+        tables=tables(runs, systems),
+        pairs=pairs(runs),
+        slopes=slopes(runs),
+        steps=over_steps(runs),
+        breakdowns=breakdowns(runs),
+        in_context=taught,
+        protocols=protocols(runs),
+        zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
+        data=_json(browse(runs, samples, budget)),
+    )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page from one of the templates, which also have the style, the script and the policy that
+    forbids any other."""
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            runs=runs,
-            models=list(dict.fromkeys(run.model for run in runs)),
-            notice=words.demo_notice([cell for run in runs for cell in run.cells]),
-            tables=tables(runs, systems),
-            pairs=pairs(runs),
-            slopes=slopes(runs),
-            steps=over_steps(runs),
-            breakdowns=breakdowns(runs),
-            in_context=taught,
-            protocols=protocols(runs),
-            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
-            data=_json(browse(runs, samples, budget)),
+            **values,
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),
             policy=_policy(),
