@@ -16,7 +16,7 @@ from infimm_eval.run import ProgressListener, run
 from infimm_eval.run.plan import Plan
 from infimm_eval.series.drawing import Drawing, kinds_of
 from infimm_eval.series.folder import Point, SeriesFolder
-from infimm_eval.series.verdicts import Jury, Spot
+from infimm_eval.series.verdicts import Jury, Spot, Tables
 from infimm_eval.types import Model
 
 Only = Mapping[str, frozenset[str]]
@@ -38,9 +38,14 @@ class Measuring:
     """How many samples of each benchmark the cheap part has; ``None``: there is none."""
 
     @cached_property
+    def tables(self) -> Tables:
+        """What was measured, for comparison."""
+        return Tables(self.series)
+
+    @cached_property
     def jury(self) -> Jury | None:
         """Who judges; ``None`` where there is nothing to compare with."""
-        return Jury(self.series, spots_of(self.plan)) if self.series.agreed.judged else None
+        return Jury(self.tables, spots_of(self.plan)) if self.series.agreed.judged else None
 
     def next_part(self, point: Point, model: Model) -> None:
         """Measure the next part of a checkpoint and write down what came of it."""
@@ -52,9 +57,9 @@ class Measuring:
             point.state = "first"
         else:
             self._ask(point, model, {})
+            point.state = "whole"
             if self.jury is not None:
                 point.verdicts = self.jury.whole(point)
-            point.state = "whole"
         self.series.save()
 
     def _until_decided(self, point: Point, model: Model) -> None:
@@ -90,7 +95,7 @@ class Measuring:
     @cached_property
     def _drawings(self) -> list[Drawing]:
         """Opened once a series: rows are read, and the order drawn, for all checkpoints."""
-        base = self.jury.base if self.jury is not None else {}
+        base = self.tables.base if self.series.agreed.baseline else {}
         kinds = {spot[0]: kinds_of(known.units) for spot, known in base.items()}
         seed = self.series.agreed.draw
         return [Drawing(t, self.plan, seed, kinds.get(t.name, {})) for t in self.plan.tasks]
