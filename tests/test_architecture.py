@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"cli", "__main__"},
     {"run", "report", "compare", "icl", "series", "tasks"},
+    {"workers"},
     {"logs", "data", "registry", "models", "published", "submissions", "demo"},
     {"formats", "prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
     {"types", "errors", "packed", "plugins"},

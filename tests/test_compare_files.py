@@ -96,6 +96,7 @@ def test_a_baseline_compares_like_the_run_it_was_made_from(tmp_path: Path) -> No
         (b"\xff\xfe\x00", "not a readable baseline"),
         (gzip.compress(b'{"baseline": 1}' * 100, mtime=0)[:-20], "not a readable baseline"),
         (b"[" * 100_000, "not a readable baseline"),
+        (b'{"baseline": 1, "cells": [' + b"9" * 400 + b"]}", "not a readable baseline"),
         (b"[]", "is not a baseline"),
         (b'{"schema": 1, "cells": []}', "is not a baseline"),
         (b'{"baseline": 0, "cells": []}', "has baseline schema 0, this version reads 1"),

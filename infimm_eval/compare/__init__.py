@@ -3,15 +3,22 @@
     cells       what a comparison looks at        tolerances  how large a drop is allowed
     baseline    cells from a run or a small file  verdicts    row by row: better, same, worse, ...
     gate        the exit code                     writers     Markdown, JUnit XML, JSON
+    policy      tiers, what is required           pooled      all benchmarks together
+    flips       answers of what turned            page        HTML
+    plans       how many samples a drop takes
 
 Refuses to run or score anything.
 """
 
 from infimm_eval.compare.baseline import load, read_baseline, save_baseline
 from infimm_eval.compare.cells import Cell
+from infimm_eval.compare.flips import with_flips
 from infimm_eval.compare.gate import Gate, gate
+from infimm_eval.compare.page import page
+from infimm_eval.compare.policy import Policy, read_policy
+from infimm_eval.compare.pooled import Pooled
 from infimm_eval.compare.tolerances import Tolerance, Tolerances, read_tolerances
-from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row, compare
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Flip, Row, compare
 from infimm_eval.compare.writers import as_json, explain, junit, markdown
 
 __all__ = [
@@ -19,7 +26,10 @@ __all__ = [
     "Change",
     "Comparison",
     "Figure",
+    "Flip",
     "Gate",
+    "Policy",
+    "Pooled",
     "Row",
     "Tolerance",
     "Tolerances",
@@ -30,7 +40,10 @@ __all__ = [
     "junit",
     "load",
     "markdown",
+    "page",
     "read_baseline",
+    "read_policy",
     "read_tolerances",
     "save_baseline",
+    "with_flips",
 ]

@@ -116,6 +116,9 @@ class Cell:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     """What the model counted from the end of the cell before to the end of this one: pictures
     encoded, tokens, seconds by stage."""
+    workers: Mapping[str, Mapping[str, int]] | None = None
+    """By kind of worker, how many there were and how many answers they gave in this run; ``None``
+    where one process answered."""
     others: int = 0
     """Further cells of the folder that stand at the same spot and are not shown."""
 

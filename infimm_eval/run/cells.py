@@ -6,7 +6,7 @@ Asks nothing of the model; knows no benchmark by name.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,11 +94,22 @@ def finish(
         picture_tokens=picture_tokens.measured(log, cell.roster, model),
         seconds=round(cell.seconds + time.monotonic() - began, 3),
         statistics={**cell.statistics, **questions.statistics},
+        workers=_shares(cell.workers) or None,
         learned=learned.digests,
         **figures(questions.task, scored, limit=questions.data.limit, n_of=questions.data.size),
     )
     log.finish(cell.roster, made, scored.texts, scored.outcomes.scores, scored.summary.units)
     return made
+
+
+def _shares(answered: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]]:
+    """``{kind: {"workers": n, "answers": n}}`` from answers by kind and number of worker."""
+    found: dict[str, dict[str, int]] = {}
+    for (kind, _), answers in sorted(answered.items()):
+        share = found.setdefault(kind, {"workers": 0, "answers": 0})
+        share["workers"] += 1
+        share["answers"] += answers
+    return found
 
 
 def figures(task: Task, scored: Scored, *, limit: int | None, n_of: int | None) -> dict[str, Any]:

@@ -72,6 +72,13 @@ class Options(TypedDict, total=False):
     dtype: str
     device_map: Literal["auto"] | None
     quantization: Quantization | None
+    workers: int | Literal["auto"] | None
+    """Replicas of the model that answer side by side; ``auto``: one an accelerator."""
+    ray: str | None
+    """The address of the Ray cluster on which they run; ``None``: on this machine."""
+    gpus_per_worker: float | None
+    wait_for_workers: float | None
+    """Seconds without any worker before the run ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,11 @@ from infimm_eval.series.thresholds import (
     spent_over_checkpoints,
 )
 
-SAME = NormalDist().inv_cdf(0.95)
-"""Standard errors short of the drop worth seeing: `same` errs in 5 % of checkpoints."""
+ONE_CHECKPOINT = 0.05
+"""How often one checkpoint may be called the same where the drop is the one worth seeing: a drop
+missed now has the next checkpoint."""
+SAME = NormalDist().inv_cdf(1 - ONE_CHECKPOINT)
+"""The same in standard errors, after a whole evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,12 @@ class Terms:
     def part(self) -> float:
         """One benchmark's part of alpha."""
         return self.alpha / self.benchmarks
+
+    @property
+    def sides(self) -> Sides:
+        """What each checkpoint may err by, where there are looks inside its evaluation."""
+        each = self.part / self.planned
+        return Sides(self.looks or LOOKS, worse=each, same=ONE_CHECKPOINT, better=each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +119,7 @@ def judge_early(run: Changes, terms: Terms, look: int, *, allowed: float, worth:
     the scores depend on each other; ``same`` at 5 % for each, since a drop missed now has the next
     checkpoint.  ``worth`` must be above nought and at least ``allowed``.
     """
-    each = terms.part / terms.planned
-    return judge_look(run, Sides(terms.looks or LOOKS, each, terms.alpha, each), look,
-                      allowed=allowed, worth=worth)  # fmt: skip
+    return judge_look(run, terms.sides, look, allowed=allowed, worth=worth)  # fmt: skip
 
 
 def _verdict(

@@ -109,18 +109,24 @@ def judge_look(
     if not ripe(run.bottom_CS, run.all_CS):
         return Look("undecided", None, run.asked, None)
     seen = difference(run)
+    verdict = verdict_at(seen, sides, look, allowed=allowed, worth=worth)
+    limits = (look_thresholds(sides.looks, alpha)[look] for alpha in (sides.worse, sides.same))
+    return Look(verdict, seen, run.asked, seen.interval(max(limits)))
+
+
+def verdict_at(
+    seen: Difference, sides: Sides, look: int, *, allowed: float, worth: float
+) -> Verdict:
+    """The same of a difference that is ripe for a look."""
     worse, same, better = (
         look_thresholds(sides.looks, alpha)[look]
         for alpha in (sides.worse, sides.same, sides.better)
     )
-    verdict: Verdict = "undecided"
     if seen.drop(allowed) > worse:
-        verdict = "worse"
-    elif seen.gain() > better:
-        verdict = "better"
-    elif seen.calm(worth) > same:
-        verdict = "same"
-    return Look(verdict, seen, run.asked, seen.interval(max(worse, same)))
+        return "worse"
+    if seen.gain() > better:
+        return "better"
+    return "same" if seen.calm(worth) > same else "undecided"
 
 
 def _luck(group: str, seed: int) -> bytes:

@@ -17,19 +17,22 @@ from statistics import NormalDist
 import numpy as np
 
 from infimm_eval.errors import UsageError
-from infimm_eval.series.scores import Changes, alone, blocks, differences
+from infimm_eval.series.scores import Changes, alone, blocks, detectable, difference, differences
 from infimm_eval.stats.clusters import Floats
 from infimm_eval.types import Unit
 
 NORMAL = NormalDist()
 TWO_SIDED = NORMAL.inv_cdf(0.975)
 PRECISE = 0.15
-"""An estimate stands alone where two standard deviations of it are no more than this share."""
+"""An estimate stands alone where nine in ten pilots give it to this share."""
+NINE_IN_TEN = NORMAL.inv_cdf(0.95)
 FEW = 20
 """Clusters of a sub-task below which neither power nor plans hold."""
 AGREEMENTS = (0.2, 0.9)
 """How two runs' headlines correlate over samples: different models agree least; checkpoints of one
 training, or one model asked in two ways, most (0.7 and more)."""
+FAMILY = 0.7
+"""The same, for runs of one family of which no pair is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,19 @@ def plan(
         reason = "a baseline alone does not tell how far the next run will agree with it"
         return Plan(None, low, high, False, reason, pilot.clusters)
     low, middle, high = pilot.range(drop, threshold, power)
-    reason = pilot.trouble()
+    reason = pilot.trouble(drop)
     return Plan(middle, low, high, not reason, reason, pilot.clusters)
+
+
+def worth_seeing(base: Sequence[Unit], usual: float, scale: float = 100.0) -> float:
+    """The drop that ``same`` should exclude where none is allowed: ``usual`` points, or what a
+    benchmark of this size can exclude after a part of its samples, if that is more.
+
+    That is twice the drop which all samples show.  It hangs on the baseline alone, with runs taken
+    to agree by ``FAMILY``, so that it can be fixed before the first checkpoint is seen.
+    """
+    found = difference(alone(base, scale))
+    return max(usual, 2 * detectable(found.error * math.sqrt(2 * (1 - FAMILY)), found.share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +156,23 @@ class Pilot:
         clusters are taken to have changed altogether: as many as none seen may hide (the rule of
         three).
         """
-        terms_C = self._terms(drop)
-        variance = float(terms_C.sum())
-        doubt = float(terms_C.std()) * math.sqrt(len(terms_C)) / variance if variance else 0.0
+        variance, doubt = float(self._terms(drop).sum()), self.doubt(drop)
         hidden = 3 * float(self.own_C.max(initial=0.0))
         low, high = variance / (1 + 2 * doubt), variance * (1 + 2 * doubt) + hidden
         bounds = [self._needed(drop, threshold, power, v) for v in (low, variance, high)]
         return bounds[0], bounds[1], bounds[2]
 
-    def trouble(self) -> str:
+    def doubt(self, drop: float) -> float:
+        """The relative standard error of the estimate."""
+        terms_C = self._terms(drop)
+        variance = float(terms_C.sum())
+        return float(terms_C.std()) * math.sqrt(len(terms_C)) / variance if variance else 0.0
+
+    def trouble(self, drop: float) -> str:
         """Why an estimate may not stand alone; empty where it may.
 
         A share q of n clusters that changed is known to 15 % at two standard deviations from
-        ``n = 178 (1 - q) / q`` on.
+        ``n = 178 (1 - q) / q`` on; by how much they changed may leave more doubt than that.
         """
         if self.smallest < FEW:
             return f"a sub-task has {self.smallest} pictures, and plans need {FEW} in each"
@@ -162,6 +180,8 @@ class Pilot:
             return "sub-tasks of few pictures make the variance uncertain"
         if self.changed < (2 / PRECISE) ** 2 * (1 - self.changed / self.clusters):
             return f"too few answers changed in the pilot, {self.changed} of {self.clusters}"
+        if NINE_IN_TEN * self.doubt(drop) > PRECISE:
+            return "a larger pilot would tell more exactly"
         return ""
 
     def _terms(self, drop: float) -> Floats:

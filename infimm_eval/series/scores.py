@@ -71,8 +71,7 @@ class Difference:
     @property
     def detectable(self) -> float:
         """The smallest true drop that one two-sided 5 % test finds in 80 % of repetitions."""
-        own = REACH**2 * self.share
-        return (own + math.sqrt(own**2 + (2 * REACH * self.error) ** 2)) / 2
+        return detectable(self.error, self.share)
 
     def drop(self, allowed: float) -> float:
         """Standard errors by which a drop exceeds ``allowed``; against "at most ``allowed``"."""
@@ -102,6 +101,13 @@ class Difference:
         """Against another run over the same clusters instead of against the base."""
         pulls_C = self.pulls_C - other.pulls_C
         return Difference(self.value - other.value, pulls_C, self.clusters, self.share)
+
+
+def detectable(error: float, share: float) -> float:
+    """The same from a standard error and what one cluster can lose: a drop brings variance of its
+    own, ``drop = REACH x sqrt(error^2 + share x drop)``."""
+    own = REACH**2 * share
+    return (own + math.sqrt(own**2 + (2 * REACH * error) ** 2)) / 2
 
 
 def changes(base: Sequence[Unit], new: Sequence[Unit], scale: float = 100.0) -> Changes:
@@ -135,6 +141,11 @@ def alone(units: Sequence[Unit], scale: float = 100.0) -> Changes:
     return changes([replace(unit, value=0.0) for unit in units], units, scale)
 
 
+def cluster_names(units: Sequence[Unit]) -> list[str]:
+    """The clusters of a base in the order of its ``Changes``."""
+    return list(dict.fromkeys(map(_cluster, units)))
+
+
 def difference(run: Changes) -> Difference:
     """One run against the base, over every sample that both have."""
     return _linearised(run.top_CS[None], run.bottom_CS, run.scale)[0]
@@ -155,8 +166,16 @@ def differences(runs: Sequence[Changes]) -> list[Difference]:
 
 def blocks(bottom_CS: Floats) -> list[NDArray[np.intp]]:
     """Clusters asked that lie in the same strata; those alone with theirs make one block."""
-    strata, kind_C = np.unique(bottom_CS > 0, axis=0, return_inverse=True)
-    kinds = [np.flatnonzero(kind_C.reshape(-1) == k) for k in np.flatnonzero(strata.any(1))]
+    present_CS = bottom_CS > 0
+    asked = np.flatnonzero(present_CS.any(1))
+    kind_C = np.zeros(len(asked), np.int64)
+    for start in range(0, present_CS.shape[1], 32):
+        part = present_CS[asked, start : start + 32]
+        bits = (kind_C << 32) + part @ (1 << np.arange(part.shape[1], dtype=np.int64))
+        kind_C = np.unique(bits, return_inverse=True)[1].reshape(-1)
+    order = np.argsort(kind_C, kind="stable")
+    ends = np.flatnonzero(np.diff(kind_C[order])) + 1
+    kinds = np.split(asked[order], ends) if len(asked) else []
     lonely = [rows for rows in kinds if len(rows) == 1]
     together = [np.concatenate(lonely)] if lonely else []
     return [rows for rows in kinds if len(rows) > 1] + together
@@ -194,8 +213,7 @@ class _Places:
     """Where units stand in tables of clusters, in the order of a run, and strata, by name."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        names = dict.fromkeys(map(_cluster, units))
-        self._clusters = {name: at for at, name in enumerate(names)}
+        self._clusters = {name: at for at, name in enumerate(cluster_names(units))}
         self._strata = {name: at for at, name in enumerate(sorted({u.stratum for u in units}))}
 
     def sums(self, units: Sequence[Unit], amounts: Sequence[float]) -> Floats:

@@ -47,11 +47,6 @@ def spent_over_looks(shares: Sequence[float], alpha: float) -> Floats:
     return spent
 
 
-def equal_share(alpha: float, planned: int, benchmarks: int) -> float:
-    """The threshold that leans on no joint law: every test has the same part of alpha."""
-    return -_NORMAL.inv_cdf(alpha / (planned * benchmarks))
-
-
 def joint_thresholds(
     covariance_TT: Floats,
     against: Sequence[Sequence[int]],

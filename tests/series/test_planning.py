@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infimm_eval.errors import UsageError
-from infimm_eval.series.planning import Pilot, plan
+from infimm_eval.series.planning import Pilot, plan, worth_seeing
 from infimm_eval.series.scores import changes, difference
 from infimm_eval.types import Unit
 from tests.series.conftest import Chain, units
@@ -61,6 +61,14 @@ def test_agreement_is_the_correlation_of_runs(trained: Chain) -> None:
     base, new = trained(np.random.default_rng(4), 2000, [0.0])
     one, two = (np.array([unit.value for unit in run]) for run in (base, new))
     assert Pilot.of(base, new).agreement == pytest.approx(np.corrcoef(one, two)[0, 1], abs=1e-6)
+
+
+def test_the_drop_worth_seeing_is_one_that_the_benchmark_can_show(trained: Chain) -> None:
+    base, new = trained(np.random.default_rng(5), 2000, [0.0])
+    found = difference(changes(base, new)).detectable
+    assert 1.3 * found < worth_seeing(base, 0.1) < 2.5 * found
+    assert worth_seeing(base, 20.0) == 20.0
+    assert worth_seeing(base[:200], 0.1) > 2 * worth_seeing(base, 0.1)
 
 
 def test_what_cannot_be_planned_is_refused_in_a_line() -> None:

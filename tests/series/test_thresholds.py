@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from infimm_eval.series.looks import LOOKS
 from infimm_eval.series.thresholds import (
     BASELINE,
-    equal_share,
     joint_thresholds,
     look_thresholds,
     spent_over_checkpoints,
     spent_over_looks,
 )
+
+
+def equal_share(alpha: float, tests: int) -> float:
+    """The threshold that leans on no joint law."""
+    return -NormalDist().inv_cdf(alpha / tests)
 
 
 def test_looks_have_the_limits_that_simulation_has() -> None:
@@ -29,7 +35,7 @@ def test_a_single_look_has_the_limit_of_a_single_test() -> None:
 def test_small_error_rates_are_kept_too() -> None:
     """Paths of a Brownian motion; the far looks of each are tilted towards the limit."""
     limits = np.array(look_thresholds((0.25, 0.5, 1.0), 1e-4))
-    assert equal_share(1e-4, 1, 1) < limits.min() < limits.max() < equal_share(1e-4, 6, 1)
+    assert equal_share(1e-4, 1) < limits.min() < limits.max() < equal_share(1e-4, 6)
     rng = np.random.default_rng(0)
     shares = np.array([0.25, 0.5, 1.0])
     tilt = 3.5
@@ -55,7 +61,7 @@ def test_checkpoints_that_agree_cost_less_than_equal_shares() -> None:
     against = [[BASELINE]] * 30
     close = joint_thresholds(related, against, spent, draws=20_000)
     apart = joint_thresholds(np.eye(30), against, spent, draws=20_000)
-    assert np.mean(close) < np.mean(apart) < equal_share(0.045, 30, 1) + 0.05
+    assert np.mean(close) < np.mean(apart) < equal_share(0.045, 30) + 0.05
 
 
 def test_later_checkpoints_leave_earlier_limits_as_they_are() -> None:
