@@ -99,9 +99,7 @@ def planned_for(model: ModelLike, request: PlanRequest) -> Plan:
     return plan(request, data=data, judge=load_judge(options))
 
 
-def opened(
-    model: ModelLike, options: Options, listener: ProgressListener | None = None
-) -> Model:
+def opened(model: ModelLike, options: Options, listener: ProgressListener | None = None) -> Model:
     """The loaded model; ``UsageError`` where nothing can be made of its name or object."""
     wanted = _workers(model, options)
     if not isinstance(model, str):

@@ -79,11 +79,14 @@ def sentence(verdict: Mapping[str, Any] | None) -> str:
     if verdict.get("difference") is None:
         return name
     against = "" if verdict["reference"] is None else f" against step {verdict['reference']:,}"
+    if name == "better" and verdict["reference"] is not None:
+        return f"{name} than the baseline ({words.signed(verdict['from_base'])})"
     asked = verdict["asked"]
     part = "" if asked > 1 - 1e-9 else f", {100 * asked:.0f} % asked"
     said = f"{name} ({words.signed(verdict['difference'])}{against}"
     if "score" in verdict:
-        errors = f"{verdict['score']:.1f} standard errors; alarm at {verdict['threshold']:.1f}"
+        drop = f"{verdict['score']:.1f}".replace("-", words.MINUS)
+        errors = f"{drop} standard errors down; alarm at {verdict['threshold']:.1f}"
         return f"{said}, {errors}{part})"
     bounds = verdict["interval"]
     return f"{said} {words.interval(tuple(bounds)) if bounds else ''}{part})".replace(" )", ")")

@@ -119,7 +119,7 @@ def _turned(before: Entry, after: Entry, change: float, log: Log) -> Turned:
     return Turned(
         id=sample.id,
         question=question[:200] or "(its picture)",
-        references=tuple(map(str, sample.references))[:3],
+        references=tuple(dict.fromkeys(map(str, sample.references)))[:3],
         before=(before.said or "")[:200],
         after=(after.said or "")[:200],
         change=change,

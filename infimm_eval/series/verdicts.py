@@ -18,7 +18,7 @@ from infimm_eval.compare.verdicts import WORTH_SEEING, disagreements
 from infimm_eval.errors import UsageError
 from infimm_eval.series.folder import Agreed, Point, SeriesFolder
 from infimm_eval.series.judging import Terms, judge, judge_early
-from infimm_eval.series.scores import Changes, changes
+from infimm_eval.series.scores import Changes, changes, difference
 from infimm_eval.types import Unit
 
 Spot: TypeAlias = tuple[str, int]
@@ -147,6 +147,7 @@ class Jury:
             found.verdict,
             reference=earlier[found.reference][0].step if found.reference >= 0 else None,
             difference=found.difference.value,
+            from_base=difference(ours).value,
             score=found.score,
             threshold=found.threshold,
             interval=list(found.interval),
