@@ -136,6 +136,10 @@ def watch(ctx: click.Context, /, folder: Path, **given: Unpack[_Watch]) -> int:
         rows = ", ".join(f"{a['task']} at {a['shots']} shots" for a in regression.alarms)
         click.echo(f"Regression at step {regression.step}: {rows}.")
         return REGRESSION
+    unsure = [p.step for p in series.points for v in p.verdicts if v["verdict"] == "incomparable"]
+    if given["gate"] and unsure:
+        click.echo(f"Step {unsure[0]} cannot be compared: see {given['output'] / 'index.md'}")
+        return INCOMPLETE
     if not series.skipped:
         return DONE
     if given["quiet"]:  # which hides progress, not the reason of an exit code

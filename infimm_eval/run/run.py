@@ -6,7 +6,7 @@ not print: it tells a ``ProgressListener``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +25,21 @@ from infimm_eval.run.task_data import TaskData
 from infimm_eval.types import Model, Rubric, Task
 
 
-def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> list[logs.Cell]:
+def run(
+    plan: Plan,
+    model: Model,
+    folder: Path,
+    listener: ProgressListener,
+    opened: Mapping[str, TaskData] | None = None,
+) -> list[logs.Cell]:
     """Run every cell of the plan and leave a finished log in ``folder``; continue one that is
-    there.  Returns the cells of this plan, in its order.
+    there.  Returns the cells of this plan, in its order.  ``opened``: benchmarks by name whose data
+    somebody has open.
 
     ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
     A cell that cannot be scored takes no other with it: its error is raised once all are done.
     """
-    questions = _prepared(plan, model, listener)
+    questions = _prepared(plan, model, listener, opened or {})
     with logs.Log(folder, writing=True) as log:
         asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
         queue = _ScoringQueue(model, log, listener, _judge(plan, log))
@@ -59,7 +66,9 @@ def run(plan: Plan, model: Model, folder: Path, listener: ProgressListener) -> l
         return made
 
 
-def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[CellQuestions]:
+def _prepared(
+    plan: Plan, model: Model, listener: ProgressListener, opened: Mapping[str, TaskData]
+) -> list[CellQuestions]:
     """Every cell's questions, each plain cell's before those of its controls, all data opened and
     looked through: what is missing is said at once."""
     if getattr(model, "one_picture", False) and any(shots for _, shots, _ in plan.cells()):
@@ -68,7 +77,10 @@ def _prepared(plan: Plan, model: Model, listener: ProgressListener) -> list[Cell
             "--shots 0"
         )
     forms = {task.name: _form(task, plan, model, listener.note) for task in plan.tasks}
-    data = {task.name: TaskData(task, plan) for task in plan.tasks}
+    data = {
+        task.name: opened[task.name].under(plan) if task.name in opened else TaskData(task, plan)
+        for task in plan.tasks
+    }
     for rows in data.values():
         _want_a_judge(rows, plan)
     selectors = Selectors(plan, model, listener)

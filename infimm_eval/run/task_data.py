@@ -6,6 +6,7 @@ Finds before anything is asked what is wrong with any row; knows neither prompts
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from functools import cached_property
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -27,6 +28,13 @@ class TaskData:
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task, self.plan = task, plan
         self._pools: dict[int, list[Sample]] = {}
+
+    def under(self, plan: Plan) -> TaskData:
+        """The same rows and pools, opened and drawn once, for another plan over the same data."""
+        other = copy(self)
+        other.plan = plan
+        vars(other).pop("total", None)
+        return other
 
     @cached_property
     def rows(self) -> data.Dataset:

@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from infimm_eval.run.plan import Plan
 from infimm_eval.run.task_data import TaskData
 from infimm_eval.series.looks import asking_order, nested
-from infimm_eval.types import Task, Unit
+from infimm_eval.types import Unit
 
 
 @dataclass(frozen=True)
 class Drawing:
     """The order of one benchmark's samples; what is drawn first is part of all that follows."""
 
-    task: Task
-    plan: Plan
+    data: TaskData
     seed: int
     kinds: Mapping[str, str]
     """The sub-tasks of pictures, where a baseline tells them: those are then asked in turn."""
@@ -42,7 +40,7 @@ class Drawing:
 
     @cached_property
     def _samples(self) -> tuple[list[str], list[str]]:
-        pairs = [(s.id, s.group or s.id) for s in TaskData(self.task, self.plan).queries()]
+        pairs = [(sample.id, sample.group or sample.id) for sample in self.data.queries()]
         return [id for id, _ in pairs], [group for _, group in pairs]
 
     @cached_property

@@ -53,6 +53,7 @@ class Watcher:
     _loader: Loader = field(init=False)
 
     def __post_init__(self) -> None:
+        self.folder = self.folder.resolve()  # however it is named the next time
         self.series = self.measuring.series
         self.listener = self.measuring.listener
         self._loader = Loader(self._opened)
@@ -70,7 +71,7 @@ class Watcher:
 
     def _follow(self, written: Sequence[trackers.Tracker]) -> None:
         trackers.tell(written, self.series)
-        page.write(self.series)
+        page.write(self.measuring.tables)
         while not self._over():
             jobs = self._jobs()
             if jobs:
@@ -165,7 +166,7 @@ class Watcher:
             self._loader.let_go(checkpoint)
         for line in told(point):
             self.say(line)
-        page.write(self.series)
+        page.write(self.measuring.tables)
 
     def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
         there = look(checkpoint.path)

@@ -14,9 +14,10 @@ from typing import Any
 from infimm_eval import logs
 from infimm_eval.run import ProgressListener, run
 from infimm_eval.run.plan import Plan
+from infimm_eval.run.task_data import TaskData
 from infimm_eval.series.drawing import Drawing, kinds_of
 from infimm_eval.series.folder import Point, SeriesFolder
-from infimm_eval.series.verdicts import Jury, Spot
+from infimm_eval.series.verdicts import Jury, Spot, Tables
 from infimm_eval.types import Model
 
 Only = Mapping[str, frozenset[str]]
@@ -38,9 +39,14 @@ class Measuring:
     """How many samples of each benchmark the cheap part has; ``None``: there is none."""
 
     @cached_property
+    def tables(self) -> Tables:
+        """What was measured, for comparison."""
+        return Tables(self.series)
+
+    @cached_property
     def jury(self) -> Jury | None:
         """Who judges; ``None`` where there is nothing to compare with."""
-        return Jury(self.series, spots_of(self.plan)) if self.series.agreed.judged else None
+        return Jury(self.tables, spots_of(self.plan)) if self.series.agreed.judged else None
 
     def next_part(self, point: Point, model: Model) -> None:
         """Measure the next part of a checkpoint and write down what came of it."""
@@ -48,13 +54,15 @@ class Measuring:
         if self.series.agreed.looks:
             self._until_decided(point, model)
         elif self.first is not None and point.state == "begun":
-            self._ask(point, model, {d.task.name: d.first(self.first) for d in self._drawings})
+            self._ask(
+                point, model, {name: d.first(self.first) for name, d in self._drawings.items()}
+            )
             point.state = "first"
         else:
             self._ask(point, model, {})
+            point.state = "whole"
             if self.jury is not None:
                 point.verdicts = self.jury.whole(point)
-            point.state = "whole"
         self.series.save()
 
     def _until_decided(self, point: Point, model: Model) -> None:
@@ -64,7 +72,7 @@ class Measuring:
             open_spots = [spot for spot in self.jury.spots if not _decided(said.get(spot))]
             if not open_spots:
                 break
-            self._ask(point, model, {d.task.name: d.share(share) for d in self._drawings},
+            self._ask(point, model, {name: d.share(share) for name, d in self._drawings.items()},
                       open_spots)  # fmt: skip
             for verdict in self.jury.early(point, look, open_spots):
                 said[verdict["task"], verdict["shots"]] = verdict
@@ -84,16 +92,26 @@ class Measuring:
         only = {task: ids for task, ids in samples.items() if ids is not None}
         folder = self.series.run_folder(point)
         for plan in _plans(replace(self.plan, only=only), spots):
-            run(plan, model, folder, self.listener)
+            run(plan, model, folder, self.listener, self._data)
         point.cells = [_row(cell) for cell in logs.read(folder)]
 
     @cached_property
-    def _drawings(self) -> list[Drawing]:
-        """Opened once a series: rows are read, and the order drawn, for all checkpoints."""
-        base = self.jury.base if self.jury is not None else {}
+    def _data(self) -> dict[str, TaskData]:
+        """Opened once a series, so that shots are drawn from pools that were read once."""
+        data = {task.name: TaskData(task, self.plan) for task in self.plan.tasks}
+        for rows in data.values():
+            _ = rows.rows
+            if rows.task.shots is not None:
+                _ = rows.examples
+        return data
+
+    @cached_property
+    def _drawings(self) -> dict[str, Drawing]:
+        """By task; the order is drawn once for all checkpoints."""
+        base = self.tables.base if self.series.agreed.baseline else {}
         kinds = {spot[0]: kinds_of(known.units) for spot, known in base.items()}
         seed = self.series.agreed.draw
-        return [Drawing(t, self.plan, seed, kinds.get(t.name, {})) for t in self.plan.tasks]
+        return {n: Drawing(rows, seed, kinds.get(n, {})) for n, rows in self._data.items()}
 
 
 def _plans(plan: Plan, spots: Sequence[Spot] | None) -> Iterable[Plan]:

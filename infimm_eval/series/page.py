@@ -20,7 +20,7 @@ from infimm_eval.report.tables import Figure
 from infimm_eval.series.folder import Point, SeriesFolder
 from infimm_eval.series.folder import write as write_whole
 from infimm_eval.series.standing import Best, Turned, best, turned
-from infimm_eval.series.verdicts import Spot
+from infimm_eval.series.verdicts import Spot, Tables
 
 NAMES = {"worse": "ALARM", "incomparable": "cannot be compared", "baseline": "the baseline"}
 """What a verdict is called where that is another word."""
@@ -51,9 +51,10 @@ class Curve:
     """The two steps."""
 
 
-def write(series: SeriesFolder) -> None:
+def write(tables: Tables) -> None:
     """Write the page anew, whole or not at all."""
-    curves = [_curve(series, spot) for spot in _spots(series.points)]
+    series = tables.series
+    curves = [_curve(tables, spot) for spot in _spots(series.points)]
     rate = _rate(series)
     skipped = [(os.path.relpath(path), why) for path, why in series.skipped.items()]
     html = rendered(
@@ -78,11 +79,14 @@ def sentence(verdict: Mapping[str, Any] | None) -> str:
     if verdict.get("difference") is None:
         return name
     against = "" if verdict["reference"] is None else f" against step {verdict['reference']:,}"
+    if name == "better" and verdict["reference"] is not None:
+        return f"{name} than the baseline ({words.signed(verdict['from_base'])})"
     asked = verdict["asked"]
     part = "" if asked > 1 - 1e-9 else f", {100 * asked:.0f} % asked"
     said = f"{name} ({words.signed(verdict['difference'])}{against}"
     if "score" in verdict:
-        errors = f"{verdict['score']:.1f} standard errors; alarm at {verdict['threshold']:.1f}"
+        drop = f"{verdict['score']:.1f}".replace("-", words.MINUS)
+        errors = f"{drop} standard errors down; alarm at {verdict['threshold']:.1f}"
         return f"{said}, {errors}{part})"
     bounds = verdict["interval"]
     return f"{said} {words.interval(tuple(bounds)) if bounds else ''}{part})".replace(" )", ")")
@@ -108,7 +112,8 @@ def _spots(points: Sequence[Point]) -> list[Spot]:
     ))  # fmt: skip
 
 
-def _curve(series: SeriesFolder, spot: Spot) -> Curve:
+def _curve(tables: Tables, spot: Spot) -> Curve:
+    series = tables.series
     points = sorted((p for p in series.points if _cells(p, spot)), key=lambda p: p.step)
     first = _cells(points[0], spot)[0]
     title = f"{first['title']}, {shots_text(spot[1])}"
@@ -126,7 +131,7 @@ def _curve(series: SeriesFolder, spot: Spot) -> Curve:
         title=title,
         chart=Slopes(title, first["headline"], tracks),
         rows=rows,
-        best=best(series, spot),
+        best=best(tables, spot),
         turned=tuple(changed),
         turned_between=tuple(point.step for point in whole) if changed else (),
     )

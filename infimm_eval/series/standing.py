@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import heapq
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 from infimm_eval.errors import UsageError
 from infimm_eval.logs import Cell, Entry, Log
 from infimm_eval.series.folder import Point, SeriesFolder
-from infimm_eval.series.scores import changes, difference
-from infimm_eval.series.verdicts import Evidence, Spot, evidence
+from infimm_eval.series.scores import Changes, differences
+from infimm_eval.series.verdicts import Spot, Tables
 
 TURNED = 6
 """Samples of a benchmark that are shown where the last checkpoint answers otherwise."""
@@ -46,25 +46,40 @@ class Turned:
     """A data URI; empty where the log has no thumbnail."""
 
 
-def best(series: SeriesFolder, spot: Spot) -> Best | None:
+def best(tables: Tables, spot: Spot) -> Best | None:
     """Of the checkpoints that were asked whole; ``None`` where there is none."""
-    whole = [point for point in series.points if point.state == "whole"]
-    found = {p.step: e for p in whole if (e := _at(series, p, spot)) is not None}
-    if not found:
+    values = {
+        point.step: value
+        for point in tables.series.points
+        if point.state == "whole" and (value := _value(point, spot)) is not None
+    }
+    if not values:
         return None
-    step = max(found, key=lambda step: (found[step].value, -step))
-    pairs = len(found) * (len(found) - 1) / 2
+    step = max(values, key=lambda step: (values[step], -step))
+    steps = [point for point in tables.series.points if point.step in values]
+    runs = {p.step: run for p in steps if isinstance(run := tables.of(p).get(spot), Changes)}
+    pairs = len(values) * (len(values) - 1) / 2
     reach = NormalDist().inv_cdf(1 - 0.05 / max(1.0, pairs))
-    rivals = []
-    for other, theirs in found.items():
-        try:
-            gap = difference(changes(found[step].units, theirs.units, theirs.cell.scale))
-        except UsageError:  # asked under other samples: nothing tells them apart
-            rivals.append(other)
-            continue
-        if other != step and gap.drop(0.0) <= reach:
-            rivals.append(other)
-    return Best(step, found[step].value, tuple(sorted(rivals)))
+    told = _told_apart(runs, step, reach)
+    return Best(step, values[step], tuple(sorted(values.keys() - told - {step})))
+
+
+def _told_apart(runs: Mapping[int, Changes], step: int, reach: float) -> set[int]:
+    """The steps that lie below one by so many standard errors."""
+    if step not in runs:
+        return set()
+    try:
+        found = dict(zip(runs, differences(list(runs.values())), strict=True))
+    except UsageError:  # no sample is scored in all of them
+        return set()
+    return {at for at, other in found.items() if other.minus(found[step]).drop(0.0) > reach}
+
+
+def _value(point: Point, spot: Spot) -> float | None:
+    """The mean over its seeds."""
+    cells = [c for c in point.cells if (c["task"], c["shots"]) == spot and c["control"] is None]
+    values = [cell["value"] for cell in cells if cell["value"] is not None]
+    return fmean(values) if values and len(values) == len(cells) else None
 
 
 def turned(series: SeriesFolder, before: Point, after: Point, spot: Spot) -> list[Turned]:
@@ -87,10 +102,6 @@ def turned(series: SeriesFolder, before: Point, after: Point, spot: Spot) -> lis
         return [_turned(ours[id], theirs[id], moved[id], new) for id in (*lost, *won)]
 
 
-def _at(series: SeriesFolder, point: Point, spot: Spot) -> Evidence | None:
-    return evidence(series.run_folder(point), series.agreed.seeds).get(spot)
-
-
 def _cell(log: Log, spot: Spot) -> Cell | None:
     cells = (c for c in log.shown() if (c.task, c.shots) == spot and not c.control)
     return next(cells, None)
@@ -108,7 +119,7 @@ def _turned(before: Entry, after: Entry, change: float, log: Log) -> Turned:
     return Turned(
         id=sample.id,
         question=question[:200] or "(its picture)",
-        references=tuple(map(str, sample.references))[:3],
+        references=tuple(dict.fromkeys(map(str, sample.references)))[:3],
         before=(before.said or "")[:200],
         after=(after.said or "")[:200],
         change=change,

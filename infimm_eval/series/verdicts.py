@@ -18,7 +18,7 @@ from infimm_eval.compare.verdicts import WORTH_SEEING, disagreements
 from infimm_eval.errors import UsageError
 from infimm_eval.series.folder import Agreed, Point, SeriesFolder
 from infimm_eval.series.judging import Terms, judge, judge_early
-from infimm_eval.series.scores import Changes, changes
+from infimm_eval.series.scores import Changes, changes, difference
 from infimm_eval.types import Unit
 
 Spot: TypeAlias = tuple[str, int]
@@ -51,13 +51,46 @@ def evidence(path: Path, seeds: Sequence[int]) -> dict[Spot, Evidence]:
     return found
 
 
+class Tables:
+    """Every run of a series against one base, read once: small beside the answers behind them.
+
+    The base is the baseline, or, without one, the first checkpoint that was asked whole.
+    """
+
+    def __init__(self, series: SeriesFolder) -> None:
+        self.series = series
+        self._base: dict[Spot, Evidence] = {}
+        self._read: dict[str, dict[Spot, Changes | str]] = {}
+
+    @property
+    def base(self) -> Mapping[Spot, Evidence]:
+        """By spot; empty while there is nothing to compare with."""
+        if not self._base:
+            agreed = self.series.agreed
+            if agreed.baseline is not None:
+                self._base = evidence(Path(agreed.baseline), agreed.seeds)
+            elif first := _first(self.series.points):
+                self._base = evidence(self.series.run_folder(first), agreed.seeds)
+        return self._base
+
+    def of(self, point: Point) -> Mapping[Spot, Changes | str]:
+        """A checkpoint's changes by spot, or why it cannot be compared there."""
+        if point.run in self._read:
+            return self._read[point.run]
+        ours = evidence(self.series.run_folder(point), self.series.agreed.seeds)
+        found = {spot: _paired(base, ours.get(spot)) for spot, base in self.base.items()}
+        if point.done:
+            self._read[point.run] = found
+        return found
+
+
 class Jury:
     """What is said of every checkpoint, and at which thresholds, over a whole series."""
 
-    def __init__(self, series: SeriesFolder, spots: Sequence[Spot]) -> None:
+    def __init__(self, tables: Tables, spots: Sequence[Spot]) -> None:
         """``UsageError`` where the baseline has no figure for one of the ``spots``."""
-        self.series, self.spots = series, spots
-        agreed = series.agreed
+        self.tables, self.series, self.spots = tables, tables.series, spots
+        agreed = self.series.agreed
         self.terms = Terms(
             planned=agreed.planned,
             benchmarks=len(spots),
@@ -66,27 +99,21 @@ class Jury:
             looks=agreed.looks,
         )
         self._tolerances = compare.Tolerances().updated(agreed.tolerance)
-        self._changes: dict[tuple[str, Spot], Changes] = {}
-        self.base: Mapping[Spot, Evidence] = {}
         if agreed.baseline is not None:
-            self.base = evidence(Path(agreed.baseline), agreed.seeds)
-            _require_spots(agreed, self.base, spots)
+            _require_spots(agreed, tables.base, spots)
 
     def whole(self, point: Point) -> list[dict[str, Any]]:
         """The verdicts on a checkpoint that was asked whole, which becomes the next one judged."""
-        judged = self._judged
-        ours = evidence(self.series.run_folder(point), self.series.agreed.seeds)
-        if not self.base and not judged:
-            point.order = 0
+        earlier = self._judged
+        point.order = len(earlier)
+        if not earlier and self.series.agreed.baseline is None:
             return [_said(spot, "baseline") for spot in self.spots]
-        point.order = len(judged)
-        base = self.base or self._first
-        return [self._whole(spot, base.get(spot), ours.get(spot), point) for spot in self.spots]
+        return [self._whole(spot, point, earlier) for spot in self.spots]
 
     def early(self, point: Point, look: int, spots: Sequence[Spot]) -> list[dict[str, Any]]:
         """What may be said of a checkpoint at its ``look``-th look, 0 the first."""
-        ours = evidence(self.series.run_folder(point), self.series.agreed.seeds)
-        return [self._early(spot, ours.get(spot), look) for spot in spots]
+        found = self.tables.of(point)
+        return [self._early(spot, found.get(spot, NOTHING), look) for spot in spots]
 
     def close(self, point: Point) -> None:
         """Take a checkpoint that was decided early among those that were judged."""
@@ -97,25 +124,21 @@ class Jury:
         judged = [point for point in self.series.points if point.order is not None]
         return sorted(judged, key=lambda point: point.order or 0)
 
-    @property
-    def _first(self) -> Mapping[Spot, Evidence]:
-        """Without a baseline, the first checkpoint is one."""
-        first = self._judged[0]
-        return evidence(self.series.run_folder(first), self.series.agreed.seeds)
-
-    def _whole(
-        self, spot: Spot, base: Evidence | None, ours: Evidence | None, point: Point
-    ) -> dict[str, Any]:
-        if reason := _incomparable(base, ours):
-            return _said(spot, "incomparable", reason=reason)
-        assert base is not None and ours is not None
-        earlier = [(p, v) for p in self._judged if p is not point for v in p.verdicts
-                   if (v["task"], v["shots"]) == spot and "threshold" in v]  # fmt: skip
+    def _whole(self, spot: Spot, point: Point, judged: Sequence[Point]) -> dict[str, Any]:
+        ours = self.tables.of(point).get(spot, NOTHING)
+        if isinstance(ours, str):
+            return _said(spot, "incomparable", reason=ours)
+        earlier = [
+            (other, run, verdict["threshold"])
+            for other in judged
+            for verdict in other.verdicts
+            if (verdict["task"], verdict["shots"]) == spot and "threshold" in verdict
+            if not isinstance(run := self.tables.of(other).get(spot, NOTHING), str)
+        ]
+        runs = [*(run for _, run, _ in earlier), ours]
+        settled = [threshold for _, _, threshold in earlier]
+        allowed, worth = self._drops(spot)
         try:
-            runs = [self._against(base, p, spot) for p, _ in earlier]
-            runs.append(changes(base.units, ours.units, ours.cell.scale))
-            allowed, worth = self._drops(spot, base)
-            settled = [verdict["threshold"] for _, verdict in earlier]
             found = judge(runs, self.terms, allowed=allowed, worth=worth, settled=settled)[-1]
         except UsageError as error:
             return _said(spot, "incomparable", reason=str(error))
@@ -124,21 +147,19 @@ class Jury:
             found.verdict,
             reference=earlier[found.reference][0].step if found.reference >= 0 else None,
             difference=found.difference.value,
+            from_base=difference(ours).value,
             score=found.score,
             threshold=found.threshold,
             interval=list(found.interval),
             allowed=allowed,
             worth=worth,
-            asked=runs[-1].asked,
+            asked=ours.asked,
         )
 
-    def _early(self, spot: Spot, ours: Evidence | None, look: int) -> dict[str, Any]:
-        base = self.base.get(spot)
-        if reason := _incomparable(base, ours):
-            return _said(spot, "incomparable", reason=reason)
-        assert base is not None and ours is not None
-        allowed, worth = self._drops(spot, base)
-        run = changes(base.units, ours.units, ours.cell.scale)
+    def _early(self, spot: Spot, run: Changes | str, look: int) -> dict[str, Any]:
+        if isinstance(run, str):
+            return _said(spot, "incomparable", reason=run)
+        allowed, worth = self._drops(spot)
         found = judge_early(run, self.terms, look, allowed=allowed, worth=worth)
         return _said(
             spot,
@@ -151,18 +172,21 @@ class Jury:
             asked=found.asked,
         )
 
-    def _against(self, base: Evidence, point: Point, spot: Spot) -> Changes:
-        key = point.run, spot
-        if key not in self._changes:
-            theirs = evidence(self.series.run_folder(point), self.series.agreed.seeds)[spot]
-            self._changes[key] = changes(base.units, theirs.units, theirs.cell.scale)
-        return self._changes[key]
-
-    def _drops(self, spot: Spot, base: Evidence) -> tuple[float, float]:
+    def _drops(self, spot: Spot) -> tuple[float, float]:
         """The drop that is allowed, and the one worth seeing, in points of the headline."""
+        base = self.tables.base[spot]
         allowed = self._tolerances.of(*spot).drop(base.value)
         usual = WORTH_SEEING.drop(base.value) or WORTH_SEEING.amount * base.cell.scale
         return allowed, allowed or usual
+
+
+NOTHING = "nothing could be scored"
+
+
+def _first(points: Sequence[Point]) -> Point | None:
+    """The first that was judged; where nothing is, the first that was asked whole."""
+    whole = [point for point in points if point.state == "whole" or point.order is not None]
+    return min(whole, key=lambda p: (p.order is None, p.order or 0), default=None)
 
 
 def _require_spots(agreed: Agreed, base: Mapping[Spot, Evidence], spots: Sequence[Spot]) -> None:
@@ -175,14 +199,16 @@ def _require_spots(agreed: Agreed, base: Mapping[Spot, Evidence], spots: Sequenc
             )
 
 
-def _incomparable(base: Evidence | None, ours: Evidence | None) -> str:
-    """Why two runs cannot be held against each other; empty where they can."""
+def _paired(base: Evidence, ours: Evidence | None) -> Changes | str:
+    """Ours against the base, or why they cannot be held against each other."""
     if ours is None:
-        return "nothing could be scored"
-    if base is None:
-        return "the first checkpoint has no figure to compare with"
-    differing = [*disagreements(base.cell, ours.cell)]
-    return f"measured under different settings: {'; '.join(differing)}" if differing else ""
+        return NOTHING
+    if differing := "; ".join(disagreements(base.cell, ours.cell)):
+        return f"measured under different settings: {differing}"
+    try:
+        return changes(base.units, ours.units, ours.cell.scale)
+    except UsageError as error:
+        return str(error)
 
 
 def _said(spot: Spot, verdict: str, **more: Any) -> dict[str, Any]:

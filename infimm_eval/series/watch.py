@@ -122,7 +122,7 @@ def measure_step(
         point = series.point(step, LIVE)
         while not point.done:
             measuring.next_part(point, evaluate.opened(model, request.options))
-        page.write(series)
+        page.write(measuring.tables)
         names, project = options.get("track") or (), options.get("track_project")
         with trackers.opened(names, series, project) as written:
             trackers.tell(written, series)
@@ -228,7 +228,7 @@ def _agreed(plan: Plan, request: PlanRequest, options: WatchOptions) -> Agreed:
     return Agreed(
         planned=options.get("planned", 50),
         alpha=options.get("alpha", 0.05),
-        baseline=None if baseline is None else str(Path(baseline).resolve()),
+        baseline=None if baseline is None else str(baseline),
         best=bool(options.get("best")),
         tasks=tuple(task.name for task in plan.tasks),
         shots=tuple(plan.shots),

@@ -21,6 +21,7 @@ from infimm_eval import cli, logs
 from infimm_eval.cli import watching as watching_line
 from infimm_eval.errors import UsageError
 from infimm_eval.models.flamingo.build import DEMO
+from infimm_eval.run import task_data
 from infimm_eval.series import follow
 from infimm_eval.series.folder import Agreed, SeriesFolder
 
@@ -395,7 +396,8 @@ def wait_for(training: Training, points: int) -> None:
     while time.monotonic() < patience:
         if (training.output / "series.json").exists():
             measured = [p for p in training.series()["points"] if p["state"] == "whole"]
-            if len(measured) >= points:
+            page = training.output / "index.md"  # comes last
+            if len(measured) >= points and f"| {points} |" in page.read_text():
                 return
         time.sleep(0.1)
     raise AssertionError("nothing was measured")
@@ -422,3 +424,21 @@ def test_every_option_of_the_page_is_one() -> None:
     known = {name for option in watching_line.watch.params for name in option.opts}
     named = set(re.findall(r"`(--[a-z-]+)", PAGE)) - {"--controls"}
     assert COMMANDS and named and named <= known
+
+
+def test_the_pool_of_shots_is_read_once_for_all_checkpoints(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    pool = task_data.pool
+
+    def counted(samples: Any, task: str, seed: int) -> Any:
+        read.append(task)
+        return pool(samples, task, seed)
+
+    monkeypatch.setattr(task_data, "pool", counted)
+    for step in (1, 2):
+        training.save(step)
+    series = training.watch(shots=[4], limit=6, first=3)
+    assert [point.state for point in series.points] == ["whole", "whole"]
+    assert read == ["vizwiz"]
