@@ -19,8 +19,10 @@ from infimm_eval.workers.identity import Hello
 from infimm_eval.workers.serving import Collected
 from infimm_eval.workers.travel import PictureStore, exchange
 
-LINGER = 0.25
+LINGER = 0.5
 """Seconds that answers are gathered for before they come back together."""
+SOON = 0.3
+"""Seconds of work that are as good as none."""
 
 
 @dataclass(eq=False, slots=True)
@@ -67,6 +69,22 @@ class Place:
     def waiting(self) -> int:
         """Requests that the model has not taken yet, as far as is known."""
         return self.fed - self.drawn
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do, or nearly: its model has taken the last requests, and will
+        be done with them before others could be there."""
+        if not self.held:
+            return True
+        expected = _expected(self.held.values()) if self.waiting <= 0 else None
+        return expected is not None and expected < SOON and not self.alone
+
+    @property
+    def spare(self) -> int:
+        """How many of its requests another should have, while that is worth the way."""
+        expected = _expected(self.held.values()) or 0.0
+        half = (self.waiting + 1) // 2
+        return half if expected * half > SOON / 3 * len(self.held) else 0
 
     def settle(self, actor: Any) -> None:
         """A new worker is to come; Ray finds room for it."""
