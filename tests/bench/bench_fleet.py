@@ -3,8 +3,8 @@
     python -m tests.bench.bench_fleet [--workers 1,2,4] [--rows 300] [--delay 0.05] [--demo 120]
 
 ``scaling``: the fake model at ``--delay`` seconds a sample, seconds against the ideal, and the
-driver's CPU a sample.  ``leases``: processor seconds of one worker of the demo model against the same model
-alone.  ``pictures``: how many the demo model encodes, alone and as two workers.
+driver's CPU a sample.  ``leases``: processor seconds of one worker of the demo model against the
+same model alone.  ``pictures``: how many the demo model encodes, alone and as two workers.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def pictures(rows: int) -> list[dict[str, Any]]:
     fleet = opened("demo", 2)
     for shots, support in ((0, "random"), (4, "fixed"), (4, "random")):
         asked = requests(rows, shots, support)
-        before = fleet.statistics["pictures_encoded"]
+        before = fleet.statistics.get("pictures_encoded", 0)
         shown = {
             part.digest()
             for request in asked
