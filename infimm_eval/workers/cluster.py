@@ -83,7 +83,7 @@ class Cluster:
             asked |= {"_temp_dir": self._temporary}
         try:
             with _signals_kept():
-                self.ray.init(**asked)
+                self._init(asked)
         except Exception as error:  # Ray raises anything, Exception itself among it
             self.close()
             if address is None:
@@ -95,6 +95,16 @@ class Cluster:
         except BaseException:
             self.close()
             raise
+
+    def _init(self, asked: dict[str, Any]) -> None:
+        """Twice at most: Ray gives its own processes 30 seconds, whatever else a machine does."""
+        try:
+            self.ray.init(**asked)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            self.ray.shutdown()
+            self.ray.init(**asked)
 
 
 def _require_tokens() -> None:

@@ -78,9 +78,9 @@ def test_a_server_that_does_not_know_the_model_is_left_out(two: list[Place]) -> 
 
 
 def test_where_no_server_knows_the_model_the_run_stops() -> None:
-    with serving(unknowing) as one, serving(unknowing) as other:
-        with pytest.raises(UsageError, match="has no such model or address"):
-            ask(one.url, other.url)
+    stops = pytest.raises(UsageError, match="has no such model or address")
+    with serving(unknowing) as one, serving(unknowing) as other, stops:
+        ask(one.url, other.url)
 
 
 def test_where_nobody_is_there_the_run_stops() -> None:
