@@ -125,6 +125,11 @@ class Call:
         for request in waiting:
             self._waiting[self._home(request)].append(request)
 
+    @property
+    def suspected(self) -> bool:
+        """Whether requests wait to be alone with a worker."""
+        return any(request.id in self._open for request in self._suspects)
+
     def suspect(self) -> Request | None:
         """The next request that is to be alone with a worker."""
         while self._suspects:

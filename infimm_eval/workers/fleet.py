@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from infimm_eval.errors import InfimmEvalError, UsageError, unforeseen
-from infimm_eval.types import Answer, Image, Request
+from infimm_eval.types import Answer, Image, Request, Style
 from infimm_eval.workers.calls import LEAST, Call, Kind, Pace, pictures
 from infimm_eval.workers.cluster import Cluster, reason
 from infimm_eval.workers.crew import SLOW, TICK, Crew, FleetOptions
@@ -57,8 +57,11 @@ class Fleet:
         except BaseException:
             self.close()
             raise
-        self.name, self.style = first.name, first.style
-        self.settings = first.settings  # of one worker: a run goes on alone or with others
+        self.name: str = first.name
+        self.style: Style = first.style
+        self.settings: Mapping[str, Any] = (
+            first.settings
+        )  # of one worker: a run goes on alone or with others
         self.rank = self._rank if first.ranks else None
         self.prompt_format = first.beside.get("prompt_format")
         self.one_picture = bool(first.beside.get("one_picture", False))
@@ -118,10 +121,13 @@ class Fleet:
             place.listen(1 if call.dry else self._low(call, place))
 
     def _fill(self, call: Call, place: Place) -> None:
-        """A worker that has nothing gets a suspect, if there is one; others what is theirs."""
+        """A worker that has nothing gets a suspect, if there is one, and the first sees to it that
+        it comes to have nothing; others get what is theirs."""
         if not place.held and (suspect := call.suspect()) is not None:
             self._give(call, place, [suspect])
             place.alone = True
+        if call.suspected and place is self._crew.live[0]:
+            return
         while not place.alone and (not place.held or place.waiting < self._low(call, place)):
             lease = call.lease(place.number, idle=place.idle)
             if not lease:

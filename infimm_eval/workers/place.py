@@ -108,8 +108,11 @@ class Place:
     def give(
         self, call: Call, requests: Sequence[Request], store: PictureStore, *, by_path: bool | None
     ) -> None:
-        """Requests to answer.  ``by_path``: whether it reads pictures itself, ``None`` where it is
-        to look first."""
+        """Requests to answer, but for those that it has.  ``by_path``: whether it reads pictures
+        itself, ``None`` where it is to look first."""
+        requests = [r for r in requests if (call.number, r.id) not in self.held]
+        if not requests:  # of two that had one, the other has let go of it
+            return
         now = time.monotonic()
         if not self.held:
             self.heard = self.due = now
