@@ -5,7 +5,8 @@
     results = ie.evaluate("demo", tasks=["coco", "vqav2"], shots=[0, 4])
     results["vqav2", 4].value
 
-``evaluate`` runs benchmarks, ``rescore`` scores a finished run again, ``load_model`` and
+``evaluate`` runs benchmarks, ``watch`` follows a training run, ``rescore`` scores a finished run
+again, ``load_model`` and
 ``load_task`` open what the command line names, ``wrap`` makes a model of a live module.  The other
 names are the words that tasks, models and scorers are written in (``infimm_eval.types``).
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from infimm_eval.run.progress import ProgressListener
     from infimm_eval.run.rescore import rescore
     from infimm_eval.run.results import Figure, Results
+    from infimm_eval.series.watch import Series, measure_step, watch
     from infimm_eval.types import (
         Answer,
         CorpusFunction,
@@ -77,6 +79,7 @@ __all__ = [
     "Score",
     "Scorer",
     "Scoring",
+    "Series",
     "Source",
     "Split",
     "Style",
@@ -89,7 +92,9 @@ __all__ = [
     "evaluate",
     "load_model",
     "load_task",
+    "measure_step",
     "rescore",
+    "watch",
     "wrap",
 ]
 
@@ -105,6 +110,9 @@ _ELSEWHERE = {
     "load_model": "models:load",
     "load_task": "registry:load",
     "wrap": "models",
+    "Series": "series.watch",
+    "measure_step": "series.watch",
+    "watch": "series.watch",
 }
 """Where a name is defined, if not in ``types``, and what it is called there."""
 

@@ -173,14 +173,15 @@ class Answer:
 class Model(Protocol):
     """Anything that answers prompts.  Never learns which benchmark it serves.
 
-    Seven more attributes are used where a model has them: ``statistics``, counters that only grow
+    Eight more attributes are used where a model has them: ``statistics``, counters that only grow
     (pictures encoded, seconds by stage) and can be added up over models; ``device`` and
     ``picture_tokens`` (``{"query": n, "shot": n}``), which stand beside its figures unless answers
     note those of each picture of their prompts; ``prompt_format``, the name of the format that its
     family is evaluated in (``infimm`` without one); ``picture_encoder`` (see ``shots.encoders``),
-    its own eyes for retrieved shots; ``one_picture``, true of a model that cannot be shown several,
-    and so no shots; ``close()``, which gives back files, threads and memory when a run is over: it
-    may be called twice, and a closed model may be asked again.
+    its own eyes for retrieved shots; ``answered_by``, kind and number of the worker that gave the
+    last answer, where there are several; ``one_picture``, true of a model that cannot be shown
+    several, and so no shots; ``close()``, which gives back files, threads and memory when a run is
+    over: it may be called twice, and a closed model may be asked again.
     """
 
     @property
@@ -334,6 +335,8 @@ class Summary:
     units: Collection[Unit] = ()
     """In no particular order."""
     scale: float = 100.0
+    notes: Sequence[str] = ()
+    """What a person should know of these figures: groups of which only a part was asked, say."""
 
 
 SupportRule: TypeAlias = Callable[[Sample, Sequence[Sample], int, Random], list[Sample]]

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS = [
     {"cli", "__main__"},
-    {"run", "report", "compare", "icl", "tasks"},
+    {"run", "report", "compare", "icl", "series", "tasks"},
+    {"workers"},
     {"logs", "data", "registry", "models", "published", "submissions", "demo"},
     {"formats", "prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
     {"types", "errors", "packed", "plugins", "texts"},
@@ -161,7 +162,17 @@ def test_functions_are_short_and_take_few_parameters(path: Path) -> None:
 
 
 def test_importing_the_light_rooms_loads_no_heavy_library() -> None:
-    light = ["cli", "run", "run.evaluate", "registry", "report", "compare", "models", "logs"]
+    light = [
+        "cli",
+        "run",
+        "run.evaluate",
+        "registry",
+        "report",
+        "compare",
+        "models",
+        "logs",
+        "series.watch",
+    ]
     code = "; ".join(
         [
             "import sys",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -223,6 +224,25 @@ def test_a_drop_is_a_regression_and_closes_the_gate(go: Go, made: Made, tmp_path
     assert file.read_text() == text.rstrip("\n") + "\n" and "|" not in go("compare", good, bad)[1]
     assert go("compare", good, bad, "--gate", "--tolerance", "vqav2=50")[0] == 0
     assert go("compare", bad, good, "--gate")[0] == 0
+
+
+def test_what_turned_is_shown_with_both_answers_and_the_picture(
+    go: Go, made: Made, tmp_path: Path
+) -> None:
+    good, bad, text, page = made("yes"), made("zzz"), tmp_path / "gate.md", tmp_path / "gate.html"
+    code, printed, _ = go("compare", good, bad, "--gate", "--markdown", text, "--html", page,
+                          "--tier", "vqav2=advisory", "--require", "vqav2")  # fmt: skip
+    assert code == 0 and "VQAv2, 0-shot (advisory)" in printed and "| yes | zzz |" in printed
+    (shown, *_) = re.findall(r'<img src="([^"]+)"', text.read_text())
+    assert (tmp_path / shown).read_bytes()[8:12] == b"WEBP"
+    assert "data:image/webp;base64," in page.read_text() and "zzz (0)" in page.read_text()
+    baseline = tmp_path / "baseline.json"
+    go("compare", good, "--save-baseline", baseline)
+    assert "| (not kept) | zzz |" in go("compare", baseline, bad)[1]
+    code, _, said = go("compare", good, bad, "--gate", "--require", "coco", "--tier", "advisory")
+    assert code == 3
+    code, _, said = go("compare", good, bad, "--tier", "vqav2=crucial")
+    assert code == 2 and "did you mean 'critical'" in said
 
 
 def test_what_is_missing_closes_the_gate_too(go: Go, made: Made) -> None:

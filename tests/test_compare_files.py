@@ -27,7 +27,7 @@ from infimm_eval.compare import (
     markdown,
     plain_text,
     save_baseline,
-    with_texts,
+    with_flips,
 )
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Unit
@@ -100,6 +100,7 @@ def test_a_baseline_compares_like_the_run_it_was_made_from(tmp_path: Path) -> No
         (b"\xff\xfe\x00", "not a readable baseline"),
         (gzip.compress(b'{"baseline": 1}' * 100, mtime=0)[:-20], "not a readable baseline"),
         (b"[" * 100_000, "not a readable baseline"),
+        (b'{"baseline": 1, "cells": [' + b"9" * 400 + b"]}", "not a readable baseline"),
         (b"[]", "is not a baseline"),
         (b'{"schema": 1, "cells": []}', "is not a baseline"),
         (b'{"baseline": 0, "cells": []}', "has baseline schema 0, this version reads 1"),
@@ -238,17 +239,14 @@ def test_changed_samples_show_what_was_asked_said_and_expected(tmp_path: Path) -
     base = make("base", Made(values=(1.0, 1.0), answers=("yes", "two")))
     new = make("new", Made(values=(1.0, 0.0), answers=("yes", "<b>three</b>\x1b" + "!" * 500)))
     found = compare(load(base), load(new))
-    assert found == with_texts(found, base, new, 0)
-    told = with_texts(found, base, new, 10)
+    told = with_flips(found, base, new, 10)
     said = plain_text(told)
     assert "q1  1 -> 0  What is in picture 1?" in said
     assert "    base      two\n    new       <b>three</b>\\u001b!!!" in said
     assert "!" * 300 not in said
     assert "    expected  yes / maybe / <b>three" in said
     table = markdown(told)
-    assert "| two | &#60;b&#62;three" in table and "<b>" not in table and "… |" in table
-    (change,) = as_json(told, gate(told))["rows"][0]["changes"]
-    assert change["said"]["before"] == "two" and change["said"]["after"].endswith("!" * 500)
+    assert "| two | &#60;b&#62;three" in table and "<b>" not in table
 
 
 def test_a_baseline_has_no_texts_and_the_other_side_still_has(tmp_path: Path) -> None:
@@ -257,7 +255,7 @@ def test_a_baseline_has_no_texts_and_the_other_side_still_has(tmp_path: Path) ->
     new = make("new", Made(values=(0.0,), answers=("no",)))
     save_baseline(load(base), tmp_path / "b.json")
     found = compare(load(tmp_path / "b.json"), load(new))
-    said = plain_text(with_texts(found, tmp_path / "b.json", new, 10))
+    said = plain_text(with_flips(found, tmp_path / "b.json", new, 10))
     assert "    base      (not kept)\n    new       no\n" in said
 
 

@@ -255,6 +255,17 @@ def test_a_sheet_as_json_is_read_and_its_model_named(tmp_path: Path) -> None:
     assert (cell.task, cell.model, cell.value) == ("textvqa", "My_Vlm", 50.0)
 
 
+@pytest.mark.parametrize("index", ["9" * 5000, "²"])
+def test_an_index_that_is_no_number_is_of_no_question(tmp_path: Path, index: str) -> None:
+    rows = [
+        {"index": i, "question": "q", "A": "a", "B": "b", "answer": "A", "prediction": "A"}
+        for i in ("241", "1000241", index)
+    ]
+    path = made.sheet(tmp_path / "Vlm_MMBench_DEV_EN.tsv", rows)
+    (reason,) = score(path).reasons
+    assert reason.startswith("1 answers of the log are to questions")
+
+
 def test_another_version_of_a_dataset_is_not_taken_for_it(tmp_path: Path) -> None:
     rows = [{"index": 1, "question": "q", "A": "a", "B": "b", "answer": "A"}]
     path = made.sheet(tmp_path / "Vlm_MMBench_DEV_EN_V11_result.tsv", rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -171,6 +172,15 @@ def test_a_question_counts_only_if_it_is_right_in_every_rotation():
 def test_a_question_with_an_unscored_rotation_is_left_out():
     withheld = _outcome("1000009", None, question="9", category="logic")
     assert circular([*MMBENCH, withheld], {}).metrics["circular"] == 50.0
+
+
+def test_a_question_whose_rotations_were_not_all_asked_is_not_right_and_is_spoken_of():
+    cut = replace(_outcome("10", 1.0, question="10"), tags={"question": "10", "rotations": "4"})
+    summary = circular([*MMBENCH, cut], {})
+    assert summary.metrics["circular"] == 50.0
+    (note,) = summary.notes
+    assert note.startswith("1 of 4 questions count as not right")
+    assert not circular(MMBENCH, {}).notes
 
 
 def test_mm_vet_is_shown_by_capability_by_their_combination_and_with_the_spread_of_its_runs():

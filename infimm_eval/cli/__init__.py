@@ -25,9 +25,11 @@ from infimm_eval.cli import (
     comparing,
     completion,
     files,
+    planning,
     publishing,
     reports,
     running,
+    watching,
 )
 from infimm_eval.errors import InfimmEvalError, unknown
 
@@ -160,8 +162,10 @@ def infimm_eval() -> None:
 for _command in (
     running.run,
     running.rescore,
+    watching.watch,
     files.score,
     comparing.compare,
+    planning.plan,
     reports.report,
     files.submit,
     publishing.publish,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
+from urllib.parse import quote
 
 import click
 
-from infimm_eval.cli.parsing import foreign_options, write
+from infimm_eval.cli.parsing import foreign_options, words, write
 from infimm_eval.errors import UsageError
 
 if TYPE_CHECKING:
+    from infimm_eval.compare import Cell, Comparison
     from infimm_eval.run.foreign import Reading
 
     class _Compare(TypedDict):
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
         gated: bool
         tolerance: tuple[str, ...]
         tolerances: Path | None
+        tier: tuple[str, ...]
+        require: tuple[str, ...]
+        pooled: bool
         force: bool
         junit: Path | None
         markdown_: Path | None
+        html: Path | None
         form: str
         as_json: bool
         samples: int
@@ -43,10 +51,25 @@ _FILE = click.Path(path_type=Path)
     metavar="[TASK[@SHOTS]=]DROP",
     help="An allowed drop: 1.5 points, 2% of the base, coco=2, coco@4=0.5%.  Repeatable.",
 )
-@click.option("--tolerances", type=click.Path(exists=True, path_type=Path), help="A TOML file.")
+@click.option(
+    "--tolerances",
+    type=click.Path(exists=True, path_type=Path),
+    help="A TOML file: default, [tasks], [tiers], required, pooled.",
+)
+@click.option(
+    "--tier",
+    multiple=True,
+    metavar="[TASK[@SHOTS]=]TIER",
+    help="critical (stops a build alone), supporting (together), advisory (never).  Repeatable.",
+)
+@click.option(
+    "--require", callback=words, help="Tasks without which the gate is incomplete: coco,vqav2@4."
+)
+@click.option("--pooled", is_flag=True, help="Test all benchmarks together, too.")
 @click.option("--force", is_flag=True, help="Compare across different settings, and say so.")
 @click.option("--junit", type=_FILE, help="Write JUnit XML.")
 @click.option("--markdown", "markdown_", type=_FILE, help="Write Markdown for a comment.")
+@click.option("--html", type=_FILE, help="Write a page with both answers of what turned.")
 @click.option(
     "--format",
     "form",
@@ -80,6 +103,8 @@ def compare(
     infimm-eval compare results/before results/after --format markdown > comment.md
     infimm-eval compare baseline.json results/after --gate --tolerance 1 --junit gate.xml
         a build fails where something got worse by more than a point
+    infimm-eval compare baseline.json results/after --gate --tier supporting --tier coco=critical
+        COCO stops a build alone, the others where they fall together
     infimm-eval compare results/best --save-baseline baseline.json
     infimm-eval compare before_samples.jsonl after_samples.jsonl --references DIR
         two checkpoints that another harness has measured
@@ -97,21 +122,49 @@ def compare(
         if given["save_baseline"] is None:
             raise UsageError("name the run to compare: compare BASE NEW (or --save-baseline FILE)")
         return 0
-    file = given["tolerances"]
-    allowed = comparing.read_tolerances(file) if file else comparing.Tolerances()
-    allowed = allowed.updated(given["tolerance"])
-    found = comparing.compare(cells, comparing.load(rest[0]), allowed, force=given["force"])
-    found = comparing.with_texts(found, base, rest[0], given["samples"])
+    found = _compared(cells, comparing.load(rest[0]), given)
+    shown = given["samples"]
+    found = comparing.with_flips(found, base, rest[0], shown)
     decision = comparing.gate(found)
-    shown = decision if given["gated"] else None
-    written = {
-        "text": lambda: comparing.plain_text(found, shown, given["samples"]),
-        "markdown": lambda: comparing.markdown(found, shown, given["samples"]),
-        "json": lambda: json.dumps(comparing.as_json(found, decision)),
-    }
-    click.echo(written["json" if given["as_json"] else given["form"]]())
+    told = decision if given["gated"] else None
+    match "json" if given["as_json"] else given["form"]:
+        case "json":
+            click.echo(json.dumps(comparing.as_json(found, decision)))
+        case "markdown":
+            click.echo(comparing.markdown(found, told, shown))
+        case _:
+            click.echo(comparing.plain_text(found, told, shown))
     if given["junit"] is not None:
         write(given["junit"], comparing.junit(found, decision))
-    if given["markdown_"] is not None:
-        write(given["markdown_"], written["markdown"]().encode())
+    if (file := given["markdown_"]) is not None:
+        write(file, comparing.markdown(found, told, shown, partial(_beside, file)).encode())
+    if given["html"] is not None:
+        write(given["html"], comparing.page(found, told).encode())
     return decision.code if given["gated"] else 0
+
+
+def _compared(cells: Sequence[Cell], fresh: Sequence[Cell], given: _Compare) -> Comparison:
+    from infimm_eval import compare as comparing
+
+    file = given["tolerances"]
+    allowed = comparing.read_tolerances(file) if file else comparing.Tolerances()
+    policy = comparing.read_policy(file) if file else comparing.Policy()
+    return comparing.compare(
+        cells,
+        fresh,
+        allowed.updated(given["tolerance"]),
+        policy=policy.updated(given["tier"], given["require"], given["pooled"]),
+        force=given["force"],
+    )
+
+
+def _beside(file: Path, webp: bytes) -> str:
+    """A picture in a folder beside a Markdown file, which GitHub takes no embedded ones from."""
+    folder = file.with_name(f"{file.stem}-pictures")
+    name = f"{sha256(webp).hexdigest()[:16]}.webp"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {error.strerror}; choose another") from error
+    write(folder / name, webp)
+    return quote(f"{folder.name}/{name}")

@@ -69,15 +69,32 @@ def limits(_: click.Context, __: click.Parameter, given: Sequence[str] | None) -
     found = {}
     for text in given or ():
         task, _equals, number = text.rpartition("=")
-        if not number.isdigit() or int(number) < 1:
+        if (count := _count(number)) < 1:
             raise click.BadParameter(f"{text!r} is neither N nor TASK=N, N being at least 1")
-        found[task.strip()] = int(number)
+        found[task.strip()] = count
     return found
 
 
 def batch(_: click.Context, __: click.Parameter, text: str) -> int | str:
     """``auto``, or how many requests a batch holds."""
     if text == "auto":
+        return text
+    if (count := _count(text)) < 1:
+        raise click.BadParameter(f"{text!r} is neither auto nor a number of at least 1")
+    return count
+
+
+def _count(text: str) -> int:
+    """A number as it is written, 0 for whatever is none."""
+    try:
+        return int(text)
+    except ValueError:
+        return 0
+
+
+def workers(_: click.Context, __: click.Parameter, text: str | None) -> int | str | None:
+    """``auto``, or how many."""
+    if text is None or text == "auto":
         return text
     if not text.isdigit() or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither auto nor a number of at least 1")

@@ -229,6 +229,29 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.Choice(["4bit", "8bit"]),
     help="Weights of an hf: model in so many bits (needs bitsandbytes).",
 )
+@click.option(
+    "--workers",
+    callback=parsing.workers,
+    metavar="N|auto",
+    help="So many replicas of the model answer side by side; auto: one an accelerator (needs ray).",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="They run on the Ray cluster whose head is at HOST:PORT, not on this machine.",
+)
+@click.option(
+    "--gpus-per-worker",
+    type=click.FloatRange(min=0),
+    metavar="G",
+    help="Accelerators of each; one, where there are any, if not given.",
+)
+@click.option(
+    "--wait-for-workers",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="So long a run waits when no worker is left; 300 if not given.",
+)
 @click.option("--output", type=_OUTPUT, help="Default: results/<model>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.option(
@@ -267,7 +290,7 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
         options=options,
     )
     listener = bar.Bar(given["quiet"])
-    plan, model = evaluate.prepare(given["model"], request)
+    plan, model = evaluate.prepare(given["model"], request, listener)
     if plan.zero_shot_only:
         listener.say(f"zero-shot only, run at 0 shots: {', '.join(plan.zero_shot_only)}")
     folder = given["output"] or Path("results") / evaluate.slug(given["model"])

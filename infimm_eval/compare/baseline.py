@@ -16,6 +16,7 @@ from typing import Any
 
 from infimm_eval import logs
 from infimm_eval.compare.cells import Cell, of_run
+from infimm_eval.data import reading
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Unit
 
@@ -61,7 +62,7 @@ def read_baseline(path: Path) -> list[Cell]:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-        body = json.loads(content)
+        body = json.loads(content, parse_int=reading.finite_integer)
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist; give a run folder or a baseline file") from error
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:

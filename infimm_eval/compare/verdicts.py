@@ -13,13 +13,16 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from infimm_eval import stats
 from infimm_eval.compare.cells import Cell
+from infimm_eval.compare.policy import TIERS, Policy, Tier
+from infimm_eval.compare.pooled import Evidence, Pooled, pooled
 from infimm_eval.compare.tolerances import Tolerance, Tolerances
 from infimm_eval.errors import UsageError
+from infimm_eval.registry import plain
 from infimm_eval.texts import natural
 from infimm_eval.types import Unit
 
@@ -45,17 +48,6 @@ class Figure:
     n: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What was said to one question, at the first seed that both runs have."""
-
-    question: str
-    before: str | None
-    """``None`` where that side keeps no texts: a baseline file."""
-    after: str | None
-    expected: str
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """A unit whose score differs (averaged over seeds)."""
@@ -64,8 +56,20 @@ class Change:
     stratum: str
     before: float
     after: float
-    said: Said | None = None
-    """The texts behind it, where they were looked up (``saying``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A changed sample as people look at it."""
+
+    change: Change
+    question: str
+    before: str | None
+    """The answer as it was scored; ``None`` where nobody kept it (a baseline file does not)."""
+    after: str | None
+    picture: bytes | None
+    """WEBP, where a log keeps it."""
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ class Row:
     allowed: float = 0.0
     """The drop that is tolerated, in the units of the headline."""
     p_drop: float | None = None
-    """Of a drop beyond the allowed one, Holm's over the table."""
+    """Of a drop beyond the allowed one, Holm's over the rows of its tier."""
     more: int | None = None
     """For ``inconclusive``: how many more samples would show a drop worth seeing ..."""
     worth_seeing: float = 0.0
@@ -101,8 +105,11 @@ class Row:
     """How its shots were selected, where it has any."""
     changes: tuple[Change, ...] = ()
     """The units whose score changed, the largest losses first."""
-    pair: tuple[Cell, Cell] | None = field(default=None, repr=False)
-    """The cells of the first seed that was compared."""
+    tier: Tier = "critical"
+    """Whether it stops a build alone, together with others, or not at all."""
+    required: bool = False
+    flips: tuple[Flip, ...] = ()
+    """Some of the changes with questions and answers, where the runs' logs are at hand."""
 
     @property
     def regressed(self) -> bool:
@@ -112,14 +119,18 @@ class Row:
     @property
     def name(self) -> str:
         """What a line about the row calls it."""
-        chosen = _SELECTED.get(self.support or "", f"{self.support} shots")
-        parts = (f"{self.title}, {self.shots}-shot", chosen, self.control)
-        return ", ".join(part for part in parts if part)
+        return name_of(self.title, self.shots, self.support, self.control)
 
     @property
     def vouches(self) -> bool:
         """Whether a build may be stopped by it: not by an upper bound, which uses the answers."""
         return self.support != "oracle"
+
+
+def name_of(title: str, shots: int, support: str | None, control: str | None = None) -> str:
+    """What a line about a figure calls it."""
+    chosen = _SELECTED.get(support or "", f"{support} shots")
+    return ", ".join(part for part in (f"{title}, {shots}-shot", chosen, control) if part)
 
 
 _SELECTED = {"": "", "random": "", "oracle": "oracle shots (upper bound, uses the answers)"}
@@ -134,6 +145,10 @@ class Comparison:
     new: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    pooled: Pooled | None = None
+    """All critical and supporting rows together; its ``p`` is Holm's over the critical ones."""
+    lacking: tuple[str, ...] = ()
+    """What is required and in neither run."""
 
 
 Key: TypeAlias = tuple[str, int, str, str]
@@ -147,6 +162,7 @@ def compare(
     new: Sequence[Cell],
     tolerances: Tolerances | None = None,
     *,
+    policy: Policy | None = None,
     force: bool = False,
     resamples: int | None = None,
     seed: int = 0,
@@ -158,23 +174,23 @@ def compare(
     p-values survive Holm's correction in a table of any length.  Raises ``UsageError`` where a
     side has no cell or those of several models.
     """
-    tolerances = tolerances or Tolerances()
+    tolerances, policy = tolerances or Tolerances(), policy or Policy()
     names = _only_model(base, "BASE"), _only_model(new, "NEW")
     bases, news = _by_row(base), _by_row(new)
     resamples = resamples or max(4000, 200 * len(bases))
-    rows = [
-        _row(bases.get(old, {}), news.get(key, {}), tolerances, force, resamples, seed)
-        for old, key in _counterparts(bases, news)
+    pairs = [(bases.get(old, {}), news.get(key, {})) for old, key in _counterparts(bases, news)]
+    rows = [_in_policy(_row(*pair, tolerances, force, resamples, seed), policy) for pair in pairs]
+    together = _together(rows, pairs, policy)
+    judged, together = _judged(rows, together)
+    known = {name for row in rows for name in (plain(row.task), f"{plain(row.task)}@{row.shots}")}
+    notes = [
+        f"the {what} of {name} applies to nothing here"
+        for what, settings in (("tolerance", tolerances.tasks), ("tier", policy.tiers))
+        for name in settings
+        if name not in known
     ]
-    tasks = {
-        name
-        for keys in (bases, news)
-        for task, shots, *_ in keys
-        for name in (task, f"{task}@{shots}")
-    }
-    notes = [f"the tolerance of {name} applies to nothing here" for name in tolerances.tasks
-             if name not in tasks]  # fmt: skip
-    return Comparison(*names, tuple(_judged(rows)), tuple(notes))
+    lacking = tuple(name for name in policy.required if name not in known)
+    return Comparison(*names, judged, tuple(notes), together, lacking)
 
 
 def _only_model(cells: Sequence[Cell], side: str) -> str:
@@ -239,8 +255,8 @@ def _row(
     if not base:
         return replace(row, verdict="added")
     gaps = list(dict.fromkeys(_gaps(base, new)))
-    pairs = [(base[s], new[s]) for s in seeds] or [(_first(base), _first(new))]
-    differing = tuple(dict.fromkeys(d for pair in pairs for d in _differing(*pair)))
+    pairs = _pairs(base, new)
+    differing = tuple(dict.fromkeys(d for pair in pairs for d in disagreements(*pair)))
     old, fresh = pairs[0]
     if (old.headline, old.scale) != (fresh.headline, fresh.scale):
         differing += (f"headline: {old.headline} x {old.scale:g} against {fresh.headline} x "
@@ -259,7 +275,6 @@ def _row(
             differing=differing,
             gaps=tuple(gaps),
             changes=tuple(_changes(before, after)),
-            pair=pairs[0],
         )
     gaps.append(f"measured under different settings: {'; '.join(differing)}")
     if any(setting.startswith("scorer") for setting in differing):
@@ -267,14 +282,48 @@ def _row(
     return replace(row, verdict="incomparable", differing=differing, gaps=tuple(gaps))
 
 
-def _judged(rows: Sequence[Row]) -> Iterator[Row]:
-    """The verdicts, once all rows are known: significance is a matter of the whole table."""
-    tested = [row.difference for row in rows if row.difference]
-    allowed = [row.allowed for row in rows if row.difference]
-    ps = iter(stats.holm([d.p for d in tested]))
-    drops = iter(stats.holm([d.beyond(a) for d, a in zip(tested, allowed, strict=True)]))
-    for row in rows:
-        yield _judge(row, row.difference, next(ps), next(drops)) if row.difference else row
+def _in_policy(row: Row, policy: Policy) -> Row:
+    required = policy.requires(row.task, row.shots)
+    gaps = row.gaps
+    if required and row.verdict == "added":
+        gaps = (*gaps, "it is required, and the base lacks it")
+    return replace(row, tier=policy.of(row.task, row.shots), required=required, gaps=gaps)
+
+
+def _together(
+    rows: Sequence[Row], pairs: Sequence[tuple[Cells, Cells]], policy: Policy
+) -> Pooled | None:
+    """The pooled test, where it is asked for or a row has no other voice."""
+    if not (policy.pooled or any(row.tier == "supporting" for row in rows)):
+        return None
+    evidence = []
+    for row, pair in zip(rows, pairs, strict=True):
+        if row.difference and row.vouches and row.tier != "advisory":
+            base, new = zip(*_pairs(*pair), strict=True)
+            before, after = (stats.averaged([cell.units for cell in side]) for side in (base, new))
+            evidence.append(Evidence(before, after, new[0].scale, row.allowed))
+    return pooled(evidence)
+
+
+def _judged(rows: Sequence[Row], together: Pooled | None) -> tuple[tuple[Row, ...], Pooled | None]:
+    """The verdicts, once all rows are known: significance is a matter of the whole table.
+
+    Drops are tested in families, one for each tier, so that what stops nothing weakens nothing;
+    the pooled test is one of the critical family, which alone stops builds.
+    """
+    tested = [(row, row.difference) for row in rows if row.difference]
+    ps = iter(stats.holm([difference.p for _, difference in tested]))
+    families: dict[Tier, list[float]] = {tier: [] for tier in TIERS}
+    for row, difference in tested:
+        families[row.tier].append(difference.beyond(row.allowed))
+    if together:
+        families["critical"].append(together.p)
+    drops = {tier: iter(stats.holm(family)) for tier, family in families.items()}
+    judged = tuple(
+        _judge(row, row.difference, next(ps), next(drops[row.tier])) if row.difference else row
+        for row in rows
+    )
+    return judged, together and replace(together, p=next(drops["critical"]))
 
 
 def _judge(row: Row, difference: stats.Difference, p: float, p_drop: float) -> Row:
@@ -289,6 +338,12 @@ def _judge(row: Row, difference: stats.Difference, p: float, p_drop: float) -> R
     return replace(
         row, verdict="inconclusive", worth_seeing=worth, more=math.ceil((growth - 1) * samples)
     )
+
+
+def _pairs(base: Cells, new: Cells) -> list[tuple[Cell, Cell]]:
+    """By the seeds that both have; of runs without one in common, the first of each."""
+    common = sorted(set(base) & set(new))
+    return [(base[s], new[s]) for s in common] or [(_first(base), _first(new))]
 
 
 def _first(cells: Cells) -> Cell:
@@ -340,7 +395,7 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
 # -- settings ------------------------------------------------------------------------------------
 
 
-def _differing(base: Cell, new: Cell) -> Iterator[str]:
+def disagreements(base: Cell, new: Cell) -> Iterator[str]:
     """Protocol settings by dotted name, where the two do not agree; models may differ."""
     ours, theirs = (dict(_flat(_protocol(cell))) for cell in (base, new))
     for name, usual in _SINCE.items():

@@ -1,4 +1,4 @@
-"""A comparison in words: plain text, Markdown for a comment, JUnit XML for CI, JSON for scripts.
+"""A comparison in other programs' formats: Markdown for people, JUnit XML for CI, JSON for scripts.
 
 Refuses to decide anything.  What datasets and models are called is escaped: it comes from others.
 """
@@ -6,19 +6,19 @@ Refuses to decide anything.  What datasets and models are called is escaped: it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
 from infimm_eval.compare.gate import Gate
-from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row
-from infimm_eval.texts import aligned, printable
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Flip, Row
+
+Pictures: TypeAlias = Callable[[bytes], str]
+"""Where a page finds a picture: what to write as its source."""
 
 COMMENT = 60_000
 """Characters that fit into a pull-request comment (65,536) with room for a frame."""
-LONGEST = 300
-"""Characters of one text that are shown; ``show`` has all of it."""
 
 
 # -- in words ------------------------------------------------------------------------------------
@@ -28,7 +28,8 @@ def explain(row: Row) -> str:
     """One line on why a row has its verdict; empty where the figures say it all."""
     said = []
     if row.regressed:
-        said.append(f"drop beyond {_allowed(row)}, {_p(row.p_drop)} over the table")
+        over = "over the table" if row.tier == "critical" else f"over the {row.tier} rows"
+        said.append(f"drop beyond {_allowed(row)}, {_p(row.p_drop)} {over}")
     elif row.verdict == "worse" and row.allowed:
         said.append(f"not significantly beyond {_allowed(row)}")
     if row.verdict == "inconclusive" and row.more is not None:
@@ -42,6 +43,17 @@ def explain(row: Row) -> str:
     if row.verdict == "added":
         said.append("the base lacks it")
     return "; ".join(said)
+
+
+def said_of_all(comparison: Comparison) -> Iterator[str]:
+    """What is no row's: the pooled test, what is lacking, notes."""
+    if pooled := comparison.pooled:
+        yield (
+            f"{pooled.rows} figures together: {pooled.score:+.1f} standard errors beyond what is "
+            f"allowed, {_p(pooled.p)}"
+        )
+    yield from (f"{name} is required and in neither run" for name in comparison.lacking)
+    yield from comparison.notes
 
 
 def _detectable(row: Row) -> float:
@@ -61,67 +73,25 @@ def _p(p: float | None) -> str:
     return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _clean(text: str) -> str:
-    """Without what neither UTF-8 nor XML 1.0 can hold, not even escaped."""
+def clean(text: str) -> str:
+    """A text without what neither UTF-8 nor XML 1.0 can hold, not even escaped."""
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
-
-
-# -- plain text ----------------------------------------------------------------------------------
-
-
-def plain_text(comparison: Comparison, gate: Gate | None = None, shown: int = 10) -> str:
-    """For a terminal: the table, what needs saying, and the ``shown`` largest losses of every row
-    with what was said."""
-    head = ("benchmark", "shots", "base", "new", "difference [95 %]", "n", "verdict")
-    rows = [head, *map(_columns, comparison.rows)]
-    notes = [f"{row.name}: {said}" for row in comparison.rows if (said := explain(row))]
-    parts = [
-        f"{comparison.new} against {comparison.base}",
-        *([gate.sentence] if gate else []),
-        "\n".join(aligned([[*map(_line_of, row)] for row in rows], right=(1, 2, 3, 5))),
-        "\n".join(map(_line_of, (*notes, *comparison.notes))),
-        *(_block(row, shown) for row in comparison.rows if row.changes and shown),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _block(row: Row, shown: int) -> str:
-    lines = [_line_of(f"{row.name}: {_counts(row)}")]
-    for change in row.changes[:shown]:
-        scores = f"{change.before:.3g} -> {change.after:.3g}"
-        name = " ".join(filter(None, (change.id, change.stratum)))
-        asked = _brief(change.said.question) if change.said else ""
-        lines.append("  " + "  ".join(filter(None, (_line_of(name), scores, _line_of(asked)))))
-        lines += [f"    {who:<9} {_line_of(_brief(said))}" for who, said in _texts(change)]
-    if len(row.changes) > shown:
-        lines.append(f"  and {len(row.changes) - shown:,} more")
-    return "\n".join(lines)
-
-
-def _texts(change: Change) -> Iterator[tuple[str, str]]:
-    if change.said is not None:
-        for name, said in (("base", change.said.before), ("new", change.said.after)):
-            yield name, "(not kept)" if said is None else said or "(nothing)"
-        yield "expected", change.said.expected
-
-
-def _brief(said: str) -> str:
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
-
-
-def _line_of(said: str) -> str:
-    """On one line, whatever it holds."""
-    return printable(" ".join(said.split()))
 
 
 # -- Markdown ------------------------------------------------------------------------------------
 
 
-def markdown(comparison: Comparison, gate: Gate | None = None, shown: int = 10) -> str:
-    """A heading, the table, what needs saying, and the ``shown`` largest losses of every row.
+def markdown(
+    comparison: Comparison,
+    gate: Gate | None = None,
+    shown: int = 10,
+    pictures: Pictures | None = None,
+) -> str:
+    """A heading, the table, what needs saying, and the ``shown`` largest losses of every row, with
+    questions, answers and ``pictures`` where the rows have flips.
 
-    Never longer than a pull-request comment may be: lists that would not fit are left out, and
-    counted.
+    Never longer than a pull-request comment may be: where answers do not fit there are scores
+    alone, and lists that would not fit either are left out, and counted.
     """
     parts = [
         f"### {_code(comparison.new)} against {_code(comparison.base)}\n",
@@ -135,13 +105,16 @@ def markdown(comparison: Comparison, gate: Gate | None = None, shown: int = 10) 
             for row in comparison.rows
             if (said := explain(row))
         ),
-        *(f"- {_text(note)}" for note in comparison.notes),
+        *(f"- {_text(said)}" for said in said_of_all(comparison)),
         "",
     ]
     length = sum(len(part) + 1 for part in parts)
     left_out = 0
-    for block in (_changed(row, shown) for row in comparison.rows if row.changes):
-        if length + len(block) > COMMENT:
+    for row in filter(lambda row: row.changes, comparison.rows):
+        short = replace(row, flips=())
+        blocks = (_changed(one, shown, pictures) for one in ([row, short] if row.flips else [row]))
+        block = next((block for block in blocks if length + len(block) <= COMMENT), None)
+        if block is None:
             left_out += 1
             continue
         parts.append(block)
@@ -152,22 +125,25 @@ def markdown(comparison: Comparison, gate: Gate | None = None, shown: int = 10) 
 
 
 def _line(row: Row) -> str:
-    title, *columns, verdict = _columns(row)
-    verdict = "**worse**" if verdict == "worse" else verdict
-    return f"| {' | '.join((_text(title), *columns, verdict))} |"
+    title, *figures, verdict = columns(row)
+    verdict = re.sub("^worse", "**worse**", verdict)
+    return f"| {' | '.join((_text(title), *figures, verdict))} |"
 
 
-def _columns(row: Row) -> tuple[str, ...]:
+def columns(row: Row) -> tuple[str, ...]:
+    """Benchmark, shots, base, new, difference, n and verdict of a row."""
     found = row.difference
     difference = (
         f"{found.value:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]" if found else ""
     )
+    verdict = row.verdict + (f" ({row.tier})" if row.tier != "critical" else "")
     n = min((f.n for f in (row.base, row.new) if f), default=0)
-    figures = _figure(row.base), _figure(row.new)
-    return row.title, str(row.shots), *figures, difference, f"{n:,}", row.verdict
+    figures = figure_text(row.base), figure_text(row.new), difference
+    return row.title, str(row.shots), *figures, f"{n:,}", verdict
 
 
-def _figure(figure: Figure | None) -> str:
+def figure_text(figure: Figure | None) -> str:
+    """A value with its deviation over seeds; a dash where there is none."""
     if figure is None or figure.value is None:
         return "-"
     return f"{figure.value:.2f}" + (
@@ -175,30 +151,44 @@ def _figure(figure: Figure | None) -> str:
     )
 
 
-def _changed(row: Row, shown: int) -> str:
-    texts = any(change.said for change in row.changes)
-    more = " Question | Base said | New said | Expected |" if texts else ""
+def _changed(row: Row, shown: int, pictures: Pictures | None) -> str:
+    flips = row.flips[:shown]
     lines = [
-        f"<details><summary>{_text(row.name)}: {_counts(row)}</summary>\n",
-        f"| Sample | Base | New |{more}",
-        f"|:--|--:|--:|{':--|:--|:--|:--|' if texts else ''}",
-        *(f"| {' | '.join(_change(c))} |" for c in row.changes[:shown]),
+        f"<details><summary>{_text(row.name)}: {counts(row)}</summary>\n",
+        *(_flipped(flips, pictures) if flips else _scores(row, shown)),
     ]
-    if len(row.changes) > shown:
-        lines.append(f"\nand {len(row.changes) - shown:,} more")
+    if (left := len(row.changes) - (len(flips) or shown)) > 0:
+        lines.append(f"\nand {left:,} more")
     return "\n".join([*lines, "\n</details>\n"])
 
 
-def _counts(row: Row) -> str:
+def counts(row: Row) -> str:
+    """How many samples of a row lost and gained."""
     lost = sum(change.after < change.before for change in row.changes)
     return f"{lost:,} samples lost, {len(row.changes) - lost:,} gained"
 
 
-def _change(change: Change) -> Iterator[str]:
-    yield from (_sample(change), f"{change.before:.3g}", f"{change.after:.3g}")
-    if change.said is not None:
-        said = (change.said.question, *(text for _, text in _texts(change)))
-        yield from (_text(_brief(one)) for one in said)
+def _scores(row: Row, shown: int) -> Iterator[str]:
+    yield "| Sample | Base | New |"
+    yield "|:--|--:|--:|"
+    for c in row.changes[:shown]:
+        yield f"| {_sample(c)} | {c.before:.3g} | {c.after:.3g} |"
+
+
+def _flipped(flips: Sequence[Flip], pictures: Pictures | None) -> Iterator[str]:
+    yield "| Sample | Question | Base | New | Base's answer | New answer | Picture |"
+    yield "|:--|:--|--:|--:|:--|:--|:--|"
+    for flip in flips:
+        c = flip.change
+        answers = (NOT_KEPT if a is None else _text(a) for a in (flip.before, flip.after))
+        webp = flip.picture
+        picture = f'<img src="{pictures(webp)}" width="96">' if pictures and webp else ""
+        cells = (_sample(c), _text(flip.question), f"{c.before:.3g}", f"{c.after:.3g}", *answers,
+                 picture)  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
+NOT_KEPT = "(not kept)"
 
 
 def _sample(change: Change) -> str:
@@ -214,7 +204,7 @@ def _code(text: str) -> str:
 def _text(text: str) -> str:
     """As character references, which Markdown takes for text and never for structure."""
     return re.sub(
-        r"[\\`*_\[\]|#~!<>&$@]", lambda m: f"&#{ord(m[0])};", " ".join(_clean(text).split())
+        r"[\\`*_\[\]|#~!<>&$@]", lambda m: f"&#{ord(m[0])};", " ".join(clean(text).split())
     )
 
 
@@ -225,43 +215,58 @@ def junit(comparison: Comparison, gate: Gate) -> bytes:
     """One test case a row: regressions fail, gaps are errors, what only NEW has is skipped."""
     suite = ElementTree.Element(
         "testsuite",
-        name=_clean(f"{comparison.new} against {comparison.base}"),
-        tests=str(len(comparison.rows)),
-        failures=str(len(gate.regressions)),
-        errors=str(sum(not row.regressed for row in gate.gaps)),
-        skipped=str(sum(row.verdict == "added" for row in comparison.rows)),
+        name=clean(f"{comparison.new} against {comparison.base}"),
+        tests=str(len(comparison.rows) + len(gate.lacking) + bool(comparison.pooled)),
+        failures=str(len(gate.regressions) + bool(gate.together)),
+        errors=str(sum(row not in gate.regressions for row in gate.gaps) + len(gate.lacking)),
+        skipped=str(sum(row.verdict == "added" and not row.gaps for row in comparison.rows)),
         time="0",
     )
     for row in comparison.rows:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=_clean(f"infimm_eval.{row.task}"),
-            name=_clean(f"{row.headline}, {row.shots}-shot"), time="0",
+            suite, "testcase", classname=clean(f"infimm_eval.{row.task}"),
+            name=clean(f"{row.headline}, {row.shots}-shot"), time="0",
         )  # fmt: skip
-        said = _clean(f"{row.verdict}: {_figures(row)}{explain(row)}".rstrip(": ;"))
-        if row.regressed:
+        said = clean(f"{row.verdict}: {_figures(row)}{explain(row)}".rstrip(": ;"))
+        if row in gate.regressions:
             ElementTree.SubElement(case, "failure", message=said, type="regression").text = _losses(
                 row
             )
-        elif row.gaps:
+        elif row in gate.gaps:
             ElementTree.SubElement(case, "error", message=said, type=row.verdict)
         elif row.verdict == "added":
             ElementTree.SubElement(case, "skipped", message=said)
         else:
             ElementTree.SubElement(case, "system-out").text = said
+    _cases_of_all(suite, comparison, gate)
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
+def _cases_of_all(suite: ElementTree.Element, comparison: Comparison, gate: Gate) -> None:
+    """What is required and lacking, and the pooled test: a case each."""
+    for name in gate.lacking:
+        case = ElementTree.SubElement(suite, "testcase", classname=clean(f"infimm_eval.{name}"),
+                                      name="required", time="0")  # fmt: skip
+        ElementTree.SubElement(case, "error", message="in neither run", type="missing")
+    if comparison.pooled:
+        case = ElementTree.SubElement(suite, "testcase", classname="infimm_eval", name="pooled",
+                                      time="0")  # fmt: skip
+        said = next(said_of_all(comparison))
+        if gate.together:
+            ElementTree.SubElement(case, "failure", message=said, type="regression")
+        else:
+            ElementTree.SubElement(case, "system-out").text = said
+
+
 def _figures(row: Row) -> str:
-    return f"{_figure(row.base)} to {_figure(row.new)}; " if row.base and row.new else ""
+    return f"{figure_text(row.base)} to {figure_text(row.new)}; " if row.base and row.new else ""
 
 
 def _losses(row: Row, shown: int = 50) -> str:
-    return _clean(
-        "\n".join(f"{c.id}: {c.before:.3g} to {c.after:.3g}" for c in row.changes[:shown])
-    )
+    return clean("\n".join(f"{c.id}: {c.before:.3g} to {c.after:.3g}" for c in row.changes[:shown]))
 
 
 # -- JSON ----------------------------------------------------------------------------------------
@@ -276,6 +281,9 @@ def as_json(comparison: Comparison, gate: Gate) -> dict[str, Any]:
         "exit": gate.code,
         "gate": gate.sentence,
         "notes": list(comparison.notes),
+        "pooled": (pooled := comparison.pooled)
+        and {"rows": pooled.rows, "score": pooled.score, "p": pooled.p},
+        "lacking": list(comparison.lacking),
         "rows": [dict(_row(row)) for row in comparison.rows],
     }
 
@@ -300,6 +308,8 @@ def _row(row: Row) -> Iterator[tuple[str, Any]]:
         },
     )
     yield "regressed", row.regressed
+    yield "tier", row.tier
+    yield "required", row.required
     yield "differing", list(row.differing)
     yield "gaps", list(row.gaps)
     yield "note", explain(row)
@@ -307,7 +317,13 @@ def _row(row: Row) -> Iterator[tuple[str, Any]]:
         "changes",
         [
             {"id": c.id, "stratum": c.stratum, "before": c.before, "after": c.after}
-            | ({"said": asdict(c.said)} if c.said else {})
             for c in row.changes
+        ],
+    )
+    yield (
+        "flips",
+        [
+            {"id": f.change.id, "question": f.question, "before": f.before, "after": f.after}
+            for f in row.flips
         ],
     )

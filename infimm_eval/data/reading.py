@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import stat
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -69,11 +70,28 @@ def parse_json(data: bytes, where: str, **how: Any) -> Any:
     """The value of a JSON text; ``how`` is ``json.loads``'s, ``where`` stands in the message."""
     try:
         with _bounded_depth():
-            return json.loads(data.decode("utf-8-sig"), **how)
+            return json.loads(data.decode("utf-8-sig"), **{"parse_int": finite_integer, **how})
     except RecursionError as deep:
         raise UsageError(f"{where} is not JSON that can be read: it is nested too deep") from deep
     except ValueError as broken:  # no JSON, no UTF-8, or a number of thousands of digits
         raise UsageError(f"{where} is not JSON ({broken}); download it again") from broken
+
+
+def finite_integer(text: str) -> int:
+    """A whole number of a JSON text.  ``ValueError`` for one beyond any float: nothing is counted
+    or scored by it, and arithmetic with it fails far from the file that holds it."""
+    if len(text) > sys.float_info.max_10_exp:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def whole_number(text: str) -> int | None:
+    """An id or a count, in up to 18 ASCII digits; ``None`` for any other text.  What Python calls
+    digits holds "²" and numbers of any length, and ``int`` fails on both."""
+    return int(text) if _DIGITS.fullmatch(text) else None
+
+
+_DIGITS = re.compile("[0-9]{1,18}")
 
 
 @contextmanager
@@ -259,7 +277,9 @@ class _Scanner:
         self._file, self._path = file, path
         self._text, self._at, self._read, self._ended = "", 0, 0, False
         self._decode = codecs.getincrementaldecoder("utf-8-sig")()
-        self._scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
+        self._scan: Callable[[str, int], tuple[Any, int]] = vars(
+            json.JSONDecoder(parse_int=finite_integer)
+        )["scan_once"]
 
     def members(self) -> Iterator[str]:
         """The names of an object's members; the caller takes each value before the next."""
@@ -300,10 +320,8 @@ class _Scanner:
                 if self._may_be_cut(broken) and self._more():
                     continue
                 raise self._refuse("a value") from broken
-            except (RecursionError, ValueError) as odd:  # too deep; a number of 5,000 digits
-                raise self._refuse(
-                    "a value less deep and no number of thousands of digits"
-                ) from odd
+            except (RecursionError, ValueError) as odd:  # too deep; a number of 500 digits
+                raise self._refuse("a value less deep and no number of hundreds of digits") from odd
             # A number at the end of what was read may go on behind it.
             if self._text[end : end + 1] in _AFTER or not self._more():
                 self._at = end

@@ -8,6 +8,7 @@ R cache rows, S keys, Y vocabulary.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,11 @@ from infimm_eval.flamingo.gated import GatedBlocks, Media, slot_bias, slots, slo
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.protocols import Decoder, Tower
 from infimm_eval.flamingo.resampler import PerceiverResampler
+
+CACHE_BYTES = 12 << 20
+"""Of a processor's caches, as far as one layer of a tower may count on them."""
+PATCH = 14
+"""Pixels along a side of a patch in every published tower of the family."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,17 @@ class Flamingo(nn.Module):
         """(I, 3, H, W) -> latents (I, V, D): once for each distinct picture."""
         if not len(pixels_I3HW):
             return self.resampler.latents.new_zeros(0, *self.resampler.latents.shape)
-        latents: Tensor = self.resampler(self.tower(pixels_I3HW))
-        return latents
+        few = torch.split(pixels_I3HW, self._pictures_at_a_time(pixels_I3HW.device))
+        return torch.cat([self.resampler(self.tower(some_I3HW)) for some_I3HW in few])
+
+    def _pictures_at_a_time(self, device: torch.device) -> int:
+        """All of them on an accelerator.  On a processor as many as keep a layer's widest
+        activations, four times the width, in its cache: memory for more is slower than the
+        arithmetic, and comes anew from the system with every layer."""
+        if device.type != "cpu":
+            return sys.maxsize
+        tokens = max(1, self.tower.image_size // PATCH) ** 2
+        return max(1, CACHE_BYTES // (4 * self.tower.width * tokens * self.dtype.itemsize))
 
     def forward(
         self,

@@ -81,6 +81,7 @@ def cell_row(cell: Cell) -> dict[str, Any]:
         "settings": cell.settings,
         "seconds": cell.seconds,
         "statistics": cell.statistics,
+        "workers": cell.workers,
     }
     return body if cell.limit is None else {**body, "limit": cell.limit}
 

@@ -29,7 +29,7 @@ class CellKey:
     protocol: str = ""
     model: str = ""
     data: str = ""
-    """The last three are fingerprints; that of the data includes the limit."""
+    """The last three are fingerprints; that of the data includes the limit and which samples."""
 
     @property
     def spot(self) -> Spot:
@@ -116,6 +116,9 @@ class Cell:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     """What the model counted from the end of the cell before to the end of this one: pictures
     encoded, tokens, seconds by stage."""
+    workers: Mapping[str, Mapping[str, int]] | None = None
+    """By kind of worker, how many there were and how many answers they gave in this run; ``None``
+    where one process answered."""
     others: int = 0
     """Further cells of the folder that stand at the same spot and are not shown."""
 
@@ -124,6 +127,7 @@ class Cell:
         """What the figure depends on."""
         protocol = dict(self.settings.get("protocol", {}))
         data = protocol.pop("data", None)
+        drawn = self.settings.get("drawn")
         return CellKey(
             task=self.task,
             shots=self.shots,
@@ -132,7 +136,7 @@ class Cell:
             support=self.support or "",
             protocol=fingerprint(protocol),
             model=fingerprint(self.settings.get("model", {})),
-            data=fingerprint([data, self.limit]),
+            data=fingerprint([data, self.limit, *([drawn] if drawn else [])]),
         )
 
     @property

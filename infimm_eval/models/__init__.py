@@ -18,8 +18,7 @@ from infimm_eval.models.plugins import build as build_own
 from infimm_eval.plugins import from_entry_point, importable, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from importlib.metadata import EntryPoint
+    from collections.abc import Callable, Mapping
 
     from infimm_eval.models.live import LiveModel
     from infimm_eval.types import Model, RankingModel, Style
@@ -31,6 +30,8 @@ __all__ = [
     "ModelOptions",
     "adopt",
     "available",
+    "backend",
+    "known_settings",
     "load",
     "require_rank",
     "wrap",
@@ -38,6 +39,8 @@ __all__ = [
 
 GROUP = "infimm_eval.models"
 """Entry points of this group are backends of installed packages, or models of one's own."""
+
+_OWN_FILE = re.compile(r"\.py(:\w+)?$")
 
 _HERE = frozenset({"device", "dtype", "batch_size", "picture_cache"})
 _NOTHING_TO_CHOOSE = frozenset({"device", "dtype", "batch_size"})
@@ -52,6 +55,7 @@ BACKENDS = {
             about="the small InfiMM that comes with the package",
             build="infimm_eval.models.flamingo.build:build_demo",
             takes=_HERE,
+            known="infimm_eval.models.flamingo.build:known_of_demo",
         ),
         Backend(
             name="infimm",
@@ -59,6 +63,7 @@ BACKENDS = {
             about="a checkpoint of the Flamingo family: infimm:FOLDER or infimm:HUB_ID",
             build="infimm_eval.models.flamingo.build:build",
             takes=_HERE | {"revision"},
+            known="infimm_eval.models.flamingo.build:known",
         ),
         Backend(
             name="hf",
@@ -66,6 +71,7 @@ BACKENDS = {
             about="a model of the transformers library: hf:FOLDER or hf:HUB_ID",
             build="infimm_eval.models.transformers.build:build",
             takes=_HERE | {"revision", "device_map", "quantization"},
+            known="infimm_eval.models.transformers.build:known",
         ),
         Backend(
             name="openai",
@@ -73,6 +79,7 @@ BACKENDS = {
             about="any OpenAI-compatible server: openai:NAME with --base-url",
             build="infimm_eval.models.openai.build:build",
             takes=frozenset({"base_url", "batch_size"}),
+            computes=False,
         ),
         Backend(
             name="demo-judge",
@@ -80,6 +87,7 @@ BACKENDS = {
             about="the rule-based judge of the demo data",
             build="infimm_eval.models.demo_judge:build",
             takes=_NOTHING_TO_CHOOSE,
+            computes=False,
         ),
         Backend(
             name="fake",
@@ -87,6 +95,8 @@ BACKENDS = {
             about="says one thing: fake:WORD, fake:echo, or fake for varied words",
             build="infimm_eval.models.fake:build",
             takes=_NOTHING_TO_CHOOSE,
+            computes=False,
+            known="infimm_eval.models.fake:known",
         ),
     )
 }
@@ -131,6 +141,36 @@ def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Mo
     return _opener(spec, options.revision)(options)
 
 
+def known_settings(spec: str, options: ModelOptions) -> Mapping[str, Any]:
+    """What can be known of a model's settings without loading it; UsageError as ``load``'s."""
+    found = backend(spec, options.revision)
+    return {} if found is None else found[0].settings(found[1], options)
+
+
+def backend(spec: str, revision: str | None = None) -> tuple[Backend, str] | None:
+    """The kind of model that ``spec`` names, and the name within it; ``None`` for a model of one's
+    own.  UsageError for a name that nobody knows.
+
+    A built-in name wins over a folder here that happens to have it; ``./demo`` is the folder.
+    """
+    head, colon, name = spec.partition(":")
+    if head in BACKENDS and (colon or BACKENDS[head].stands_alone):
+        return BACKENDS[head], name
+    if is_folder(Path(spec)):
+        return BACKENDS[_kind(spec, revision)], spec
+    if _OWN_FILE.search(spec):
+        return None
+    if not colon and "/" in spec:
+        return BACKENDS[_kind(spec, revision)], spec
+    points = installed(GROUP)
+    if head in points:
+        offered = from_entry_point(points[head])
+        return (offered, name) if isinstance(offered, Backend) else None
+    if re.fullmatch(r"[\w.]+:\w+", spec) and ("." in head or importable(head)):
+        return None
+    raise unknown("model", head, [*BACKENDS, *points, "a checkpoint folder", "a hub id with a /"])
+
+
 def require_rank(model: Model) -> RankingModel:
     """The model; UsageError for one that cannot score options by their log-likelihood."""
     if not callable(getattr(model, "rank", None)):
@@ -155,33 +195,12 @@ def wrap(
 
 
 def _opener(spec: str, revision: str | None) -> Callable[[ModelOptions], Model]:
-    """What makes the model that ``spec`` names.
-
-    A built-in name wins over a folder here that happens to have it; ``./demo`` is the folder.
-    """
-    head, colon, name = spec.partition(":")
-    if head in BACKENDS and (colon or BACKENDS[head].stands_alone):
-        return partial(BACKENDS[head].open, name)
-    if is_folder(Path(spec)):
-        return partial(BACKENDS[_kind(spec, revision)].open, spec)
-    if re.search(r"\.py(:\w+)?$", spec):
-        return partial(build_own, spec)
-    if not colon and "/" in spec:
-        return partial(BACKENDS[_kind(spec, revision)].open, spec)
-    points = installed(GROUP)
-    if head in points:
-        return _offered(points[head], name)
-    if re.fullmatch(r"[\w.]+:\w+", spec) and ("." in head or importable(head)):
-        return partial(build_own, spec)
-    raise unknown("model", head, [*BACKENDS, *points, "a checkpoint folder", "a hub id with a /"])
-
-
-def _offered(point: EntryPoint, name: str) -> Callable[[ModelOptions], Model]:
-    """By an installed package: a backend, or a model as one's own would be."""
-    offered = from_entry_point(point)
-    if isinstance(offered, Backend):
-        return partial(offered.open, name)
-    return partial(build_own, f"{point.module}:{point.attr}")
+    """What makes the model that ``spec`` names."""
+    found = backend(spec, revision)
+    if found is not None:
+        return partial(found[0].open, found[1])
+    point = None if _OWN_FILE.search(spec) else installed(GROUP).get(spec.partition(":")[0])
+    return partial(build_own, spec if point is None else f"{point.module}:{point.attr}")
 
 
 def _kind(place: str, revision: str | None) -> str:

@@ -116,6 +116,11 @@ def build(name: str, options: ModelOptions) -> Fake:
     return Fake(says, **keywords(_behaviour, {**options.options, **behaviour}, "the fake model"))
 
 
+def known(name: str, options: ModelOptions) -> Mapping[str, Any]:
+    """Everything: there are no weights to be loaded."""
+    return build(name, options).settings
+
+
 def _behaviour(
     *,
     style: Style = "completion",

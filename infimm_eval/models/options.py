@@ -104,6 +104,11 @@ class Backend:
     imported when it is needed."""
     takes: frozenset[str]
     """The fields of ``ModelOptions`` that it honours."""
+    computes: bool = True
+    """Whether it runs here, on an accelerator where there is one."""
+    known: Callable[[str, ModelOptions], Mapping[str, Any]] | str | None = None
+    """Settings, its ``fingerprint`` above all, that can be known of a model before it is loaded:
+    by what many workers that load it are measured."""
 
     @property
     def stands_alone(self) -> bool:
@@ -121,11 +126,24 @@ class Backend:
         if (name and ":" not in self.form) or (not name and not self.stands_alone):
             raise UsageError(f"model {spec!r}: write {self.form}")
         options.require(self.takes, spec)
-        if not isinstance(self.build, str):
-            return self.build(name, options)
-        module, _, function = self.build.partition(":")
-        model: Model = getattr(import_module(module), function)(name, options)
+        model: Model = _function(self.build)(name, options)
         return model
+
+    def settings(self, name: str, options: ModelOptions) -> Mapping[str, Any]:
+        """What can be known of the model's settings without loading it."""
+        if self.known is None:
+            return {}
+        found: Mapping[str, Any] = _function(self.known)(name, options)
+        return found
+
+
+def _function(named: Callable[..., Any] | str) -> Callable[..., Any]:
+    """A function, or the one that ``package.module:function`` names."""
+    if not isinstance(named, str):
+        return named
+    module, _, function = named.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 def keywords(target: Callable[..., object], given: Mapping[str, Any], where: str) -> dict[str, Any]:

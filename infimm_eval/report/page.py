@@ -70,27 +70,36 @@ def page(
     runs: Sequence[Run], samples: Mapping[str, Any], taught: InContext, systems: str = "auto"
 ) -> str:
     """The whole file; ``systems`` as ``tables`` takes them."""
+    return rendered(
+        "report.html.j2",
+        runs=runs,
+        models=list(dict.fromkeys(run.model for run in runs)),
+        notice=words.demo_notice([cell for run in runs for cell in run.cells]),
+        tables=tables(runs, systems),
+        pairs=pairs(runs),
+        slopes=slopes(runs),
+        steps=over_steps(runs),
+        breakdowns=breakdowns(runs),
+        moves=moves(runs),
+        in_context=taught,
+        protocols=protocols(runs),
+        zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
+        data=_json(samples),
+        folder=samples.get("folder"),
+    )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page from one of the templates, which also have the style, the script and the policy that
+    forbids any other but those of a ``folder`` beside the page."""
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            runs=runs,
-            models=list(dict.fromkeys(run.model for run in runs)),
-            notice=words.demo_notice([cell for run in runs for cell in run.cells]),
-            tables=tables(runs, systems),
-            pairs=pairs(runs),
-            slopes=slopes(runs),
-            steps=over_steps(runs),
-            breakdowns=breakdowns(runs),
-            moves=moves(runs),
-            in_context=taught,
-            protocols=protocols(runs),
-            zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
-            data=_json(samples),
-            folder=samples.get("folder"),
+            **values,
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),
-            policy=_policy("'self' file:" if "folder" in samples else ""),
+            policy=_policy("'self' file:" if values.get("folder") else ""),
         )
     )
 

@@ -86,6 +86,16 @@ def _outcome(cells: Sequence[Cell]) -> Iterator[Fact]:
         values = [cell.metrics[name] for cell in cells if name in cell.metrics]
         yield Fact(name, ", ".join(f"{value:.2f}" for value in values))
     yield Fact("seconds", ", ".join(f"{cell.seconds:.1f}" for cell in cells))
+    if workers := ", ".join(line for cell in cells if (line := _workers(cell))):
+        yield Fact("answered by", workers)
+
+
+def _workers(cell: Cell) -> str:
+    """How many workers of what kind gave what share of the answers, in the run that ended it."""
+    return ", ".join(
+        f"{share['workers']} x {kind} ({_share(share['answers'], cell.n)})"
+        for kind, share in (cell.workers or {}).items()
+    )
 
 
 def _share(count: int, of: int) -> str:

@@ -28,6 +28,7 @@ class Bar(ProgressListener):
         drawn = screen is not None and (screen.isatty() or "ipykernel" in sys.modules)
         self._redrawn = drawn and not quiet
         self._title = ""
+        self._workers = ""
         self.noted: list[str] = []
         """Everything that a person should read, in order."""
         self._bar: tqdm[Never] | None = None
@@ -53,7 +54,7 @@ class Bar(ProgressListener):
         """The questions of another cell begin."""
         self._title = f"{title}, {_shots(shots)}" + _seed(seed)
         if self._bar is not None:
-            self._bar.set_description(self._title)
+            self._bar.set_description(self._title + self._workers)
 
     def asked(self, known: bool) -> None:
         """A question has its answer; ``known``: from an earlier run."""
@@ -79,8 +80,16 @@ class Bar(ProgressListener):
             rate = (self._asked - self._known) / (now - self._began)
             minutes = (self._total - self._asked) / rate / 60 if rate else 0.0
             about = f", {rate:.1f} a second, about {minutes:.0f} min left" if rate else ""
-            self.say(f"{self._title}: {self._asked:,} of {self._total:,} samples{about}")
+            self.say(
+                f"{self._title}{self._workers}: {self._asked:,} of {self._total:,} samples{about}"
+            )
             self._told = now
+
+    def workers(self, count: int) -> None:
+        """So many workers answer from now on."""
+        self._workers = f", {count} worker" + ("" if count == 1 else "s")
+        if self._bar is not None:
+            self._bar.set_description(self._title + self._workers)
 
     def stage(self, text: str) -> None:
         """What is being done beside asking."""

@@ -6,7 +6,7 @@ Asks nothing of the model; knows no benchmark by name.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ def protocol(questions: CellQuestions, judge: model_graded.Judge | None) -> dict
 
 def draft_name(questions: CellQuestions, model: Model) -> str:
     """Names what a cell asks, whatever scores it."""
-    asked = [questions.protocol(), questions.plan.limit, settings(model)]
+    data = questions.data
+    asked = [questions.protocol(), data.limit, settings(model), *data.drawn.values()]
     return logs.fingerprint(asked, 24)
 
 
@@ -82,21 +83,33 @@ def finish(
         n_changed=cell.changed if questions.control else None,
         support=questions.plan.support_of(questions.shots),
         model=model.name,
-        limit=questions.plan.limit,
+        limit=questions.data.limit,
         n_of=questions.data.size,
         settings={
             "protocol": protocol(questions, judge),
             "model": settings(model),
             "code": provenance.code(model),
+            **questions.data.drawn,
         },
         picture_tokens=picture_tokens.measured(log, cell.roster, model),
         seconds=round(cell.seconds + time.monotonic() - began, 3),
         statistics={**cell.statistics, **questions.statistics},
+        workers=_shares(cell.workers) or None,
         learned=learned.digests,
-        **figures(questions.task, scored, limit=questions.plan.limit, n_of=questions.data.size),
+        **figures(questions.task, scored, limit=questions.data.limit, n_of=questions.data.size),
     )
     log.finish(cell.roster, made, scored.texts, scored.outcomes.scores, scored.summary.units)
     return made
+
+
+def _shares(answered: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]]:
+    """``{kind: {"workers": n, "answers": n}}`` from answers by kind and number of worker."""
+    found: dict[str, dict[str, int]] = {}
+    for (kind, _), answers in sorted(answered.items()):
+        share = found.setdefault(kind, {"workers": 0, "answers": 0})
+        share["workers"] += 1
+        share["answers"] += answers
+    return found
 
 
 def figures(task: Task, scored: Scored, *, limit: int | None, n_of: int | None) -> dict[str, Any]:

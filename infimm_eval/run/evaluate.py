@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from infimm_eval.types import Model, Task
+    from infimm_eval.workers.opening import Wanted
 
 ModelLike: TypeAlias = "str | Model"
 """What ``--model`` takes, or any object with the ``Model`` protocol."""
@@ -66,29 +67,44 @@ def evaluate(
         limit=limit,
         options=options,
     )
-    planned, opened = prepare(model, request)
-    listener = _listener(progress)
+    listener = listener_of(progress)
+    planned, loaded = prepare(model, request, listener)
     folder = Path(mkdtemp(prefix="infimm-eval-") if output is None else output)
     results = Results([], folder)
     if output is None:
         finalize(results, rmtree, folder, ignore_errors=True)
     try:
-        results.cells.extend(run(planned, opened, folder, listener))
+        results.cells.extend(run(planned, loaded, folder, listener))
     finally:
-        close(opened)
+        close(loaded)
     return results
 
 
-def prepare(model: ModelLike, request: PlanRequest) -> tuple[Plan, Model]:
-    """The plan and the loaded model; the plan is checked first, since it costs nothing."""
-    demo = model == "demo"
-    data = request.data or ("demo" if demo else "hub")
+def prepare(
+    model: ModelLike, request: PlanRequest, listener: ProgressListener | None = None
+) -> tuple[Plan, Model]:
+    """The plan and the loaded model; the plan is checked first, since it costs nothing.  The
+    listener is told of workers, where there are any."""
+    planned = planned_for(model, request)
+    return planned, opened(model, request.options, listener)
+
+
+def planned_for(model: ModelLike, request: PlanRequest) -> Plan:
+    """The plan alone, for whoever opens models later."""
+    data = request.data or ("demo" if model == "demo" else "hub")
     options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})
     _check_timeout(model, options)
-    planned = plan(request, data=data, judge=load_judge(options))
-    return planned, _load(model, options) if isinstance(model, str) else _adopt(model, options)
+    return plan(request, data=data, judge=load_judge(options))
+
+
+def opened(model: ModelLike, options: Options, listener: ProgressListener | None = None) -> Model:
+    """The loaded model; ``UsageError`` where nothing can be made of its name or object."""
+    wanted = _workers(model, options)
+    if not isinstance(model, str):
+        return _adopt(model, options)
+    return _load(model, options, wanted, listener or ProgressListener())
 
 
 def _adopt(model: Model, options: Options) -> Model:
@@ -131,7 +147,27 @@ def slug(model: str) -> str:
     return re.sub(r"[^\w.-]+", "-", model)
 
 
-def _load(spec: str, options: Options) -> Model:
+def _workers(model: ModelLike, options: Options) -> Wanted | None:
+    """The fleet that is asked for; ``None``: this process alone."""
+    workers, address = options.get("workers"), options.get("ray")
+    told = {"gpus": options.get("gpus_per_worker"), "patience": options.get("wait_for_workers")}
+    if workers is None and address is None:
+        if any(value is not None for value in told.values()):
+            raise UsageError("--gpus-per-worker and --wait-for-workers are for --workers or --ray")
+        return None
+    if not isinstance(model, str):
+        raise UsageError(
+            f"a live {type(model).__name__} cannot be sent to workers; name the model as --model "
+            "does: a checkpoint, or ./file.py with a function that makes it"
+        )
+    if workers != "auto" and workers is not None and (type(workers) is not int or workers < 1):
+        raise UsageError(f"workers should be a number from 1, or 'auto', not {workers!r}")
+    from infimm_eval.workers.opening import Wanted
+
+    return Wanted(workers=workers or "auto", ray=address, **_given(**told))
+
+
+def _load(spec: str, options: Options, wanted: Wanted | None, listener: ProgressListener) -> Model:
     # On a busy processor the threads of a small model wait longer than they work; OpenMP reads
     # this once, before torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -153,7 +189,11 @@ def _load(spec: str, options: Options) -> Model:
             **(options.get("model_option") or {}),
         },
     )
-    return models.load(spec, chosen)
+    if wanted is None:
+        return models.load(spec, chosen)
+    from infimm_eval.workers.opening import open_fleet
+
+    return open_fleet(spec, chosen, wanted, say=listener.note, count=listener.workers)
 
 
 def _judges_address(spec: str, options: Options) -> bool:
@@ -201,7 +241,8 @@ def load_judge(options: Options) -> Model | None:
     )
 
 
-def _listener(progress: bool | ProgressListener) -> ProgressListener:
+def listener_of(progress: bool | ProgressListener) -> ProgressListener:
+    """A bar on stderr, nobody, or whoever wants to be told."""
     if not isinstance(progress, bool):
         return progress
     if not progress:

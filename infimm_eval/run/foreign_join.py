@@ -14,6 +14,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import NamedTuple
 
+from infimm_eval.data import reading
 from infimm_eval.errors import UsageError, named, shown
 from infimm_eval.logs.foreign import ForeignLog
 from infimm_eval.types import Foreign, ForeignRecord, Sample
@@ -111,8 +112,10 @@ class Joiner:
         distinct = set(self._keys)
         if self.declared or not any(distinct):
             return not any(distinct)
-        numbers = [int(k) for k in distinct if isinstance(k, str) and k.isdigit()]
-        return len(numbers) == len(distinct) and max(numbers) <= len(distinct)
+        numbers = [reading.whole_number(k) for k in distinct if isinstance(k, str)]
+        return len(numbers) == len(distinct) and all(
+            number is not None and number <= len(distinct) for number in numbers
+        )
 
     def _require_questions(self, references: Sequence[Sample]) -> None:
         if not any(sample.question for sample in references):
@@ -279,7 +282,7 @@ def _cell_of(record: ForeignRecord) -> tuple[int | None, int]:
     told = record.fields.get("metadata")
     told = told if isinstance(told, Mapping) else {}
     shots, seed = (str(told.get(name, "")) for name in ("shots", "seed"))
-    return (int(shots) if shots.isdigit() else None, int(seed) if seed.isdigit() else 0)
+    return reading.whole_number(shots), reading.whole_number(seed) or 0
 
 
 def _once(pairs: Iterator[tuple[Hashable, Sample]]) -> dict[Hashable, Sample | None]:

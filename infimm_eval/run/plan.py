@@ -72,6 +72,13 @@ class Options(TypedDict, total=False):
     dtype: str
     device_map: Literal["auto"] | None
     quantization: Quantization | None
+    workers: int | Literal["auto"] | None
+    """Replicas of the model that answer side by side; ``auto``: one an accelerator."""
+    ray: str | None
+    """The address of the Ray cluster on which they run; ``None``: on this machine."""
+    gpus_per_worker: float | None
+    wait_for_workers: float | None
+    """Seconds without any worker before the run ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,8 @@ class Plan:
     """``demo``, ``hub`` or a folder."""
     revision: str | None = None
     limit: int | None = None
+    only: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By task, the ids of the samples to ask where that is not all, or not the first."""
     support: str = "random"
     distinct_pictures: bool = False
     """Whether no prompt shows a picture in two of its shots."""

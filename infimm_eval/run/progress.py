@@ -20,6 +20,9 @@ class ProgressListener:
     def asked(self, known: bool) -> None:
         """A question has its answer; ``known``: from an earlier run."""
 
+    def workers(self, count: int) -> None:
+        """So many workers answer from now on, where a run has any."""
+
     def stage(self, text: str) -> None:
         """What is being done beside asking."""
 

@@ -156,6 +156,8 @@ class Scoreboard:
         self._look_at(scorer, scoring, roster)
         outcomes = roster.outcomes(scoring.scores)
         summary = self.task.metrics(outcomes, scoring.corpus)
+        for note in summary.notes:
+            self.note(f"{self.task.title}: {note}")
         metrics = dict(summary.metrics)
         for other in others:
             if (value := self._headline(other, roster)) is not None:

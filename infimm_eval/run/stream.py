@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
@@ -17,7 +18,7 @@ from threading import RLock
 from typing import Any, TypeAlias, get_args
 
 from infimm_eval import logs, models
-from infimm_eval.errors import InfimmEvalError, MachineryError, UsageError
+from infimm_eval.errors import InfimmEvalError, MachineryError, UsageError, unforeseen
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions, Question
 from infimm_eval.types import Answer, Finish, Image, Model, Request
@@ -55,6 +56,8 @@ class CellProgress:
     """From the end of the cell before, or the start, to the last answer."""
     statistics: Mapping[str, Any] = field(default_factory=dict)
     """What the model counted in that time."""
+    workers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Answers by kind and number of the worker, where there are several."""
 
     @property
     def over(self) -> bool:
@@ -124,10 +127,10 @@ class Stream:
         except Exception as error:
             if not self._waiting:
                 raise MachineryError(
-                    f"the model {self.model.name} raised {_reason(error)} ({_place(error)}); what "
-                    "was answered before is kept"
+                    f"the model {self.model.name} raised {unforeseen(error)} ({_place(error)}); "
+                    "what was answered before is kept"
                 ) from error
-            self.listener.note(f"{self.model.name} broke off ({_reason(error)}) and is asked on")
+            self.listener.note(f"{self.model.name} broke off ({unforeseen(error)}) and is asked on")
             return False
         return True
 
@@ -139,7 +142,7 @@ class Stream:
             except InfimmEvalError:
                 raise
             except Exception as error:  # noqa: BLE001  whatever it is, it is of this question
-                answers = [Answer(id, "", "error", notes={"error": _reason(error)})]
+                answers = [Answer(id, "", "error", notes={"error": unforeseen(error)})]
             for answer in answers:
                 self._take(answer)
 
@@ -233,6 +236,8 @@ class Stream:
             self._alike = ("", 0)
             frame = self._frames.of(waiting.request.prompt, answer.prompt)
             self.log.add_answer(waiting.key, answer, frame)
+            if worker := getattr(self.model, "answered_by", None):
+                cell.workers[worker] += 1
             self.listener.asked(known=False)
         with self._lock:
             cell.open -= 1
@@ -286,12 +291,6 @@ def _place(error: Exception) -> str:
     """Where it was raised: file and line."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(frame.filename).name}, line {frame.lineno}"
-
-
-def _reason(error: Exception) -> str:
-    """An unforeseen error in one line."""
-    said = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def settings(model: Model) -> dict[str, Any]:

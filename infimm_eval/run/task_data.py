@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from infimm_eval import data, prompts
 from infimm_eval.data import checking
+from infimm_eval.logs import fingerprint
 from infimm_eval.run.plan import Plan
 from infimm_eval.shots import pool
 from infimm_eval.types import Sample, Source, Task
@@ -45,7 +46,7 @@ class TaskData:
 
         def made() -> Iterator[Sample]:
             nonlocal count
-            for sample in islice(self.samples(), self.plan.limit):
+            for sample in self.queries():
                 count += 1
                 if count <= checking.TRIED:
                     some.append(sample)
@@ -83,7 +84,21 @@ class TaskData:
 
     def queries(self) -> Iterator[Sample]:
         """The samples that are asked."""
-        return islice(self.samples(), self.plan.limit)
+        asked = islice(self.samples(), self.plan.limit)
+        only = self.plan.only.get(self.task.name)
+        return asked if only is None else (sample for sample in asked if sample.id in only)
+
+    @property
+    def limit(self) -> int | None:
+        """How many samples are asked at most; ``None``: all."""
+        only = self.plan.only.get(self.task.name)
+        return self.plan.limit if only is None else len(only)
+
+    @property
+    def drawn(self) -> dict[str, str]:
+        """``{"drawn": fingerprint}`` of the ids where they are not the first ones."""
+        only = self.plan.only.get(self.task.name)
+        return {} if only is None else {"drawn": fingerprint(sorted(only))}
 
     @cached_property
     def examples(self) -> data.Dataset:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any
 
+from infimm_eval.data.reading import whole_number
 from infimm_eval.submissions.foreign import inside
 from infimm_eval.types import Foreign, ForeignRecord, Sample
 
@@ -33,7 +34,7 @@ def _sheet(record: ForeignRecord) -> Sample | None:
 def _sample(
     index: str, row: Mapping[str, Any], answer: str, options: tuple[str, ...]
 ) -> Sample | None:
-    if not index.isdigit() or not answer:
+    if whole_number(index) is None or not answer:
         return None
     category = str(row.get("l2-category") or row.get("L2-category") or "")
     tags = {"category": str(row.get("category") or ""), "l2-category": category}
@@ -49,10 +50,10 @@ def _sample(
 
 
 def _llava_index(record: ForeignRecord) -> str:
-    if not record.id.isdigit():
+    if (index := whole_number(record.id)) is None:
         return ""
     turn = record.fields.get("round_id")
-    return str(int(record.id) + _ROTATION * (turn if type(turn) is int else 0))
+    return str(index + _ROTATION * (turn if type(turn) is int else 0))
 
 
 FOREIGN = {

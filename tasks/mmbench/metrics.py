@@ -33,6 +33,7 @@ def circular(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summar
     for question, rows in whole.items():
         for tag in groups.keys() & rows[0].tags.keys():
             groups[tag][rows[0].tags[tag]].append(units[question])
+    cut = sum(not _all_asked(rows) for rows in whole.values())
     unrotated = [o for o in scored(outcomes) if o.id == o.tags["question"]]
     figures = {"circular": headline(units.values(), 100)} if units else {}
     return Summary(
@@ -42,10 +43,21 @@ def circular(outcomes: Sequence[Outcome], corpus: Mapping[str, float]) -> Summar
             for tag, values in groups.items()
         },
         units=list(units.values()),
+        notes=[_lacking(cut, len(whole))] if cut else [],
+    )
+
+
+def _lacking(cut: int, of: int) -> str:
+    return (
+        f"{cut} of {of} questions count as not right, for not all of their rotations were asked "
+        "(--limit counts rows, a rotation each)"
     )
 
 
 def _right(rows: Sequence[Outcome]) -> bool:
+    return _all_asked(rows) and all(map(value_of, rows))
+
+
+def _all_asked(rows: Sequence[Outcome]) -> bool:
     # Runs of before the tag was kept say nothing of what they lack.
-    wanted = int(rows[0].tags.get("rotations", len(rows)))
-    return len(rows) >= wanted and all(map(value_of, rows))
+    return len(rows) >= int(rows[0].tags.get("rotations", 0))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from infimm_eval import prompts
+from infimm_eval.data.reading import whole_number
 from infimm_eval.demo import judged_rows
 from infimm_eval.submissions import answers, foreign
 from infimm_eval.types import Foreign, ForeignRecord, Row, Sample, Source, Task
@@ -36,7 +37,8 @@ def _from(first: int) -> Callable[[ForeignRecord], str]:
     """VLMEvalKit counts questions from 1, LLaVA from 0."""
 
     def key(record: ForeignRecord) -> str:
-        return f"v1_{int(record.id) - first}" if record.id.isdigit() else record.id
+        number = whole_number(record.id)
+        return record.id if number is None else f"v1_{number - first}"
 
     return key
 

@@ -195,3 +195,27 @@ def test_a_raised_recursion_limit_does_not_let_a_deep_file_end_the_process(
         assert sys.getrecursionlimit() == 1_000_000
     finally:
         sys.setrecursionlimit(limit)
+
+
+def test_a_number_beyond_every_float_is_refused_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "long.json"
+    path.write_text("[" + "9" * 400 + "]")
+    for read in (reading.read_json, lambda path: list(reading.stream(path))):
+        with pytest.raises(UsageError, match="digits") as refused:
+            read(path)
+        assert str(path) in str(refused.value) and len(str(refused.value)) < 200 + len(str(path))
+    path.write_text("[" + "9" * 300 + "]")
+    assert reading.read_json(path) == list(reading.stream(path)) == [int("9" * 300)]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[("0", 0), ("007", 7), ("9" * 18, 10**18 - 1), ("9" * 5000, None), ("²", None)],
+        *[("٣", None), ("", None), ("-1", None), (" 1", None), ("1_0", None), ("1.0", None)],
+    ],
+)
+def test_a_whole_number_is_a_few_ascii_digits_and_nothing_else(
+    text: str, number: int | None
+) -> None:
+    assert reading.whole_number(text) == number

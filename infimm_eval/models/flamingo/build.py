@@ -63,6 +63,16 @@ def build_demo(_: str, options: ModelOptions) -> FlamingoModel:
     return _loaded(DEMO, "demo", options)
 
 
+def known(name: str, options: ModelOptions) -> Mapping[str, Any]:
+    """The fingerprint of a checkpoint that lies in a folder here."""
+    return _known(Path(name), options) if Path(name).is_dir() else {}
+
+
+def known_of_demo(_: str, options: ModelOptions) -> Mapping[str, Any]:
+    """The fingerprint of the one that comes with the package."""
+    return _known(DEMO, options)
+
+
 def live(
     processor: Any, name: str, style: Style | None, own: Mapping[str, Any]
 ) -> Callable[[Any, str], FlamingoModel]:
@@ -89,6 +99,12 @@ def live(
         )
 
     return build
+
+
+def _known(folder: Path, options: ModelOptions) -> Mapping[str, Any]:
+    own = BuildOptions(**keywords(BuildOptions, options.options, folder.name))
+    found = find(folder, told=own.told)
+    return {"fingerprint": checkpoints.fingerprint(*found.parts.places)}
 
 
 def _loaded(folder: Path, name: str, options: ModelOptions) -> FlamingoModel:

@@ -23,7 +23,7 @@ from infimm_eval.flamingo.pictures import PictureError
 from infimm_eval.flamingo.processor import PromptTooLong
 from infimm_eval.models.flamingo.beginnings import beginnings, shared
 from infimm_eval.models.flamingo.generate import Generation
-from infimm_eval.models.flamingo.images import ImageEncoder
+from infimm_eval.models.flamingo.images import ImageEncoder, Tower
 from infimm_eval.models.flamingo.prefix_cache import PrefixCache
 from infimm_eval.models.flamingo.prompts import PromptFormatter
 from infimm_eval.models.flamingo.rank import Ranking, option_ids
@@ -35,6 +35,7 @@ from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.prefetch import prefetch
 from infimm_eval.models.shared.refusals import Refused, refused
 from infimm_eval.models.shared.statistics import Statistics
+from infimm_eval.models.shared.weights import digest
 from infimm_eval.models.shared.window import Window
 from infimm_eval.types import Answer, Request
 
@@ -65,6 +66,9 @@ class EngineOptions:
     """Bytes for latents in memory; half of what is free, unless given."""
     picture_cache: Path | None = None
     """A folder that keeps latents for later runs too."""
+    by_tower: bool = False
+    """Whether it keeps what the tower makes of a picture too, and both by the tensors that they
+    depend on: for the checkpoints of one training, which often share their tower."""
     joined: bool = True
     """Whether weights that are read together are copied into one memory."""
     sharing: bool = True
@@ -92,9 +96,12 @@ class Engine:
         self.options = options
         self.statistics = Statistics(model.device)
         self.workers = options.workers or max(1, min(8, (os.cpu_count() or 2) - 1))
+        by_tower = options.by_tower and options.picture_cache is not None
+        tower = _digest(model, "tower.") if by_tower else ""
+        seeing = f"{tower} {_digest(model, 'resampler.')}" if by_tower else ""
         if options.joined:
             model.fuse()
-        self.images = self._image_encoder(fingerprint)
+        self.images = self._image_encoder(seeing or fingerprint, tower)
         self.prefixes = PrefixCache(model, PREFIXES, self.statistics)
         graphs = CudaGraphs() if options.recording else CudaGraphs(after=None)
         self.generation = Generation(model, self.processor, graphs, self.prefixes, self.statistics)
@@ -131,11 +138,13 @@ class Engine:
         self.generation.graphs.give_way()
         self.images.features.clear()
 
-    def _image_encoder(self, fingerprint: str) -> ImageEncoder:
+    def _image_encoder(self, weights: str, tower: str) -> ImageEncoder:
+        """``weights`` name what latents depend on, ``tower`` what the tower's output does; without
+        the latter that is not kept."""
         model, options, pictures = self.model, self.options, self.processor.pictures
         features = FeatureCache(
             # Not all of the resampler is in the weights: its heads may be the user's word.
-            f"{fingerprint} {model.resampler.config} {pictures} {model.dtype}",
+            f"{weights} {model.resampler.config} {pictures} {model.dtype}",
             self.statistics,
             device=model.device,
             device_bytes=options.device_cache,
@@ -149,7 +158,21 @@ class Engine:
             self.statistics,
             dtype=model.dtype,
             batch=options.picture_batch,
+            tower=self._tower(f"{tower} {pictures} {model.dtype}") if tower else None,
         )
+
+    def _tower(self, identity: str) -> Tower:
+        """The tower's output goes to disk and is needed once: memory is for latents."""
+        features = FeatureCache(
+            f"tower {identity}",
+            Statistics(self.model.device),
+            device=self.model.device,
+            device_bytes=0,
+            host_bytes=0,
+            folder=self.options.picture_cache,
+        )
+        inference = torch.inference_mode()
+        return Tower(features, inference(self.model.tower), inference(self.model.resampler))
 
     def _give_way(self) -> bool:
         return self.generation.graphs.give_way() or self.images.features.give_way()
@@ -252,3 +275,7 @@ class Engine:
         for job in jobs:
             job.latents = [found[digest] for digest in job.digests]
             self.statistics.count("pictures_in_prompts", len(job.digests))
+
+
+def _digest(model: Flamingo, part: str) -> str:
+    return digest((n, t) for n, t in model.state_dict().items() if n.startswith(part))

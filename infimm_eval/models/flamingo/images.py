@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
 
@@ -19,6 +20,17 @@ from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.types import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """The two halves of encoding, where the first's output is kept for other resamplers."""
+
+    features: FeatureCache
+    see: Callable[[Tensor], Tensor]
+    """Pixels (I, 3, H, W) to the tower's output (I, N, W)."""
+    resample: Callable[[Tensor], Tensor]
+    """That to latents (I, V, D)."""
 
 
 class ImageEncoder:
@@ -37,8 +49,10 @@ class ImageEncoder:
         *,
         dtype: torch.dtype,
         batch: int,
+        tower: Tower | None = None,
     ) -> None:
         self.features = features
+        self._tower = tower
         self.statistics = statistics
         self.limiter: BatchLimiter[tuple[str, Image]] = BatchLimiter(
             batch, statistics, features.give_way
@@ -64,7 +78,7 @@ class ImageEncoder:
             if digest not in self._distinct:
                 self._distinct.add(digest)
                 self.statistics.count("pictures_distinct")
-            if self.features.holds(digest):
+            if self._held(digest):
                 return digest
             known_pixels = self._decoded.get(digest)
             pixels = known_pixels or Future[Tensor]()
@@ -88,6 +102,32 @@ class ImageEncoder:
         return {digest: latents for digest, latents in found.items() if latents is not None}
 
     def _encode_some(self, wanted: Sequence[tuple[str, Image]]) -> list[Tensor]:
+        if self._tower is None:
+            made = self._through(self._encode, wanted)
+        else:
+            seen = self._seen(wanted, self._tower)
+            with self.statistics.stage("encode"):
+                made = [latents.clone() for latents in self._tower.resample(torch.stack(seen))]
+        with self._lock:
+            for (digest, _), latents in zip(wanted, made, strict=True):
+                self.features.put(digest, latents)
+                self._decoded.pop(digest, None)
+        return made
+
+    def _seen(self, wanted: Sequence[tuple[str, Image]], tower: Tower) -> list[Tensor]:
+        """What the tower makes of pictures, which runs for those that it has not seen."""
+        found = {digest: tower.features.get(digest) for digest, _ in wanted}
+        missing = [(digest, image) for digest, image in wanted if found[digest] is None]
+        for (digest, _), seen in zip(missing, self._through(tower.see, missing), strict=True):
+            found[digest] = tower.features.put(digest, seen)
+        self.statistics.count("pictures_recalled", len(wanted) - len(missing))
+        return [known for digest, _ in wanted if (known := found[digest]) is not None]
+
+    def _through(
+        self, encode: Callable[[Tensor], Tensor], wanted: Sequence[tuple[str, Image]]
+    ) -> list[Tensor]:
+        if not wanted:
+            return []
         with self.statistics.waiting("idle"):
             each = [self._take(digest, image) for digest, image in wanted]
         with self.statistics.stage("encode"):
@@ -96,13 +136,15 @@ class ImageEncoder:
             stacked = torch.stack(each, out=torch.empty(room, dtype=self._dtype, pin_memory=pinned))
             pixels = stacked.to(self.features.device, non_blocking=True)
             # Copies, so that dropping one picture frees its memory.
-            made = [latents.clone() for latents in self._encode(pixels)]
+            made = [features.clone() for features in encode(pixels)]
         self.statistics.count("pictures_encoded", len(made))
-        with self._lock:
-            for (digest, _), latents in zip(wanted, made, strict=True):
-                self.features.put(digest, latents)
-                self._decoded.pop(digest, None)
         return made
+
+    def _held(self, digest: str) -> bool:
+        """Whether no pixels are needed for the picture."""
+        if self.features.holds(digest):
+            return True
+        return self._tower is not None and self._tower.features.holds(digest)
 
     def _take(self, digest: str, image: Image) -> Tensor:
         """Pixels that a worker made, or, where the latents were dropped since, makes now."""

@@ -90,7 +90,7 @@ def step(checkpoint: Path) -> dict[str, int]:
         return {}
     try:
         return {"step": int(json.loads(state.read_text(encoding="utf-8"))["global_step"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UsageError(f"{state} names no global_step; mend or remove it ({error})") from error
 
 

@@ -68,6 +68,15 @@ def build(name: str, options: ModelOptions) -> TransformersModel:
     )
 
 
+def known(name: str, options: ModelOptions) -> Mapping[str, Any]:
+    """The fingerprint of a checkpoint that lies in a folder here."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return {}
+    places = dict.fromkeys([checkpoints.base(folder), folder])
+    return {"fingerprint": checkpoints.fingerprint(*places)}
+
+
 def live(
     processor: Any, name: str, style: Style | None, own: Mapping[str, Any]
 ) -> Callable[[Any, str], TransformersModel]:

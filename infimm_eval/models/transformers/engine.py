@@ -55,6 +55,9 @@ class EngineOptions:
     """Bytes for features in memory; half of what is free, unless given."""
     picture_cache: Path | None = None
     """A folder that keeps features for later runs too."""
+    by_tower: bool = False
+    """Whether they are kept by the tensors that they depend on: for the checkpoints of one
+    training, which often share their tower."""
     sharing: bool = True
     """Whether each distinct picture is encoded once, and a prompt read once for all its options,
     where the architecture allows it."""

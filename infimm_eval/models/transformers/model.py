@@ -5,11 +5,16 @@ Says what a model is and can; how the work is arranged is the engine's business.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
+import torch
+
 from infimm_eval.models.shared.answering import Answering
+from infimm_eval.models.shared.weights import digest
 from infimm_eval.models.transformers.engine import Engine, EngineOptions
 from infimm_eval.models.transformers.generate import library
 from infimm_eval.models.transformers.picture_encoder import TokenEncoder
@@ -62,12 +67,15 @@ class TransformersModel:
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        options = options or EngineOptions()
+        by_tower = options.by_tower and options.picture_cache is not None
+        weights = digest(_seeing(model)) if by_tower else fingerprint
         self.engine = Engine(
             self.model,
             tokenizer,
             self.formatter,
-            identity=f"{fingerprint} {type(model).__name__} {model.dtype} {library.__version__}",
-            options=options or EngineOptions(),
+            identity=f"{weights} {type(model).__name__} {model.dtype} {library.__version__}",
+            options=options,
         )
         self._answering = Answering()
 
@@ -123,3 +131,17 @@ class TransformersModel:
 def _template_fingerprint(processor: Any) -> str | None:
     template = processor.chat_template or processor.tokenizer.chat_template
     return sha256(str(template).encode()).hexdigest()[:12] if template else None
+
+
+_READING = re.compile(r"(^|\.)(language_model|text_model|lm_head|embed_out)\.")
+"""Tensors of the part that reads: features of pictures do not depend on them."""
+
+
+def _seeing(model: Any) -> Iterator[tuple[str, Any]]:
+    """What features of pictures may depend on: all tensors but the reading part's, and the
+    configuration."""
+    yield from ((n, t) for n, t in model.state_dict().items() if not _READING.search(n))
+    # Not where the files lie, which is another place for every checkpoint.
+    facts = {n: v for n, v in model.config.to_dict().items() if not n.startswith("_")}
+    told = json.dumps(facts, sort_keys=True, default=str).encode()
+    yield "config", torch.frombuffer(bytearray(told), dtype=torch.uint8)

@@ -1,0 +1,210 @@
+"""The loop of a watch: look at the folder, measure what is ready, say what came of it, wait.
+
+Finds, opens and retries; how a checkpoint is asked and judged is others' business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from infimm_eval.errors import InfimmEvalError, UsageError, first_line
+from infimm_eval.run import evaluate
+from infimm_eval.series import page, trackers
+from infimm_eval.series.checkpoints import Checkpoint, Look, find, lacks, look
+from infimm_eval.series.folder import FEATURES, Point, first_regression
+from infimm_eval.series.loader import Loader
+from infimm_eval.series.measuring import Measuring
+
+if TYPE_CHECKING:
+    from infimm_eval.run.plan import Options
+    from infimm_eval.series.watch import WatchOptions
+    from infimm_eval.types import Model
+
+CHECKPOINT, STEP = "{checkpoint}", "{step}"
+"""What stands for a checkpoint's folder and step in a model's name and options."""
+
+SETTLING = 1.0
+"""Seconds between the two looks at a checkpoint that nothing declares finished."""
+
+PATIENCE = 60.0
+"""Seconds after which what could not be opened is tried again, unless its files change."""
+
+
+@dataclass
+class Watcher:
+    """Follows one folder into one series."""
+
+    folder: Path
+    measuring: Measuring
+    options: Options
+    how: WatchOptions
+    say: Callable[[str], None] = lambda text: None
+    """Is told every figure in a line."""
+    _found: list[Checkpoint] = field(default_factory=list)
+    _unsettled: bool = False
+    _looks: dict[Path, tuple[Look, float]] = field(default_factory=dict)
+    """What lay in every checkpoint, and since when nothing has changed there."""
+    _failed: dict[Path, tuple[Look, float, float]] = field(default_factory=dict)
+    """Checkpoints that could not be measured: as they were, when, and how long to wait."""
+    _loader: Loader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.series = self.measuring.series
+        self.listener = self.measuring.listener
+        self._loader = Loader(self._opened)
+
+    def follow(self) -> None:
+        """Until the end that was agreed on; a checkpoint at a time, the cheap parts first."""
+        if not self._own:
+            self._loader.warm()
+        names, project = self.how.get("track") or (), self.how.get("track_project")
+        try:
+            with trackers.opened(names, self.series, project) as written:
+                self._follow(written)
+        finally:
+            self._loader.close()
+
+    def _follow(self, written: Sequence[trackers.Tracker]) -> None:
+        trackers.tell(written, self.series)
+        page.write(self.series)
+        while not self._over():
+            jobs = self._jobs()
+            if jobs:
+                self._measure(jobs)
+                trackers.tell(written, self.series)
+            elif self._unsettled:
+                time.sleep(SETTLING)
+            elif self.how.get("once") or self._reached():
+                return
+            else:
+                time.sleep(self.how.get("every") or 3.0)
+
+    def _over(self) -> bool:
+        """Whether a regression ends it."""
+        return bool(self.how.get("gate")) and first_regression(self.series.points) is not None
+
+    def _reached(self) -> bool:
+        """Whether the last step that is wanted, or one beyond it, has been seen."""
+        last = self.how.get("until_step")
+        return last is not None and any(
+            one.step >= last and str(one.path) not in self.series.skipped for one in self._found
+        )
+
+    def _jobs(self) -> list[Checkpoint]:
+        """What can be measured now, what comes first before the rest."""
+        self._found = find(self.folder, any_files=self._own)
+        self._unsettled = False
+        last = self.how.get("until_step")
+        ready = [c for c in self._found if (last is None or c.step <= last) and self._ready(c)]
+        ready.sort(key=lambda c: -c.step if self.how.get("newest_first") else c.step)
+        return sorted(ready, key=lambda c: self._state(c) == "first")
+
+    def _state(self, checkpoint: Checkpoint) -> str:
+        known = self.series.known(checkpoint.step, str(checkpoint.path))
+        return known.state if known else "begun"
+
+    def _ready(self, checkpoint: Checkpoint) -> bool:
+        """Whether there is something to ask of it and it is whole."""
+        known = self.series.known(checkpoint.step, str(checkpoint.path))
+        if known is not None and known.done:
+            return False
+        now, time_now = look(checkpoint.path), time.monotonic()
+        seen, since = self._looks.get(checkpoint.path, (None, time_now))
+        since = since if seen == now else time_now
+        self._looks[checkpoint.path] = now, since
+        settled = time_now - since >= SETTLING
+        reason = lacks(checkpoint.path, now if settled else None, now, any_files=self._own)
+        if checkpoint.path in self._failed:
+            as_it_was, when, patience = self._failed[checkpoint.path]
+            waited = time.monotonic() - when > patience and not self.how.get("once")
+            if now == as_it_was and not waited:
+                return False
+        if not reason:
+            return True
+        if not settled and not (seen is not None and seen != now and self.how.get("once")):
+            self._unsettled = True
+        else:
+            self._skip(checkpoint, f"{reason}; it is looked at again")
+        return False
+
+    def _skip(self, checkpoint: Checkpoint, reason: str) -> None:
+        """Say once why a checkpoint is left alone."""
+        path = str(checkpoint.path)
+        if self.series.skipped.get(path) != reason:
+            self.series.skipped[path] = reason
+            self.series.save()
+            self.listener.note(f"step {checkpoint.step:,} ({path}) is left out: {reason}")
+
+    def _measure(self, jobs: Sequence[Checkpoint]) -> None:
+        """The next part of the first job, the weights of the one after it being read meanwhile."""
+        checkpoint = jobs[0]
+        try:
+            model = self._loader.take(checkpoint)
+        except (InfimmEvalError, OSError) as error:
+            self._fail(checkpoint, error)
+            return
+        if len(jobs) > 1:
+            self._loader.read_ahead(jobs[1])
+        point = self.series.point(checkpoint.step, str(checkpoint.path))
+        try:
+            self.measuring.next_part(point, model)
+        except UsageError:
+            raise
+        except (InfimmEvalError, OSError) as error:
+            self._fail(checkpoint, error)
+            self._loader.let_go(checkpoint)
+            return
+        self._failed.pop(checkpoint.path, None)
+        self.series.skipped.pop(str(checkpoint.path), None)
+        self.series.save()
+        if point.done:
+            self._loader.let_go(checkpoint)
+        for line in told(point):
+            self.say(line)
+        page.write(self.series)
+
+    def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
+        there = look(checkpoint.path)
+        reason = first_line(error) if there else "it has vanished"
+        _, _, before = self._failed.get(checkpoint.path, (there, 0.0, PATIENCE / 2))
+        self._failed[checkpoint.path] = there, time.monotonic(), min(2 * before, 3600.0)
+        self._skip(checkpoint, f"{reason}; it is tried again")
+
+    @property
+    def _own(self) -> bool:
+        """Whether checkpoints are opened by a model of one's own, which alone knows their files."""
+        return (self.how.get("model") or CHECKPOINT).split(":")[-1] != CHECKPOINT
+
+    def _opened(self, checkpoint: Checkpoint) -> Model:
+        spec = _filled(self.how.get("model") or CHECKPOINT, checkpoint)
+        given = self.options.get("model_option") or {}
+        filled = {n: _filled(v, checkpoint) if isinstance(v, str) else v for n, v in given.items()}
+        options = {**self.options, "model_option": filled}
+        if not self._own and not options.get("picture_cache"):
+            options["picture_cache"] = self.series.folder / FEATURES
+        if not self._own:
+            options["model_option"] = {"by_tower": True, **filled}
+        return evaluate.opened(spec, cast("Options", options))
+
+
+def told(point: Point) -> Iterator[str]:
+    """What is said of a checkpoint when a part of it is measured, a line for each figure."""
+    verdicts = {(v["task"], v["shots"]): v for v in point.verdicts}
+    for cell in point.cells:
+        if cell["control"] is None:
+            value = "nothing could be scored" if cell["value"] is None else f"{cell['value']:.1f}"
+            part = f" of {cell['n']:,} samples" if "limit" in cell else ""
+            said = page.sentence(verdicts.get((cell["task"], cell["shots"])))
+            seed = f", seed {cell['seed']}" if cell["seed"] else ""
+            yield (
+                f"step {point.step:,}  {cell['title']}, {cell['shots']}-shot{seed}: "
+                f"{value}{part}{f'  {said}' if said else ''}"
+            )
+
+
+def _filled(text: str, checkpoint: Checkpoint) -> str:
+    return text.replace(CHECKPOINT, str(checkpoint.path)).replace(STEP, str(checkpoint.step))

@@ -1,0 +1,135 @@
+"""Ray as a guest that is not heard: joining a cluster, or being one for as long as a run takes.
+
+Knows Ray's manners (what it prints, listens on, writes and takes hold of), and no model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from infimm_eval.errors import UsageError, unforeseen
+
+_LACKING = "many workers need Ray; install it: pip install 'infimm-eval[ray]'"
+
+
+class Cluster:
+    """A cluster that was joined at ``address``, or one of this machine alone that ends with
+    ``close``: with room for ``cpus`` and ``gpus``, and not a process, file or word of it left.
+
+    Every connection needs a token.  That of a cluster of our own is made up anew each time and
+    written nowhere.
+    """
+
+    def __init__(self, address: str | None, *, cpus: int, gpus: int) -> None:
+        """UsageError where Ray is not installed or no cluster answers at the address."""
+        if address is not None and address.startswith("ray://"):
+            raise UsageError(f"--ray {address}: give HOST:PORT of the cluster's head, or auto")
+        _require_tokens()
+        # Read when Ray is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if address is None:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        try:
+            import ray
+        except ImportError as error:
+            raise UsageError(_LACKING) from error
+        self.ray = ray
+        self._temporary: str | None = None
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            self._start(address, cpus, gpus)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What the whole cluster has."""
+        found: dict[str, float] = self.ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return found
+
+    def close(self) -> None:
+        """Leave the cluster, or end it."""
+        if self._owned:
+            with _signals_kept():
+                self.ray.shutdown()
+        if self._temporary is not None:
+            rmtree(self._temporary, ignore_errors=True)
+
+    def _start(self, address: str | None, cpus: int, gpus: int) -> None:
+        # It says that tokens are on.
+        logging.getLogger("ray._private.authentication").setLevel("ERROR")
+        with suppress(AttributeError):  # no option keeps deaths of workers from being printed
+            self.ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        asked: dict[str, Any] = {
+            "address": address or "local",  # never that of /tmp/ray, which may be long gone
+            "log_to_driver": False,
+            "logging_level": "error",
+            "configure_logging": False,
+        }
+        if address is None:
+            self._temporary = tempfile.mkdtemp(prefix="ie-ray-")  # a socket's path is short
+            asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
+            asked |= {"_temp_dir": self._temporary}
+        try:
+            with _signals_kept():
+                self.ray.init(**asked)
+        except (RuntimeError, OSError, ValueError, self.ray.exceptions.RayError) as error:
+            self.close()
+            if address is None:
+                raise UsageError(f"Ray does not start here ({unforeseen(error)})") from error
+            raise UsageError(
+                f"no Ray cluster can be joined at {address} ({unforeseen(error)}); is its head "
+                "there, started with RAY_AUTH_MODE=token, and the token the same?"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+
+def _require_tokens() -> None:
+    """UsageError where Ray was imported before it could be told to ask for tokens."""
+    ray = sys.modules.get("ray")
+    told = os.environ.get("RAY_AUTH_MODE") == "token"
+    if ray is not None and not told and not ray.is_initialized():
+        raise UsageError(
+            "ray was imported without RAY_AUTH_MODE=token in the environment, so that anybody "
+            "could join; set it before, or call ray.init() yourself"
+        )
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM and the hook for uncaught exceptions; they are the program's."""
+    hook, main = sys.excepthook, threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        sys.excepthook = hook
+        if main and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def reason(error: BaseException) -> str:
+    """Ray's message has many sentences; the one that says why is not the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    why = [line for line in lines if line.startswith("The actor is dead because")]
+    return (*why, *lines, type(error).__name__)[0].partition(". ")[0][:160]
+
+
+def visible_gpus() -> int:
+    """Accelerators of this machine that this process may use, without waking one."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return len([name for name in chosen.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))

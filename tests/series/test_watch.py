@@ -1,0 +1,424 @@
+"""A training run followed: what is measured, what is said, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import infimm_eval as ie
+from infimm_eval import cli, logs
+from infimm_eval.cli import watching as watching_line
+from infimm_eval.errors import UsageError
+from infimm_eval.models.flamingo.build import DEMO
+from infimm_eval.series import follow
+from infimm_eval.series.folder import Agreed, SeriesFolder
+
+MODEL = '''
+"""Says what its checkpoint says, and writes down what it was asked."""
+from pathlib import Path
+from infimm_eval.models.fake import Fake
+
+class Told(Fake):
+    def generate(self, requests):
+        for answer in super().generate(requests):
+            with (Path(__file__).parent / "asked.txt").open("a") as file:
+                file.write(f"{self.step} {answer.id}\\n")
+            yield answer
+
+def make(weights, delay=0.0):
+    model = Told((Path(weights) / "says.txt").read_text(), delay=float(delay))
+    model.step = Path(weights).name
+    return model
+'''
+RIGHT = "unanswerable"
+"""What a third of the demo's VizWiz questions want."""
+
+
+class Training:
+    """A folder that a training run writes into, with a model of its own that says one word."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder, self.place, self.output = place / "run", place, place / "series"
+        self.folder.mkdir(parents=True)
+        (place / "model.py").write_text(MODEL)
+
+    def save(self, step: int, says: str = RIGHT, *, whole: bool = True) -> Path:
+        checkpoint = self.folder / f"step-{step}"
+        checkpoint.mkdir()
+        (checkpoint / "says.txt").write_text(says)
+        if whole:
+            (checkpoint / "DONE").touch()
+        return checkpoint
+
+    @property
+    def own(self) -> dict[str, Any]:
+        return {
+            "model": f"{self.place}/model.py:make",
+            "model_option": {"weights": "{checkpoint}"},
+            "data": "demo",
+            "limit": 60,
+            "output": self.output,
+            "progress": False,
+        }
+
+    def watch(self, **how: Any) -> ie.Series:
+        return ie.watch(self.folder, "vizwiz", **{**self.own, "once": True, **how})
+
+    def baseline(self, says: str = RIGHT, **how: Any) -> Path:
+        folder = self.place / f"base-{says}"
+        how = {"data": "demo", "limit": 60, "progress": False, **how}
+        ie.evaluate(f"fake:{says}", "vizwiz", output=folder, **how)
+        return folder
+
+    def command(self, *more: str) -> list[str]:
+        command = [sys.executable, "-m", "infimm_eval", "watch", str(self.folder)]
+        command += ["--tasks", "vizwiz", "--data", "demo", "--output", str(self.output)]
+        command += ["--model", f"{self.place}/model.py:make", "--limit", "60"]
+        return [*command, "--model-option", "weights={checkpoint}", *more]
+
+    @property
+    def asked(self) -> list[str]:
+        file = self.place / "asked.txt"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def series(self) -> Any:
+        return json.loads((self.output / "series.json").read_text())
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    return Training(tmp_path)
+
+
+def verdicts(series: ie.Series) -> dict[int, list[str]]:
+    return {point.step: [v["verdict"] for v in point.verdicts] for point in series.points}
+
+
+def test_every_checkpoint_is_measured_and_judged_once(training: Training) -> None:
+    for step in (200, 100, 300):
+        training.save(step)
+    how = {"baseline": training.baseline(), "planned": 4}
+    series = training.watch(**how)
+    assert [(point.step, point.state) for point in series.points] == [
+        (step, "whole") for step in (100, 200, 300)
+    ]
+    assert len(training.asked) == 180
+    body = training.series()
+    assert body["schema"] == 1 and body["planned"] == 4 and body["alpha"] == 0.05
+    point = body["points"][0]
+    assert {"step", "path", "fingerprint", "cells", "verdicts"} <= point.keys()
+    assert point["cells"][0]["value"] > 15
+    assert point["verdicts"][0]["threshold"] > 2
+    training.save(400)
+    again = training.watch(**how)
+    assert again.points[:3] == series.points and again.points[3].step == 400
+    assert len(training.asked) == 240
+
+
+def test_the_page_holds_curve_verdict_best_and_what_turned(training: Training) -> None:
+    training.save(1)
+    training.save(2, "zzz")
+    training.watch(best=True, planned=2)
+    html = (training.output / "index.html").read_text()
+    text = (training.output / "index.md").read_text()
+    assert "<polyline" in html and "<script" not in html
+    assert "Best: step 1 with" in text and "Best: step 1 with" in html
+    assert "**ALARM" in text and "| turned |" in text and "What turned" in html
+    assert "at most 5 % of trainings" in text
+
+
+def test_a_cheap_part_comes_first_for_all_and_is_part_of_the_rest(training: Training) -> None:
+    for step in (1, 2):
+        training.save(step)
+    series = training.watch(first=20)
+    order = [line.split()[0] for line in training.asked]
+    assert order == ["step-1"] * 20 + ["step-2"] * 20 + ["step-1"] * 40 + ["step-2"] * 40
+    ids = [line.split()[1] for line in training.asked]
+    assert ids[:20] == ids[20:40], "the same samples of every checkpoint"
+    assert set(ids[:20]).isdisjoint(ids[40:80])
+    assert [point.cells[0]["n"] for point in series.points] == [60, 60]
+
+
+def test_the_newest_may_come_first(training: Training) -> None:
+    for step in (1, 2):
+        training.save(step)
+    training.watch(newest_first=True)
+    assert training.asked[0].startswith("step-2 ") and training.asked[-1].startswith("step-1 ")
+
+
+def test_a_proven_regression_ends_a_gated_watch_and_names_the_step(
+    training: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step, says in ((1, RIGHT), (2, "zzz"), (3, RIGHT)):
+        training.save(step, says)
+    words = training.command("--baseline", str(training.baseline()), "--gate", "--once")[3:]
+    assert cli.main(words) == 1
+    out = capsys.readouterr().out
+    assert "Regression at step 2: vizwiz at 0 shots." in out and "ALARM" in out
+    assert not any(line.startswith("step-3") for line in training.asked)
+    assert cli.main([*words, "-q"]) == 1, "and it stays said"
+
+
+def test_equal_checkpoints_pass_the_gate(training: Training) -> None:
+    training.save(1)
+    training.save(2)
+    words = training.command("--best", "--gate", "--once", "-q")[3:]
+    assert cli.main(words) == 0
+
+
+def test_a_watch_that_stops_when_decided_asks_less_and_says_worse(training: Training) -> None:
+    training.save(1, "zzz")
+    how = {"stop_when_decided": True, "planned": 5, "limit": None}
+    series = training.watch(baseline=training.baseline(limit=None), **how)
+    assert series.points[0].state == "decided" and verdicts(series) == {1: ["worse"]}
+    asked = len(training.asked)
+    assert asked < 150 and series.points[0].cells[0]["n"] == asked
+    assert series.regression is not None and series.regression.step == 1
+    assert training.watch(baseline=training.baseline(limit=None), **how)
+    assert len(training.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"planned": 60}, "planned 50"),
+        ({"alpha": 0.1}, "alpha 0.05"),
+        ({"shots": [4]}, "shots [0]"),
+        ({"best": False}, "best true"),
+        ({"prompt_style": "instruct"}, "prompt-style null"),
+        ({"limit": 3}, "limit 60"),
+        ({"tolerance": ["2"]}, "tolerance"),
+    ],
+)
+def test_what_was_agreed_stays_agreed(
+    training: Training, change: dict[str, Any], named: str
+) -> None:
+    agreed = {"planned": 50, "alpha": 0.05, "best": True, "shots": [0]}
+    training.watch(**agreed)
+    with pytest.raises(UsageError) as told:
+        training.watch(**{**agreed, **change})
+    assert f"begun with {named}" in str(told.value)
+    assert training.series()["planned"] == 50
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ({"gate": True}, "--gate needs"),
+        ({"stop_when_decided": True}, "--stop-when-decided needs"),
+        ({"baseline": "x", "best": True}, "leave one out"),
+        ({"baseline": "nowhere"}, "nowhere does not exist"),
+        ({"planned": 0}, "--planned"),
+        ({"alpha": 1.0}, "--alpha"),
+        ({"first": 0}, "--first"),
+        ({"track": ["abacus"]}, "unknown tracker 'abacus'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_before_anything_is_asked(
+    training: Training, how: dict[str, Any], named: str
+) -> None:
+    training.save(1)
+    with pytest.raises(UsageError, match=named):
+        training.watch(**how)
+    assert not training.asked
+
+
+def test_a_baseline_that_lacks_a_benchmark_is_said_first(training: Training) -> None:
+    with pytest.raises(UsageError, match="has no figure of vizwiz at 4 shots"):
+        training.watch(shots=[0, 4], baseline=training.baseline())
+
+
+def test_a_baseline_under_other_settings_raises_no_alarm(training: Training) -> None:
+    training.save(1, "zzz")
+    series = training.watch(baseline=training.baseline(max_new_tokens={"": 3}))
+    assert verdicts(series) == {1: ["incomparable"]}
+    assert "max_new_tokens" in series.points[0].verdicts[0]["reason"]
+
+
+def test_one_watch_at_a_time_writes_a_series(training: Training) -> None:
+    series = SeriesFolder(training.output, Agreed())
+    try:
+        with pytest.raises(UsageError, match="written by another watch"):
+            training.watch()
+    finally:
+        series.close()
+
+
+def test_broken_checkpoints_are_said_skipped_and_tried_again(training: Training) -> None:
+    training.save(1)
+    broken = training.save(2)
+    (broken / "says.txt").unlink()
+    series = training.watch()
+    assert [point.step for point in series.points] == [1]
+    assert "says.txt" in series.skipped[str(broken)]
+    assert cli.main([*training.command("--once", "-q")[3:]]) == 3
+    (broken / "says.txt").write_text(RIGHT)
+    assert [point.step for point in training.watch().points] == [1, 2]
+    assert training.series()["skipped"] == []
+
+
+def test_one_that_vanishes_while_it_is_measured_is_said(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.save(1)
+    gone = training.save(2)
+    monkeypatch.setattr(follow.Loader, "read_ahead", lambda self, checkpoint: None)
+    measured = follow.Watcher._measure
+
+    def and_then(self: follow.Watcher, jobs: Any) -> None:
+        if jobs[0].path == gone:
+            shutil.rmtree(gone)
+        measured(self, jobs)
+
+    monkeypatch.setattr(follow.Watcher, "_measure", and_then)
+    series = training.watch()
+    assert [point.step for point in series.points] == [1]
+    assert series.skipped == {str(gone): "it has vanished; it is tried again"}
+
+
+def test_files_that_are_still_written_are_waited_for(training: Training) -> None:
+    checkpoint = training.save(1, whole=False)
+    began = time.monotonic()
+    assert [point.step for point in training.watch().points] == [1]
+    assert time.monotonic() - began > follow.SETTLING
+    assert (checkpoint / "DONE").exists() is False
+
+
+def test_a_checkpoint_of_the_demo_is_measured_and_a_cut_one_is_not(training: Training) -> None:
+    whole, cut = training.folder / "checkpoint-10", training.folder / "checkpoint-20"
+    shutil.copytree(DEMO, whole)
+    shutil.copytree(DEMO, cut)
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    how = {**training.own, "once": True, "limit": 4}
+    del how["model"], how["model_option"]
+    series = ie.watch(training.folder, "vizwiz", **how)
+    assert [point.step for point in series.points] == [10]
+    assert series.points[0].fingerprint and series.points[0].cells[0]["n"] == 4
+    assert series.skipped == {str(cut): "model.safetensors is cut off; it is looked at again"}
+    assert (training.output / "features").is_dir()
+
+
+def answers(output: Path) -> dict[tuple[str, str], str]:
+    """The answers on disk by run and key."""
+    found = {}
+    for file in output.glob(f"*/{logs.FILE}"):
+        db = sqlite3.connect(file, timeout=10)
+        try:
+            rows = db.execute("SELECT key, text FROM answer").fetchall()
+        except sqlite3.OperationalError:
+            continue
+        finally:
+            db.close()
+        found |= {(file.parent.name, key): text for key, text in rows}
+    return found
+
+
+def results(output: Path) -> Any:
+    """``series.json`` but for times."""
+    body = json.loads((output / "series.json").read_text())
+    for point in body["points"]:
+        for cell in point["cells"]:
+            del cell["seconds"]
+    return body
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
+def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
+    kills: int, training: Training
+) -> None:
+    for step, says in ((1, RIGHT), (2, "no"), (3, RIGHT)):
+        training.save(step, says)
+    base = str(training.baseline())
+    command = training.command("--baseline", base, "--first", "20", "--once")
+    command += ["--model-option", "delay=0.01"]
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    seconds = time.monotonic() - began
+    undisturbed = results(training.output)
+    shutil.rmtree(training.output)
+    moments, kept = random.Random(kills), {}
+    for _ in range(kills):
+        process = subprocess.Popen(command, stdout=-3, stderr=-3)
+        time.sleep(moments.uniform(0.3, 1.0) * seconds)
+        process.kill()
+        process.wait()
+        now = answers(training.output)
+        assert kept.items() <= now.items()
+        kept = now
+        if (training.output / "series.json").exists():
+            assert training.series()["schema"] == 1
+    before = len(training.asked)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(training.asked) - before == 180 - len(kept)
+    assert results(training.output) == undisturbed
+    assert len(answers(training.output)) == 180
+
+
+def test_a_daemon_measures_what_comes_and_goes_on_a_signal(training: Training) -> None:
+    training.save(1)
+    process = subprocess.Popen(
+        training.command("--every", "0.2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(training, 1)
+        saved = time.monotonic()
+        training.save(2)
+        wait_for(training, 2)
+        assert time.monotonic() - saved < 10, "the first figure is there within seconds"
+        process.send_signal(signal.SIGTERM)
+        out, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 3
+    assert said.splitlines()[-1].startswith("infimm-eval: stopped; every answer so far is kept")
+    assert "step 1  VizWiz, 0-shot: " in out and "step 2  VizWiz" in out
+
+
+def wait_for(training: Training, points: int) -> None:
+    patience = time.monotonic() + 60
+    while time.monotonic() < patience:
+        if (training.output / "series.json").exists():
+            measured = [p for p in training.series()["points"] if p["state"] == "whole"]
+            if len(measured) >= points:
+                return
+        time.sleep(0.1)
+    raise AssertionError("nothing was measured")
+
+
+def test_a_watch_ends_when_its_last_step_is_measured(training: Training) -> None:
+    for step in (1, 5, 9):
+        training.save(step)
+    series = training.watch(once=False, until_step=5)
+    assert [point.step for point in series.points] == [1, 5]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    python -m infimm_eval (watch .*)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page_is_understood_as_it_stands(command: str) -> None:
+    chosen = watching_line.watch.make_context("watch", command.split()[1:]).params
+    assert chosen["folder"] == Path("runs/mine") and chosen["output"] == Path("series/mine")
+
+
+def test_every_option_of_the_page_is_one() -> None:
+    known = {name for option in watching_line.watch.params for name in option.opts}
+    named = set(re.findall(r"`(--[a-z-]+)", PAGE)) - {"--controls"}
+    assert COMMANDS and named and named <= known
