@@ -27,7 +27,7 @@ from infimm_eval.compare import (
     markdown,
     plain_text,
     save_baseline,
-    with_flips,
+    with_texts,
 )
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Unit
@@ -239,14 +239,17 @@ def test_changed_samples_show_what_was_asked_said_and_expected(tmp_path: Path) -
     base = make("base", Made(values=(1.0, 1.0), answers=("yes", "two")))
     new = make("new", Made(values=(1.0, 0.0), answers=("yes", "<b>three</b>\x1b" + "!" * 500)))
     found = compare(load(base), load(new))
-    told = with_flips(found, base, new, 10)
+    assert found == with_texts(found, base, new, 0)
+    told = with_texts(found, base, new, 10)
     said = plain_text(told)
     assert "q1  1 -> 0  What is in picture 1?" in said
     assert "    base      two\n    new       <b>three</b>\\u001b!!!" in said
     assert "!" * 300 not in said
     assert "    expected  yes / maybe / <b>three" in said
     table = markdown(told)
-    assert "| two | &#60;b&#62;three" in table and "<b>" not in table
+    assert "| two | &#60;b&#62;three" in table and "<b>" not in table and "… |" in table
+    (change,) = as_json(told, gate(told))["rows"][0]["changes"]
+    assert change["said"]["before"] == "two" and change["said"]["after"].endswith("!" * 500)
 
 
 def test_a_baseline_has_no_texts_and_the_other_side_still_has(tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_a_baseline_has_no_texts_and_the_other_side_still_has(tmp_path: Path) ->
     new = make("new", Made(values=(0.0,), answers=("no",)))
     save_baseline(load(base), tmp_path / "b.json")
     found = compare(load(tmp_path / "b.json"), load(new))
-    said = plain_text(with_flips(found, tmp_path / "b.json", new, 10))
+    said = plain_text(with_texts(found, tmp_path / "b.json", new, 10))
     assert "    base      (not kept)\n    new       no\n" in said
 
 

@@ -123,21 +123,20 @@ def compare(
             raise UsageError("name the run to compare: compare BASE NEW (or --save-baseline FILE)")
         return 0
     found = _compared(cells, comparing.load(rest[0]), given)
-    shown = given["samples"]
-    found = comparing.with_flips(found, base, rest[0], shown)
+    found = comparing.with_texts(found, base, rest[0], given["samples"])
     decision = comparing.gate(found)
-    told = decision if given["gated"] else None
-    match "json" if given["as_json"] else given["form"]:
-        case "json":
-            click.echo(json.dumps(comparing.as_json(found, decision)))
-        case "markdown":
-            click.echo(comparing.markdown(found, told, shown))
-        case _:
-            click.echo(comparing.plain_text(found, told, shown))
+    told, shown = decision if given["gated"] else None, given["samples"]
+    written = {
+        "text": lambda: comparing.plain_text(found, told, shown),
+        "markdown": lambda: comparing.markdown(found, told, shown),
+        "json": lambda: json.dumps(comparing.as_json(found, decision)),
+    }
+    click.echo(written["json" if given["as_json"] else given["form"]]())
     if given["junit"] is not None:
         write(given["junit"], comparing.junit(found, decision))
     if (file := given["markdown_"]) is not None:
-        write(file, comparing.markdown(found, told, shown, partial(_beside, file)).encode())
+        pictures = partial(_beside, file)
+        write(file, comparing.markdown(found, told, shown, pictures=pictures).encode())
     if given["html"] is not None:
         write(given["html"], comparing.page(found, told).encode())
     return decision.code if given["gated"] else 0

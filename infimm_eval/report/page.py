@@ -72,6 +72,7 @@ def page(
     """The whole file; ``systems`` as ``tables`` takes them."""
     return rendered(
         "report.html.j2",
+        policy=_policy("'self' file:" if "folder" in samples else ""),
         runs=runs,
         models=list(dict.fromkeys(run.model for run in runs)),
         notice=words.demo_notice([cell for run in runs for cell in run.cells]),
@@ -89,9 +90,9 @@ def page(
     )
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, policy: str = "", **values: Any) -> str:
     """A page from one of the templates, which also have the style, the script and the policy that
-    forbids any other but those of a ``folder`` beside the page."""
+    forbids any other."""
     return (
         _environment()
         .get_template(template)
@@ -99,7 +100,7 @@ def rendered(template: str, **values: Any) -> str:
             **values,
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),
-            policy=_policy("'self' file:" if values.get("folder") else ""),
+            policy=policy or _policy(""),
         )
     )
 

@@ -142,7 +142,7 @@ def rows_of_batches(model: Any, asked: list[Request], monkeypatch: Any, most: in
 
 
 def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkeypatch):
-    model = load(saved(tmp_path, llava), batch_size=8)
+    model = load(saved(tmp_path, llava), batch_size=8, sharing=False)
     asked = few_shot(9)
     expected = {i: a.text for i, a in answers(model, asked).items()}
     rows, found = rows_of_batches(model, asked, monkeypatch, most=3)
@@ -152,7 +152,7 @@ def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkey
 
 def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 10**12)
-    model = load(saved(tmp_path, llava))
+    model = load(saved(tmp_path, llava), sharing=False)
     assert rows_of_batches(model, few_shot(40), monkeypatch)[0] == [4, 16, 16, 4]
     assert model.statistics["probe_rows"] == 4
 
@@ -164,7 +164,7 @@ def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 24 * 10**6)
     monkeypatch.setattr(auto_batch_size, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
     monkeypatch.setattr(engine, "bytes_of", lambda *_: 10**6)
-    model = load(saved(tmp_path, llava))
+    model = load(saved(tmp_path, llava), sharing=False)
     assert rows_of_batches(model, few_shot(30), monkeypatch)[0][:2] == [4, rows]
 
 
