@@ -50,7 +50,7 @@ def test_prompts_that_are_framed_alike_share_a_frame_whatever_is_said() -> None:
 
 
 def test_what_is_unfolded_is_what_was_read() -> None:
-    dice, letters = random.Random(0), "ab <>\n\0é"
+    dice, letters = random.Random(0), "ab <>\n\0é\ud83d"
     for _ in range(500):
         words = ["".join(dice.choices(letters, k=dice.randrange(6))) for _ in range(5)]
         texts = tuple(
@@ -93,6 +93,20 @@ def test_a_log_keeps_how_prompts_were_read_in_next_to_no_room(tmp_path: Path) ->
     db = sqlite3.connect(tmp_path / logs.FILE)
     assert db.execute("SELECT count(*) FROM frame").fetchone() == (1,)
     assert db.execute("SELECT count(*) FROM answer WHERE frame IS NULL").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("read", ["a text", (1,), ("a", "b", "c", "d", "e")])
+def test_a_model_that_says_nonsense_of_its_prompt_breaks_the_protocol(
+    tmp_path: Path, read: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Wrong(Reader):
+        def generate(self, requests: Any) -> Any:
+            return (Answer(request.id, "yes", prompt=read) for request in requests)
+
+    options: dict[str, Any] = {"tasks": ["vqav2"], "data": "demo", "limit": 2, "shots": [0]}
+    found = ie.evaluate(Wrong(), output=tmp_path, **options)
+    assert found.cells[0].unanswered == 2
+    assert "broke the protocol: its prompt is" in capsys.readouterr().err
 
 
 def test_frames_of_a_log_never_outgrow_their_room(

@@ -53,7 +53,7 @@ def fold(words: Sequence[str], written: Sequence[str]) -> str:
                 text = text[:found]
         parts += [text, None] if at else [text]
     kept = [part for part in reversed(parts) if part != ""]
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(kept, separators=(",", ":"))  # ASCII: no database takes half a pair
 
 
 def unfold(frame: str, words: Sequence[str]) -> tuple[str, ...]:

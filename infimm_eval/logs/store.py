@@ -61,6 +61,7 @@ class Log:
         self._lock = RLock()
         self._saver: Timer | None = None
         self._frames: dict[str, int] = {}
+        self._frame_bytes = 0
         self._failed: MachineryError | None = None
         self._unheard = False
         self._guard = _claim(folder) if writing else None
@@ -128,9 +129,11 @@ class Log:
             return None
         if not self._frames:
             self._frames.update(self._db.execute("SELECT body, id FROM frame"))
+            self._frame_bytes = sum(map(len, self._frames))
         if body not in self._frames:
-            if sum(map(len, self._frames)) + len(body) > _FRAMES:
+            if self._frame_bytes + len(body) > _FRAMES:
                 return None
+            self._frame_bytes += len(body)
             added = self._db.execute("INSERT INTO frame (body) VALUES (?)", (body,))
             assert added.lastrowid is not None
             self._frames[body] = added.lastrowid

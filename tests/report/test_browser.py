@@ -227,7 +227,7 @@ def test_every_sample_has_an_address_of_its_own(view: Any, browser: Any) -> None
     again.click("text=Clear")
     assert eventually(again, "document.getElementById('count').textContent[1] === '2'")
     again.goto(address.partition("#")[0] + "#sample/nothing/%E0%A4%A")
-    assert count(again) == "12 of 12 samples"
+    assert count(again) == "12 of 12 samples; %E0%A4%A is not among them"
     again.close()
 
 
@@ -409,3 +409,24 @@ def test_no_figure_of_a_drawing_is_cut_off(browser: Any, tmp_path: Path) -> None
         assert page.locator("svg.chart text.value").count() >= len(chosen)
         assert cut == []
         page.close()
+
+
+def test_a_report_of_twelve_benchmarks_opens_within_a_second_of_work(
+    browser: Any, tmp_path: Path
+) -> None:
+    cells = [
+        Made(task=f"task{n}", title=f"Task {n}", shots=shots, columns={},
+             answers=["word " * 12] * 40, values=[float(k % 3 > 0) for k in range(40)])
+        for n in range(12)
+        for shots in (0, 4)
+    ]  # fmt: skip
+    path = report.write([maker(tmp_path)("run", *cells)], tmp_path)[1]
+    page = browser.new_page()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})  # a busy machine is no matter
+    page.goto(path.as_uri())
+    told = session.send("Performance.getMetrics")["metrics"]
+    spent = {metric["name"]: metric["value"] for metric in told}["TaskDuration"]
+    assert count(page) == "200 of 200 samples"
+    assert 0.01 < spent < 1
+    page.close()

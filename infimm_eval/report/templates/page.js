@@ -162,8 +162,12 @@
       return false;
     }
     update().then(() => {
-      if (only) list.querySelector(".sample")?.focus();
-      document.getElementById("samples").scrollIntoView({ behavior: "instant" });
+      const section = document.getElementById("samples");
+      section.scrollIntoView({ behavior: "instant" });
+      if (only) list.querySelector(".sample")?.focus({ preventScroll: true });
+      else if (place === "sample") count.textContent += `; ${decoded(rest[1])} is not among them`;
+      // What is above is laid out by now, and may have moved it.
+      requestAnimationFrame(() => section.scrollIntoView({ behavior: "instant" }));
     });
     return true;
   }
