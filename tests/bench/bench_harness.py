@@ -4,8 +4,8 @@
 
 VQAv2-shaped rows, 4 shots, no picture is decoded; the model costs nothing, or ``--delay`` a sample.
 Prints JSON; ``overhead`` is the share of the wall time that is not the model's.  With
-``--writers``, only the log: so many threads hand it ``--samples`` answers, as many workers would, until all of
-them are on disk.
+``--writers``, only the log: so many threads hand it ``--samples`` answers, as many workers would,
+until all of them are on disk.
 """
 
 from __future__ import annotations
