@@ -119,7 +119,8 @@ HEAD = """# What a whole benchmark costs
 
 Computed by `docs/make_cost.py` from stages that were measured
 ([how](../tests/bench/README.md)), and not itself measured. On an H100 80GB in bfloat16, InfiMM with
-a decoder of 7 billion parameters takes {:.0f} us for a token of a prompt, {:.2f} ms for a distinct picture and {:.0f} us for a token of an
+a decoder of 7 billion parameters takes {:.0f} us for a token of a prompt, {:.2f} ms for a distinct
+picture and {:.0f} us for a token of an
 answer; reading and decoding are taken to grow with the decoder's parameters. The one process that
 drives all workers takes {:.2f} ms of CPU a sample; {:.0f} us an answer, on a busy machine, are its
 log's. A shot is taken to have 14 tokens, an answer 5, and every picture to be encoded once. Loading
