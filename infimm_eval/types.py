@@ -276,6 +276,9 @@ class CorpusFunction:
     alone: CorpusFunction | None = None
     """The same scores without the figures that stand beside them (METEOR takes seconds to start),
     for ``--no-companions``."""
+    warm: Callable[[], None] | None = None
+    """Starts what takes seconds to start, and does not wait for it: called while the model is
+    asked.  What is missing is said when it is needed, not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ def cider_d(*companions: Companion) -> CorpusFunction:
         learn=tokenised_references,
         probe=_on_spaces,
         alone=cider_d() if companions else None,
+        warm=java.start_meteor if _meteor in companions else None,
     )
 
 

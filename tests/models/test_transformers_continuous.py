@@ -76,9 +76,12 @@ def reads_whole(folder: Path) -> bool:
 def test_shots_that_all_prompts_share_are_read_once(folder):
     asked = fixed_support(8)
     model = load(folder, batch_size=4)
-    assert told(answers(model, asked)) == told(answers(load(folder, sharing=False), asked))
+    found = told(answers(model, asked))
+    assert found == told(answers(load(folder, sharing=False), asked))
     if not reads_whole(folder):
-        assert model.statistics["prefixes_read"] == 1
+        # Where a context is too short for all shots, longer questions begin with fewer.
+        dropped = {notes.get("dropped_shots", 0) for _, _, notes in found.values()}
+        assert model.statistics["prefixes_read"] == len(dropped)
         assert model.statistics["prefix_tokens_saved"] > 7 * 100
 
 

