@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from infimm_eval import compare, stats
 from infimm_eval.compare.verdicts import WORTH_SEEING, disagreements
 from infimm_eval.errors import UsageError
+from infimm_eval.series import planning
 from infimm_eval.series.folder import Agreed, Point, SeriesFolder
 from infimm_eval.series.judging import Terms, judge, judge_early
 from infimm_eval.series.scores import Changes, changes
@@ -162,7 +163,7 @@ class Jury:
         """The drop that is allowed, and the one worth seeing, in points of the headline."""
         allowed = self._tolerances.of(*spot).drop(base.value)
         usual = WORTH_SEEING.drop(base.value) or WORTH_SEEING.amount * base.cell.scale
-        return allowed, allowed or usual
+        return allowed, allowed or planning.worth_seeing(base.units, usual, base.cell.scale)
 
 
 def _require_spots(agreed: Agreed, base: Mapping[Spot, Evidence], spots: Sequence[Spot]) -> None:
