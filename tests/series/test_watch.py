@@ -345,7 +345,7 @@ def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     command = training.command("--baseline", base, "--first", "20", "--once")
     command += ["--model-option", "delay=0.01"]
     began = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=400)
     seconds = time.monotonic() - began
     undisturbed = results(training.output)
     shutil.rmtree(training.output)
@@ -361,7 +361,7 @@ def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
         if (training.output / "series.json").exists():
             assert training.series()["schema"] == 1
     before = len(training.asked)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert len(training.asked) - before == 180 - len(kept)
     assert results(training.output) == undisturbed
