@@ -169,6 +169,22 @@ def test_features_that_were_dropped_before_they_were_read_leave_a_prompt_to_the_
     assert told(answers(model, asked)) == expected
 
 
+def test_pictures_that_lead_the_tower_astray_are_encoded_with_their_prompts(
+    tiny, monkeypatch, caplog
+):
+    asked = few_shot(6)
+    expected = told(answers(load(tiny, batch_size=1, sharing=False), asked))
+    model = load(tiny, batch_size=3)
+
+    def failing(*_: Any) -> Any:
+        raise ValueError("no such shape")
+
+    monkeypatch.setattr(model.engine.generation.images, "_encode", failing)
+    with caplog.at_level(logging.WARNING):
+        assert told(answers(model, asked)) == expected
+    assert "no such shape" in caplog.text
+
+
 def test_a_cache_grows_in_its_room_and_rows_keep_their_ends():
     first, second = new_cache(), new_cache()
     numbers = torch.arange(2 * 3 * 5 * 4.0).view(2, 3, 5, 4)
