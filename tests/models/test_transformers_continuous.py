@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from infimm_eval.models.transformers import reader
 from infimm_eval.models.transformers.kv_cache import ROOM, gathered, new_cache
 from infimm_eval.models.transformers.reader import Reader
 from infimm_eval.types import Answer, Request
@@ -83,6 +84,21 @@ def test_shots_that_all_prompts_share_are_read_once(folder):
         dropped = {notes.get("dropped_shots", 0) for _, _, notes in found.values()}
         assert model.statistics["prefixes_read"] == len(dropped)
         assert model.statistics["prefix_tokens_saved"] > 7 * 100
+
+
+def test_beginnings_are_kept_within_their_memory_the_latest_always(tmp_path, monkeypatch):
+    folder = saved(tmp_path / "llava", llava)
+    asked = fixed_support(4) + [
+        request(f"other {n}", (painted(9), "which of these " * 9), "no", (painted(n), "and?"))
+        for n in range(4)
+    ]
+    expected = told(answers(load(folder, sharing=False), asked))
+    monkeypatch.setattr(reader, "free_bytes", lambda _: 0)
+    model = load(folder, batch_size=2)
+    assert told(answers(model, asked)) == expected
+    assert model.statistics["prefixes_read"] >= 2 and len(model.engine.reader._prefixes) == 1
+    model.close()
+    assert not model.engine.reader._prefixes
 
 
 @pytest.fixture
@@ -167,6 +183,22 @@ def test_features_that_were_dropped_before_they_were_read_leave_a_prompt_to_the_
     model = load(tiny, batch_size=3)
     monkeypatch.setattr(model.engine.features, "holds", lambda _: True)
     assert told(answers(model, asked)) == expected
+
+
+def test_pictures_that_lead_the_tower_astray_are_encoded_with_their_prompts(
+    tiny, monkeypatch, caplog
+):
+    asked = few_shot(6)
+    expected = told(answers(load(tiny, batch_size=1, sharing=False), asked))
+    model = load(tiny, batch_size=3)
+
+    def failing(*_: Any) -> Any:
+        raise ValueError("no such shape")
+
+    monkeypatch.setattr(model.engine.generation.images, "_encode", failing)
+    with caplog.at_level(logging.WARNING):
+        assert told(answers(model, asked)) == expected
+    assert "no such shape" in caplog.text
 
 
 def test_a_cache_grows_in_its_room_and_rows_keep_their_ends():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from torch import Tensor
+
 from infimm_eval.models.shared.batch_limiter import BatchLimiter, lacks_memory
 from infimm_eval.models.shared.beginnings import shared
 from infimm_eval.models.shared.refusals import ASTRAY, one_line
@@ -50,12 +52,11 @@ class ContinuousGeneration:
         return self._trusted.get(pictures) is False
 
     def attach(self, jobs: Sequence[Job]) -> None:
-        """Brings the features of their pictures; jobs whose features are lost are left to
-        ``model.generate``.  Finds the beginnings that they share."""
+        """Brings the features of their pictures; jobs whose features are lost, or whose pictures
+        lead the tower astray, are left to ``model.generate``.  Finds the beginnings that they
+        share."""
         new = [job for job in jobs if job.tokens and not job.tokens.ready]
-        wanted = [row for job in new if job.tokens for row in job.tokens.rows]
-        pictures = len({digest for job in new for digest in job.digests})
-        found = self.images.fetch(wanted, pictures=pictures) if wanted else {}
+        found = self._fetched(new)
         for job in new:
             assert job.tokens is not None
             if any(row not in found for row in job.tokens.rows):
@@ -64,6 +65,17 @@ class ContinuousGeneration:
             job.tokens.features = [found[row] for row in job.tokens.rows]
             self.reader.find_beginnings(job.tokens)
             job.tokens.ready = True
+
+    def _fetched(self, jobs: Sequence[Job]) -> dict[str, Tensor]:
+        wanted = [row for job in jobs if job.tokens for row in job.tokens.rows]
+        if not wanted:
+            return {}
+        pictures = len({digest for job in jobs for digest in job.digests})
+        try:
+            return self.images.fetch(wanted, pictures=pictures)
+        except ASTRAY as error:
+            _log.warning("pictures are encoded with their prompts: %s", one_line(error))
+            return {}
 
     def share(self, jobs: Sequence[Job]) -> None:
         """Says of each which beginning is read once for several of them."""

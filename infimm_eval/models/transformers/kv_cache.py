@@ -64,6 +64,11 @@ def new_cache() -> Any:
     return _library.Cache(layer_class_to_replicate=RoomyLayer)
 
 
+def size_of(cache: Any) -> int:
+    """The bytes of its keys and values."""
+    return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in cache.layers)
+
+
 def gathered(parts: Sequence[tuple[Any, Sequence[int]]], places: int) -> Any:
     """The named rows of several caches one below another, each with its last ``places``."""
     cache = new_cache()

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.models.shared.beginnings import beginnings_around
+from infimm_eval.models.shared.memory import free_bytes
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.images import ImageEncoder
-from infimm_eval.models.transformers.kv_cache import gathered, new_cache
+from infimm_eval.models.transformers.kv_cache import gathered, new_cache, size_of
 from infimm_eval.models.transformers.requests import Tokens
 
-PREFIXES = 32
-"""Beginnings whose KV caches are kept."""
+SHARE = 8
+"""The part of the memory that is free at first which the KV caches of beginnings may take."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +49,7 @@ class Reader:
         self.images = images
         self.statistics = statistics
         self._image = _image_token(model.config)
+        self._budget = free_bytes(model.device) // SHARE
         self._prefixes: OrderedDict[bytes, Any] = OrderedDict()
         reads_less = "logits_to_keep" in signature(model.forward).parameters
         self._last: dict[str, int] = {"logits_to_keep": 1} if reads_less else {}
@@ -97,8 +99,10 @@ class Reader:
             self.statistics.count("prefixes_read")
             self._prefixes[prefix.name] = self.beginning(prompts[0], prefix.length)
         self._prefixes.move_to_end(prefix.name)
-        while len(self._prefixes) > PREFIXES:
+        sizes = [size_of(cache) for cache in self._prefixes.values()]  # the oldest first
+        while len(self._prefixes) > 1 and sum(sizes) > self._budget:
             self._prefixes.popitem(last=False)
+            del sizes[0]
         copies = [(self._prefixes[prefix.name], [0] * len(prompts))]
         return self.read_after(gathered(copies, prefix.length), prefix.length, prompts)
 
