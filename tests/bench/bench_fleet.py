@@ -21,22 +21,11 @@ os.environ["RAY_AUTH_MODE"] = "token"
 
 from infimm_eval import models
 from infimm_eval.models import ModelOptions
-from infimm_eval.models.fake import Fake
-from infimm_eval.run.plan import PlanRequest, plan
-from infimm_eval.run.progress import ProgressListener
-from infimm_eval.run.run import _prepared
-from infimm_eval.types import Request
 from infimm_eval.workers.cluster import Cluster
 from infimm_eval.workers.crew import FleetOptions
 from infimm_eval.workers.fleet import Fleet
 from infimm_eval.workers.recipe import Recipe
-
-
-def requests(rows: int, shots: int = 0, support: str = "random") -> list[Request]:
-    """The demo's VQAv2."""
-    asked = PlanRequest(tasks=["vqav2"], shots=(shots,), limit=rows, options={"support": support})
-    (cell,) = _prepared(plan(asked, data="demo", judge=None), Fake(), ProgressListener())
-    return [question.request for question in cell]
+from tests.workers.asked import requests
 
 
 def opened(spec: str, workers: int, **own: Any) -> Fleet:
