@@ -296,6 +296,9 @@ class Scorer:
     version: int = 1
     cases: Callable[[], Iterable[Record]] | None = None
     """Fixed answers with their samples; ``None``: the function's source is digested."""
+    beside: bool = True
+    """Whether the headline under it stands beside another scorer's; ``False``: it is computed only
+    where a person names it."""
 
 
 @dataclass(frozen=True, slots=True)

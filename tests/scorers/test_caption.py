@@ -89,6 +89,24 @@ def test_rarity_is_that_of_the_whole_split_when_only_some_pictures_are_captioned
     assert some != pytest.approx(alone, abs=0.01)
 
 
+def test_vlmevalkits_cider_reads_words_as_they_stand_with_the_rarity_of_what_is_scored():
+    corpus = [
+        ("A dog, running.", ["A dog, running.", "a dog runs"]),
+        ("a dog running", ["A dog, running.", "the dog"]),
+        ("two cats", ["two cats", "cats"]),
+    ]
+    official = CiderScorer()
+    for said, references in corpus:
+        official += (said, references)
+    asked = [record(said, refs, id=str(at)) for at, (said, refs) in enumerate(corpus)]
+    split = [one.sample for one in asked]
+    split.append(Sample(id="never asked", references=("two cats",)))
+    scoring = scored(caption.untokenised, asked, split)
+    theirs = [float(value) for value in official.compute_score()[1]]
+    assert [score.value for score in scoring.scores] == pytest.approx(theirs, abs=1e-12)
+    assert theirs[0] > 2 * theirs[1] and "METEOR" not in scoring.corpus
+
+
 def test_a_picture_without_references_is_unscored_and_does_not_count_for_rarity():
     asked = _records(CORPORA["A_clean_5refs"])[:5]
     lonely = record("a cat", [], id="lonely")
