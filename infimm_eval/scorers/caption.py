@@ -221,7 +221,7 @@ untokenised = Scorer(
     cases=_cases,
     beside=False,
 )
-"""CIDEr-D as VLMEvalKit computes it: of words between spaces as they stand, capitals and punctuation
+"""CIDEr-D as VLMEvalKit computes it: of words between spaces as they stand, capitals and marks
 included, with the rarity in the references of the scored pictures alone.  Without METEOR."""
 cider_and_meteor = replace(cider, function=cider_d(_bleu, _rouge, _meteor))
 """The same with METEOR, which takes some ten seconds to start, once a process."""
