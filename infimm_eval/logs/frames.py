@@ -65,7 +65,8 @@ def unfold(frame: str, words: Sequence[str]) -> tuple[str, ...]:
         elif isinstance(part, str):
             texts[-1] += part
         else:  # a frame may be tried on a shorter prompt
-            texts[-1] += words[part].strip() if part < len(words) else ""
+            at = int(part)
+            texts[-1] += words[at].strip() if at < len(words) else ""
     return tuple(texts)
 
 
