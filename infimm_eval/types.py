@@ -164,6 +164,10 @@ class Answer:
     """For a ranking: the summed log-likelihood (nats) of each option, in order."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What a reader of the log should know: shots dropped, tokens used, seconds, the error."""
+    prompt: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """The prompt as the model read it, special tokens spelled out, cut where its pictures stand
+    (those of the request, less the first where shots were dropped); empty: the model keeps it to
+    itself.  For readers of the log alone."""
 
 
 class Model(Protocol):
@@ -272,6 +276,9 @@ class CorpusFunction:
     alone: CorpusFunction | None = None
     """The same scores without the figures that stand beside them (METEOR takes seconds to start),
     for ``--no-companions``."""
+    warm: Callable[[], None] | None = None
+    """Starts what takes seconds to start, and does not wait for it: called while the model is
+    asked.  What is missing is said when it is needed, not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +296,9 @@ class Scorer:
     version: int = 1
     cases: Callable[[], Iterable[Record]] | None = None
     """Fixed answers with their samples; ``None``: the function's source is digested."""
+    beside: bool = True
+    """Whether the headline under it stands beside another scorer's; ``False``: it is computed only
+    where a person names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ FLOORS = [
     {"workers"},
     {"logs", "data", "registry", "models", "published", "submissions", "demo"},
     {"formats", "prompts", "scorers", "metrics", "stats", "shots", "flamingo"},
-    {"types", "errors", "packed", "plugins"},
+    {"types", "errors", "packed", "plugins", "texts"},
 ]
 """Upper floors import lower ones; rooms of one floor may know their neighbours."""
 

@@ -216,6 +216,12 @@ def test_a_drop_is_a_regression_and_closes_the_gate(go: Go, made: Made, tmp_path
     code, text, _ = go("compare", good, bad, "--gate", "--junit", tmp_path / "j.xml")
     assert code == 1 and "Regression" in text
     assert (tmp_path / "j.xml").read_text().count("<failure") == 1
+    assert "said" not in text and "new       zzz" in text and "|" not in text
+    code, text, _ = go("compare", good, bad, "--format", "markdown", "--samples", 1)
+    assert code == 0 and "| Benchmark |" in text and "| zzz |" in text
+    file = tmp_path / "c.md"
+    assert go("compare", good, bad, "--samples", 1, "--markdown", file)[0] == 0
+    assert file.read_text() == text.rstrip("\n") + "\n" and "|" not in go("compare", good, bad)[1]
     assert go("compare", good, bad, "--gate", "--tolerance", "vqav2=50")[0] == 0
     assert go("compare", bad, good, "--gate")[0] == 0
 

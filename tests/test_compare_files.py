@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,13 @@ from infimm_eval.compare import (
     junit,
     load,
     markdown,
+    plain_text,
     save_baseline,
+    with_texts,
 )
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Unit
+from tests.report.made import Made, maker
 
 HOSTILE = "</td><script>alert(1)</script> | @everyone `x` \x00\ud800\n*b*"
 
@@ -212,6 +216,50 @@ def test_the_table_has_a_line_a_row_and_says_what_is_wrong() -> None:
     assert "MME, 0-shot: the new run lacks it" in text
     assert "40 samples lost, 0 gained" in text and "and 30 more" in text
     assert "<code>q0</code> | 1 | 0 |" in text
+
+
+def test_a_terminal_gets_plain_text_with_a_line_a_row() -> None:
+    said = plain_text(some(), gate(some()))
+    assert "Regression: VQAV2, 0-shot." in said and "MME, 0-shot: the new run lacks it" in said
+    assert re.search(r"VQAV2 +0  100\.00   60\.00  -40\.00 \[.*\]  100  worse", said)
+    assert "40 samples lost, 0 gained\n  q0  1 -> 0\n  q1  1 -> 0\n  q2  1 -> 0" in said
+    assert "and 30 more" in said and not re.search(r"[|*]|&#", said)
+    assert "samples lost" not in plain_text(some(), shown=0)
+
+
+def test_a_terminal_is_steered_by_no_name() -> None:
+    base = cell([1.0], title=HOSTILE, model=HOSTILE, units=[Unit("a\x1b[2J", "", 1.0)])
+    new = replace(base, units=[Unit("a\x1b[2J", "", 0.0)])
+    said = plain_text(compare([base], [new]))
+    assert "\x1b" not in said and r"a\u001b[2J  1 -> 0" in said
+
+
+def test_changed_samples_show_what_was_asked_said_and_expected(tmp_path: Path) -> None:
+    make = maker(tmp_path)
+    base = make("base", Made(values=(1.0, 1.0), answers=("yes", "two")))
+    new = make("new", Made(values=(1.0, 0.0), answers=("yes", "<b>three</b>\x1b" + "!" * 500)))
+    found = compare(load(base), load(new))
+    assert found == with_texts(found, base, new, 0)
+    told = with_texts(found, base, new, 10)
+    said = plain_text(told)
+    assert "q1  1 -> 0  What is in picture 1?" in said
+    assert "    base      two\n    new       <b>three</b>\\u001b!!!" in said
+    assert "!" * 300 not in said
+    assert "    expected  yes / maybe / <b>three" in said
+    table = markdown(told)
+    assert "| two | &#60;b&#62;three" in table and "<b>" not in table and "… |" in table
+    (change,) = as_json(told, gate(told))["rows"][0]["changes"]
+    assert change["said"]["before"] == "two" and change["said"]["after"].endswith("!" * 500)
+
+
+def test_a_baseline_has_no_texts_and_the_other_side_still_has(tmp_path: Path) -> None:
+    make = maker(tmp_path)
+    base = make("base", Made(values=(1.0,), answers=("yes",)))
+    new = make("new", Made(values=(0.0,), answers=("no",)))
+    save_baseline(load(base), tmp_path / "b.json")
+    found = compare(load(tmp_path / "b.json"), load(new))
+    said = plain_text(with_texts(found, tmp_path / "b.json", new, 10))
+    assert "    base      (not kept)\n    new       no\n" in said
 
 
 def test_names_cannot_break_out_of_the_table() -> None:

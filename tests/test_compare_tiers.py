@@ -16,8 +16,8 @@ from infimm_eval.compare import (
     Cell,
     Change,
     Comparison,
-    Flip,
     Policy,
+    Said,
     as_json,
     compare,
     gate,
@@ -176,9 +176,12 @@ def test_a_tier_for_nothing_is_noted() -> None:
 
 def flipped() -> Comparison:
     found = judged(["vqav2=supporting"], vqav2=BAD)
-    flip = Flip(Change("q0", "", 1.0, 0.0), f"What? {HOSTILE}", None, HOSTILE, b"RIFF-webp")
+    said = Said(question=f"What? {HOSTILE}", before=None, after=HOSTILE, expected="yes",
+                picture=b"RIFF-webp")  # fmt: skip
     return replace(found, rows=tuple(
-        replace(row, flips=(flip,) if row.changes else ()) for row in found.rows
+        replace(row, changes=(Change("q0", "", 1.0, 0.0, said), *row.changes[1:]))
+        if row.changes else row
+        for row in found.rows
     ))  # fmt: skip
 
 
@@ -186,19 +189,27 @@ def test_what_turned_is_shown_with_answers_and_picture() -> None:
     found = flipped()
     text = markdown(found, gate(found), pictures=lambda webp: "pictures/a.webp")
     assert '<img src="pictures/a.webp" width="96">' in text
-    assert "(not kept)" in text and "and 39 more" in text and "What?" in text
+    assert "(not kept)" in text and "and 30 more" in text and "What?" in text
     assert "(supporting)" in text and "<img" not in markdown(found)
     html = page(found, gate(found))
     assert "data:image/webp;base64,UklGRi13ZWJw" in html and "39 more" in html
-    assert json.loads(json.dumps(as_json(found, gate(found))))["rows"][1]["flips"][0]["id"] == "q0"
+    assert (
+        json.loads(json.dumps(as_json(found, gate(found))))["rows"][1]["changes"][0]["said"][
+            "expected"
+        ]
+        == "yes"
+    )
 
 
 def test_where_answers_do_not_fit_into_a_comment_there_are_scores() -> None:
     found = flipped()
     row = found.rows[1]
-    long = replace(row, flips=tuple(replace(row.flips[0], question="?" * 300) for _ in range(9)))
+    said = Said(question="?" * 300, before="a" * 300, after="b" * 300, expected="c" * 300)
+    long = replace(row, changes=tuple(replace(change, said=said) for change in row.changes))
     text = markdown(replace(found, rows=(long,) * 30))
-    assert len(text) < 65_536 and "<code>q0</code> | 1 | 0 |" in text and "??" in text
+    assert (
+        len(text) < 65_536 and "<code>q0</code> | 1 | 0 |" in text and "aa" in text and "??" in text
+    )
 
 
 def test_nothing_that_a_model_said_comes_alive() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -255,9 +256,7 @@ def test_a_sheet_as_json_is_read_and_its_model_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", ["9" * 5000, "²"])
-def test_an_index_that_is_no_number_is_of_no_question(
-    tmp_path: Path, index: str
-) -> None:
+def test_an_index_that_is_no_number_is_of_no_question(tmp_path: Path, index: str) -> None:
     rows = [
         {"index": i, "question": "q", "A": "a", "B": "b", "answer": "A", "prediction": "A"}
         for i in ("241", "1000241", index)
@@ -417,7 +416,7 @@ def test_two_logs_of_one_harness_are_compared_by_its_own_scores(
     )
     new = made.lmms(tmp_path / "b_samples_vqav2_val.jsonl", questions, lambda n: {"exact_match": 0})
     assert main(["compare", str(base), str(new), "--gate"]) == 1
-    assert "100.00 | 0.00" in capsys.readouterr().out
+    assert "100.00  0.00  -100.00" in capsys.readouterr().out
     assert main(["compare", str(base), str(base), "--gate"]) == 0
 
 
@@ -428,7 +427,7 @@ def test_logs_of_different_harnesses_are_incomparable(
     new = made.lm_eval(tmp_path / "samples_mine.jsonl", DOCS, ["none"])
     command = ["compare", str(base), str(new), "--references", str(data), "--task", "vqav2"]
     assert main([*command, "--gate"]) == 3
-    assert "asked&#95;by: LLaVA against lm-eval" in capsys.readouterr().out
+    assert "asked_by: LLaVA against lm-eval" in capsys.readouterr().out
 
 
 def test_a_log_of_some_questions_is_a_subset_in_a_comparison(
@@ -439,7 +438,7 @@ def test_a_log_of_some_questions_is_a_subset_in_a_comparison(
     assert "2 of 4 questions have no prediction" in capsys.readouterr().err
     assert main(["compare", str(path), str(path), "--references", str(data)]) == 0
     said = capsys.readouterr()
-    assert "| VQAv2 | 0 | 95.00 | 95.00 |" in said.out
+    assert re.search(r"VQAv2 +0  95.00  95.00", said.out)
     assert "2 questions of the references are not in the log" in said.err
 
 

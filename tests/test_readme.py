@@ -99,6 +99,24 @@ def test_every_link_leads_somewhere(link: str) -> None:
     assert (ROOT / link.partition("#")[0]).exists()
 
 
+def test_the_page_of_costs_is_what_the_measured_stages_give() -> None:
+    """Make it anew with ``python docs/make_cost.py``."""
+    make = runpy.run_path(str(ROOT / "docs" / "make_cost.py"))
+    assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == make["page"]()
+
+
+def test_a_cost_is_the_measured_load_s_and_falls_until_one_process_is_the_limit() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "make_cost.py"))
+    cost, (small, middle, large) = make["cost"], make["MODELS"]
+    measured = cost(3072, 768, 4, small, 1)
+    assert measured.hours * 3600 == pytest.approx(3072 / 200, rel=0.1)
+    hours = [cost(214_354, 40_504, 4, small, gpus).hours for gpus in (1, 2, 8, 64, 128)]
+    assert hours[0] == pytest.approx(2 * hours[1]) and hours[3] == hours[4]
+    assert cost(214_354, 40_504, 4, small, 64).bottleneck == "the driving process"
+    assert cost(100, 100, 4, large, 1) is None
+    assert cost(100, 100, 4, middle, 1).hours < cost(100, 100, 4, large, 5).hours
+
+
 def test_the_page_of_parts_is_what_the_docstrings_say() -> None:
     """Make it anew with ``python docs/make_parts.py``."""
     written = ROOT / "docs" / "parts.md"

@@ -655,3 +655,27 @@ def test_an_edited_task_of_ones_own_is_another_figure(run: Run, tmp_path: Path) 
     assert (first.value, second.value) == (0.0, 100.0)
     with logs.Log(tmp_path / "run") as log:
         assert [cell.value for cell in log.cells()] == [0.0, 100.0]
+
+
+def test_a_scorer_s_program_is_started_while_a_short_run_is_asked(run, monkeypatch, tmp_path):
+    task = registry.load("vqav2")
+    events: list[str] = []
+
+    def score(records, _):
+        events.append("scored")
+        return Scoring([Score(1.0)] * len(list(records)))
+
+    function = CorpusFunction(score=score, warm=lambda: events.append("warm"))
+    slow = replace(task, scorers=(replace(task.scorers[0], function=function),))
+
+    class Noting(Fake):
+        def _next(self, request):
+            events.append("asked")
+            return super()._next(request)
+
+    run(slow, slow, model=Noting(), limit=2, shots=(0,), folder=tmp_path / "short")
+    assert events[0] == "warm" and events.count("warm") == 1 and "scored" in events
+    events.clear()
+    monkeypatch.setattr(sys.modules["infimm_eval.run.run"], "SHORT", 1)
+    run(slow, model=Noting(), limit=2, shots=(0,), folder=tmp_path / "long")
+    assert "warm" not in events and "scored" in events

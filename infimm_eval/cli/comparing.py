@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         junit: Path | None
         markdown_: Path | None
         html: Path | None
+        form: str
         as_json: bool
+        samples: int
         save_baseline: Path | None
 
 
@@ -68,7 +70,22 @@ _FILE = click.Path(path_type=Path)
 @click.option("--junit", type=_FILE, help="Write JUnit XML.")
 @click.option("--markdown", "markdown_", type=_FILE, help="Write Markdown for a comment.")
 @click.option("--html", type=_FILE, help="Write a page with both answers of what turned.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="What is printed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="--format json, as it was called before.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Changed samples to show of each benchmark, the largest losses first.",
+)
 @click.option("--save-baseline", type=_FILE, help="Write BASE as a small file to commit.")
 @foreign_options
 @click.pass_context
@@ -83,6 +100,7 @@ def compare(
 
     \b
     infimm-eval compare results/before results/after
+    infimm-eval compare results/before results/after --format markdown > comment.md
     infimm-eval compare baseline.json results/after --gate --tolerance 1 --junit gate.xml
         a build fails where something got worse by more than a point
     infimm-eval compare baseline.json results/after --gate --tier supporting --tier coco=critical
@@ -105,18 +123,20 @@ def compare(
             raise UsageError("name the run to compare: compare BASE NEW (or --save-baseline FILE)")
         return 0
     found = _compared(cells, comparing.load(rest[0]), given)
-    found = comparing.with_flips(found, base, rest[0])
+    found = comparing.with_texts(found, base, rest[0], given["samples"])
     decision = comparing.gate(found)
-    told = decision if given["gated"] else None
-    click.echo(
-        json.dumps(comparing.as_json(found, decision))
-        if given["as_json"]
-        else comparing.markdown(found, told)
-    )
+    told, shown = decision if given["gated"] else None, given["samples"]
+    written = {
+        "text": lambda: comparing.plain_text(found, told, shown),
+        "markdown": lambda: comparing.markdown(found, told, shown),
+        "json": lambda: json.dumps(comparing.as_json(found, decision)),
+    }
+    click.echo(written["json" if given["as_json"] else given["form"]]())
     if given["junit"] is not None:
         write(given["junit"], comparing.junit(found, decision))
     if (file := given["markdown_"]) is not None:
-        write(file, comparing.markdown(found, told, pictures=partial(_beside, file)).encode())
+        pictures = partial(_beside, file)
+        write(file, comparing.markdown(found, told, shown, pictures=pictures).encode())
     if given["html"] is not None:
         write(given["html"], comparing.page(found, told).encode())
     return decision.code if given["gated"] else 0

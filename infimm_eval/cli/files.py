@@ -12,6 +12,7 @@ import click
 from infimm_eval.cli.completion import complete_task
 from infimm_eval.cli.parsing import foreign_options
 from infimm_eval.errors import UsageError
+from infimm_eval.texts import natural
 
 if TYPE_CHECKING:
     from infimm_eval.run.foreign import ForeignResult, Reading
@@ -110,7 +111,8 @@ def _lines(result: Result) -> list[str]:
         if not groups:
             continue
         lines.append(f"  by {by}")
-        lines += [f"    {name:<26} {value:9.3f}" for name, value in groups.items()]
+        named = sorted(groups.items(), key=lambda group: natural(group[0]))
+        lines += [f"    {name:<26} {value:9.3f}" for name, value in named]
     return lines + list(_beside(result))
 
 

@@ -101,6 +101,15 @@ def workers(_: click.Context, __: click.Parameter, text: str | None) -> int | st
     return int(text)
 
 
+def samples(_: click.Context, __: click.Parameter, text: str) -> int | None:
+    """How many; ``None`` for ``all``."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is neither all nor a number")
+    return int(text)
+
+
 def config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Options from a TOML file stand in where the command line says nothing."""
     if path is None:

@@ -23,10 +23,11 @@ _RUN = click.Path(path_type=Path)
 @click.option("--output", type=_RUN, help="Default: the first run's folder.")
 @click.option(
     "--samples",
-    type=click.IntRange(min=0),
-    default=200,
+    default="200",
     show_default=True,
-    help="Samples of each cell that the page shows.",
+    metavar="N|all",
+    callback=parsing.samples,
+    help="Samples that the page shows, over all benchmarks; all: from a folder beside it.",
 )
 @click.option(
     "--published",
@@ -38,7 +39,11 @@ _RUN = click.Path(path_type=Path)
 )
 @foreign_options
 def report(
-    runs: tuple[Path, ...], output: Path | None, samples: int, published: str, reading: Reading
+    runs: tuple[Path, ...],
+    output: Path | None,
+    samples: int | None,
+    published: str,
+    reading: Reading,
 ) -> None:
     """Write report.md and report.html from finished runs, or from logs of other harnesses.
 
@@ -47,6 +52,8 @@ def report(
         two models in one table, beside the published figures
     infimm-eval report results/mine --published IDEFICS
         beside the figures of one family
+    infimm-eval report results/mine --samples all
+        with every sample, from the folder report-samples beside the page
     """
     from infimm_eval import report
     from infimm_eval.run.foreign import as_runs

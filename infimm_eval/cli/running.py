@@ -179,7 +179,10 @@ _OUTPUT = click.Path(path_type=Path)
     "--judge-base-url",
     help="Where the judge answers, if not at --base-url; its key: JUDGE_API_KEY.",
 )
-@click.option("--base-url", help="Where openai: models answer, e.g. http://127.0.0.1:8000/v1.")
+@click.option(
+    "--base-url",
+    help="Where openai: models answer, e.g. http://127.0.0.1:8000/v1; several with commas.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -199,6 +202,13 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(min=0),
     default=0,
     help="Ask N samples again, each alone, and report answers that differ.",
+)
+@click.option(
+    "--samples-shown",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Samples of each cell whose pictures are kept small, for the report to show.",
 )
 @click.option(
     "--picture-cache",

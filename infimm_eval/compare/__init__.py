@@ -2,9 +2,10 @@
 
     cells       what a comparison looks at        tolerances  how large a drop is allowed
     baseline    cells from a run or a small file  verdicts    row by row: better, same, worse, ...
-    gate        the exit code                     writers     Markdown, JUnit XML, JSON
+    gate        the exit code                     writers     text, Markdown, JUnit XML, JSON
     policy      tiers, what is required           pooled      all benchmarks together
-    flips       answers of what turned            page        HTML
+    saying      what was said where scores changed
+    page              HTML
     plans       how many samples a drop takes
 
 Refuses to run or score anything.
@@ -12,25 +13,25 @@ Refuses to run or score anything.
 
 from infimm_eval.compare.baseline import load, read_baseline, save_baseline
 from infimm_eval.compare.cells import Cell
-from infimm_eval.compare.flips import with_flips
 from infimm_eval.compare.gate import Gate, gate
 from infimm_eval.compare.page import page
 from infimm_eval.compare.policy import Policy, read_policy
 from infimm_eval.compare.pooled import Pooled
+from infimm_eval.compare.saying import with_texts
 from infimm_eval.compare.tolerances import Tolerance, Tolerances, read_tolerances
-from infimm_eval.compare.verdicts import Change, Comparison, Figure, Flip, Row, compare
-from infimm_eval.compare.writers import as_json, explain, junit, markdown
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row, Said, compare
+from infimm_eval.compare.writers import as_json, explain, junit, markdown, plain_text
 
 __all__ = [
     "Cell",
     "Change",
     "Comparison",
     "Figure",
-    "Flip",
     "Gate",
     "Policy",
     "Pooled",
     "Row",
+    "Said",
     "Tolerance",
     "Tolerances",
     "as_json",
@@ -41,9 +42,10 @@ __all__ = [
     "load",
     "markdown",
     "page",
+    "plain_text",
     "read_baseline",
     "read_policy",
     "read_tolerances",
     "save_baseline",
-    "with_flips",
+    "with_texts",
 ]

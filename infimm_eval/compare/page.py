@@ -11,8 +11,16 @@ from hashlib import sha256
 from html import escape
 
 from infimm_eval.compare.gate import Gate
-from infimm_eval.compare.verdicts import Comparison, Flip, Row
-from infimm_eval.compare.writers import NOT_KEPT, clean, explain, figure_text, said_of_all
+from infimm_eval.compare.verdicts import Change, Comparison, Row
+from infimm_eval.compare.writers import (
+    brief,
+    changed_counts,
+    clean,
+    explain,
+    figure_text,
+    said_of_all,
+    texts,
+)
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem;
@@ -70,30 +78,30 @@ def _line(row: Row) -> str:
 
 
 def _changed(row: Row) -> Iterator[str]:
-    worse = sum(change.after < change.before for change in row.changes)
-    yield (
-        f"<details><summary>{_text(row.name)}: {worse:,} samples lost, "
-        f"{len(row.changes) - worse:,} gained</summary>"
-    )
-    if row.flips:
-        yield "<table><thead><tr><th>Sample<th>Question<th>Base<th>New<th>Picture</tr></thead>"
-        yield from map(_flip, row.flips)
+    told = [change for change in row.changes if change.said]
+    yield f"<details><summary>{_text(row.name)}: {changed_counts(row)}</summary>"
+    if told:
+        yield "<table><thead><tr><th>Sample<th>Question<th>Base said<th>New said<th>Expected"
+        yield "<th>Picture</tr></thead>"
+        yield from map(_said, told)
         yield "</table>"
-    if left := len(row.changes) - len(row.flips):
-        yield f"<p>{'and ' if row.flips else ''}{left:,} {'more' if row.flips else 'in all'}</p>"
+    if left := len(row.changes) - len(told):
+        yield f"<p>{'and ' if told else ''}{left:,} {'more' if told else 'in all'}</p>"
     yield "</details>"
 
 
-def _flip(flip: Flip) -> str:
-    change = flip.change
+def _said(change: Change) -> str:
+    assert change.said is not None
+    scores = (f" ({change.before:.3g})", f" ({change.after:.3g})", "")
     sides = (
-        f"<td>{NOT_KEPT if said is None else _text(said)} ({score:.3g})"
-        for said, score in ((flip.before, change.before), (flip.after, change.after))
+        f"<td>{_text(brief(text))}{score}"
+        for (_, text), score in zip(texts(change.said), scores, strict=True)
     )
-    picture = f'<img alt="" src="{data_uri(flip.picture)}">' if flip.picture else ""
+    webp = change.said.picture
+    picture = f'<img alt="" src="{data_uri(webp)}">' if webp else ""
     stratum = f"<br>{_text(change.stratum)}" if change.stratum else ""
     return (
-        f"<tr><td>{_text(change.id)}{stratum}<td>{_text(flip.question)}"
+        f"<tr><td>{_text(change.id)}{stratum}<td>{_text(brief(change.said.question))}"
         f"{''.join(sides)}<td>{picture}</tr>"
     )
 

@@ -13,7 +13,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from infimm_eval import stats
@@ -23,6 +23,7 @@ from infimm_eval.compare.pooled import Evidence, Pooled, pooled
 from infimm_eval.compare.tolerances import Tolerance, Tolerances
 from infimm_eval.errors import UsageError
 from infimm_eval.registry import plain
+from infimm_eval.texts import natural
 from infimm_eval.types import Unit
 
 Verdict: TypeAlias = Literal[
@@ -47,6 +48,19 @@ class Figure:
     n: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What was said to one question, at the first seed that both runs have."""
+
+    question: str
+    before: str | None
+    """``None`` where that side keeps no texts: a baseline file."""
+    after: str | None
+    expected: str
+    picture: bytes | None = field(default=None, repr=False)
+    """The first of the question, WEBP, where a log keeps it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A unit whose score differs (averaged over seeds)."""
@@ -55,19 +69,8 @@ class Change:
     stratum: str
     before: float
     after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """A changed sample as people look at it."""
-
-    change: Change
-    question: str
-    before: str | None
-    """The answer as it was scored; ``None`` where nobody kept it (a baseline file does not)."""
-    after: str | None
-    picture: bytes | None
-    """WEBP, where a log keeps it."""
+    said: Said | None = None
+    """The texts behind it, where they were looked up (``saying``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +109,8 @@ class Row:
     tier: Tier = "critical"
     """Whether it stops a build alone, together with others, or not at all."""
     required: bool = False
-    flips: tuple[Flip, ...] = ()
-    """Some of the changes with questions and answers, where the runs' logs are at hand."""
+    pair: tuple[Cell, Cell] | None = field(default=None, repr=False)
+    """The cells of the first seed that was compared."""
 
     @property
     def regressed(self) -> bool:
@@ -273,6 +276,7 @@ def _row(
             differing=differing,
             gaps=tuple(gaps),
             changes=tuple(_changes(before, after)),
+            pair=pairs[0],
         )
     gaps.append(f"measured under different settings: {'; '.join(differing)}")
     if any(setting.startswith("scorer") for setting in differing):
@@ -387,7 +391,7 @@ def _changes(before: Sequence[Unit], after: Sequence[Unit]) -> list[Change]:
         for u in after
         if (key := (u.stratum, u.id)) in old and not math.isclose(old[key], u.value, abs_tol=1e-9)
     ]
-    return sorted(changes, key=lambda c: (c.after - c.before, c.id, c.stratum))
+    return sorted(changes, key=lambda c: (c.after - c.before, natural(c.id), c.stratum))
 
 
 # -- settings ------------------------------------------------------------------------------------

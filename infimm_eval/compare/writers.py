@@ -1,4 +1,4 @@
-"""A comparison in other programs' formats: Markdown for people, JUnit XML for CI, JSON for scripts.
+"""A comparison in words: plain text, Markdown for a comment, JUnit XML for CI, JSON for scripts.
 
 Refuses to decide anything.  What datasets and models are called is escaped: it comes from others.
 """
@@ -6,19 +6,22 @@ Refuses to decide anything.  What datasets and models are called is escaped: it 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
 from infimm_eval.compare.gate import Gate
-from infimm_eval.compare.verdicts import Change, Comparison, Figure, Flip, Row
+from infimm_eval.compare.verdicts import Change, Comparison, Figure, Row, Said
+from infimm_eval.texts import aligned, printable
 
 Pictures: TypeAlias = Callable[[bytes], str]
 """Where a page finds a picture: what to write as its source."""
 
 COMMENT = 60_000
 """Characters that fit into a pull-request comment (65,536) with room for a frame."""
+LONGEST = 300
+"""Characters of one text that are shown; ``show`` has all of it."""
 
 
 # -- in words ------------------------------------------------------------------------------------
@@ -78,6 +81,56 @@ def clean(text: str) -> str:
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
+# -- plain text ----------------------------------------------------------------------------------
+
+
+def plain_text(comparison: Comparison, gate: Gate | None = None, shown: int = 10) -> str:
+    """For a terminal: the table, what needs saying, and the ``shown`` largest losses of every row
+    with what was said."""
+    head = ("benchmark", "shots", "base", "new", "difference [95 %]", "n", "verdict")
+    rows = [head, *map(_columns, comparison.rows)]
+    notes = [f"{row.name}: {said}" for row in comparison.rows if (said := explain(row))]
+    parts = [
+        f"{comparison.new} against {comparison.base}",
+        *([gate.sentence] if gate else []),
+        "\n".join(aligned([[*map(_line_of, row)] for row in rows], right=(1, 2, 3, 5))),
+        "\n".join(map(_line_of, (*notes, *said_of_all(comparison)))),
+        *(_block(row, shown) for row in comparison.rows if row.changes and shown),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _block(row: Row, shown: int) -> str:
+    lines = [_line_of(f"{row.name}: {changed_counts(row)}")]
+    for change in row.changes[:shown]:
+        scores = f"{change.before:.3g} -> {change.after:.3g}"
+        name = " ".join(filter(None, (change.id, change.stratum)))
+        asked = brief(change.said.question) if change.said else ""
+        lines.append("  " + "  ".join(filter(None, (_line_of(name), scores, _line_of(asked)))))
+        told = texts(change.said) if change.said else ()
+        lines += [f"    {who:<9} {_line_of(brief(said))}" for who, said in told]
+    if len(row.changes) > shown:
+        lines.append(f"  and {len(row.changes) - shown:,} more")
+    return "\n".join(lines)
+
+
+def texts(said: Said) -> Iterator[tuple[str, str]]:
+    """What either side said and what was expected, under their names."""
+    for name, text in (("base", said.before), ("new", said.after)):
+        yield name, "(not kept)" if text is None else text or "(nothing)"
+    yield "expected", said.expected
+
+
+def brief(said: str) -> str:
+    """So much of a text that a table can hold it."""
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
+
+
+def _line_of(said: str) -> str:
+    """On one line, whatever it holds."""
+    return printable(" ".join(said.split()))
+
+
 # -- Markdown ------------------------------------------------------------------------------------
 
 
@@ -88,7 +141,7 @@ def markdown(
     pictures: Pictures | None = None,
 ) -> str:
     """A heading, the table, what needs saying, and the ``shown`` largest losses of every row, with
-    questions, answers and ``pictures`` where the rows have flips.
+    what was said and ``pictures`` where it was looked up (``saying``).
 
     Never longer than a pull-request comment may be: where answers do not fit there are scores
     alone, and lists that would not fit either are left out, and counted.
@@ -111,8 +164,8 @@ def markdown(
     length = sum(len(part) + 1 for part in parts)
     left_out = 0
     for row in filter(lambda row: row.changes, comparison.rows):
-        short = replace(row, flips=())
-        blocks = (_changed(one, shown, pictures) for one in ([row, short] if row.flips else [row]))
+        scores = replace(row, changes=tuple(replace(c, said=None) for c in row.changes))
+        blocks = (_changed(one, shown, pictures) for one in (row, scores))
         block = next((block for block in blocks if length + len(block) <= COMMENT), None)
         if block is None:
             left_out += 1
@@ -125,16 +178,20 @@ def markdown(
 
 
 def _line(row: Row) -> str:
+    title, *columns, verdict = _columns(row)
+    verdict = "**worse**" if verdict == "worse" else verdict
+    return f"| {' | '.join((_text(title), *columns, verdict))} |"
+
+
+def _columns(row: Row) -> tuple[str, ...]:
     found = row.difference
     difference = (
         f"{found.value:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]" if found else ""
     )
-    verdict: str = "**worse**" if row.verdict == "worse" else row.verdict
-    verdict += f" ({row.tier})" if row.tier != "critical" else ""
     n = min((f.n for f in (row.base, row.new) if f), default=0)
-    figures = figure_text(row.base), figure_text(row.new), difference
-    cells = _text(row.title), str(row.shots), *figures, f"{n:,}", verdict
-    return f"| {' | '.join(cells)} |"
+    figures = figure_text(row.base), figure_text(row.new)
+    verdict = row.verdict + (f" ({row.tier})" if row.tier != "critical" else "")
+    return row.title, str(row.shots), *figures, difference, f"{n:,}", verdict
 
 
 def figure_text(figure: Figure | None) -> str:
@@ -147,39 +204,33 @@ def figure_text(figure: Figure | None) -> str:
 
 
 def _changed(row: Row, shown: int, pictures: Pictures | None) -> str:
-    worse = sum(change.after < change.before for change in row.changes)
-    flips = row.flips[:shown]
+    heads = ["Sample", "Base", "New"]
+    if any(change.said for change in row.changes):
+        heads += ["Question", "Base said", "New said", "Expected", *(["Picture"] * bool(pictures))]
     lines = [
-        f"<details><summary>{_text(row.name)}: {worse:,} samples lost, "
-        f"{len(row.changes) - worse:,} gained</summary>\n",
-        *(_flipped(flips, pictures) if flips else _scores(row, shown)),
+        f"<details><summary>{_text(row.name)}: {changed_counts(row)}</summary>\n",
+        f"| {' | '.join(heads)} |",
+        f"|:--|--:|--:|{':--|' * (len(heads) - 3)}",
+        *(f"| {' | '.join(_change(c, pictures))} |" for c in row.changes[:shown]),
     ]
-    if (left := len(row.changes) - (len(flips) or shown)) > 0:
+    if (left := len(row.changes) - shown) > 0:
         lines.append(f"\nand {left:,} more")
     return "\n".join([*lines, "\n</details>\n"])
 
 
-def _scores(row: Row, shown: int) -> Iterator[str]:
-    yield "| Sample | Base | New |"
-    yield "|:--|--:|--:|"
-    for c in row.changes[:shown]:
-        yield f"| {_sample(c)} | {c.before:.3g} | {c.after:.3g} |"
+def changed_counts(row: Row) -> str:
+    """How many samples were lost and gained."""
+    lost = sum(change.after < change.before for change in row.changes)
+    return f"{lost:,} samples lost, {len(row.changes) - lost:,} gained"
 
 
-def _flipped(flips: Sequence[Flip], pictures: Pictures | None) -> Iterator[str]:
-    yield "| Sample | Question | Base | New | Base's answer | New answer | Picture |"
-    yield "|:--|:--|--:|--:|:--|:--|:--|"
-    for flip in flips:
-        c = flip.change
-        answers = (NOT_KEPT if a is None else _text(a) for a in (flip.before, flip.after))
-        webp = flip.picture
-        picture = f'<img src="{pictures(webp)}" width="96">' if pictures and webp else ""
-        cells = (_sample(c), _text(flip.question), f"{c.before:.3g}", f"{c.after:.3g}", *answers,
-                 picture)  # fmt: skip
-        yield f"| {' | '.join(cells)} |"
-
-
-NOT_KEPT = "(not kept)"
+def _change(change: Change, pictures: Pictures | None) -> Iterator[str]:
+    yield from (_sample(change), f"{change.before:.3g}", f"{change.after:.3g}")
+    if (said := change.said) is not None:
+        yield from map(_text, map(brief, (said.question, *(t for _, t in texts(said)))))
+        if pictures:
+            webp = said.picture
+            yield f'<img src="{pictures(webp)}" width="96">' if webp else ""
 
 
 def _sample(change: Change) -> str:
@@ -308,13 +359,11 @@ def _row(row: Row) -> Iterator[tuple[str, Any]]:
         "changes",
         [
             {"id": c.id, "stratum": c.stratum, "before": c.before, "after": c.after}
+            | ({"said": _said(c.said)} if c.said else {})
             for c in row.changes
         ],
     )
-    yield (
-        "flips",
-        [
-            {"id": f.change.id, "question": f.question, "before": f.before, "after": f.after}
-            for f in row.flips
-        ],
-    )
+
+
+def _said(said: Said) -> dict[str, str | None]:
+    return {name: getattr(said, name) for name in ("question", "before", "after", "expected")}

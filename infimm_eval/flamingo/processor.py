@@ -51,6 +51,8 @@ class Encoded:
     dropped_pictures: int = 0
     tail: str = field(default="", repr=False)
     """The text after the last mark, which ``Tokenizer.continuation`` wants to know."""
+    written: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """The same prompt in letters, marks spelled as the tokenizer has them, cut at its pictures."""
 
 
 class Batch(NamedTuple):
@@ -187,7 +189,8 @@ class Processor:
             pictures.append(prompt.count(IMAGE))
             if len(ids) <= room:
                 gone = pictures[0] - pictures[-1]
-                return Encoded(ids, pictures[-1], dropped, gone, _tail(prompt))
+                written = self.tokenizer.spelled(prompt)
+                return Encoded(ids, pictures[-1], dropped, gone, _tail(prompt), written)
         raise PromptTooLong(
             f"the question alone takes {len(ids)} tokens, and there is room for {room}"
         )
@@ -197,7 +200,8 @@ class Processor:
         opening = len(self.tokenizer.opening)
         if len(ids) > room:
             ids = ids[:opening] + ids[len(ids) - room + opening :]
-        return Encoded(ids, prompt.count(IMAGE), tail=_tail(prompt))
+        written = self.tokenizer.spelled(prompt)
+        return Encoded(ids, prompt.count(IMAGE), tail=_tail(prompt), written=written)
 
 
 def _room(folder: Path, settings: Mapping[str, Any]) -> int:

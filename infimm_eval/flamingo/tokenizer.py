@@ -153,6 +153,16 @@ class Tokenizer:
             ids = [i for run in runs for i in self._encode_alone(run)]
         return [*self.opening, *ids]
 
+    def spelled(self, pieces: Iterable[Piece]) -> tuple[str, ...]:
+        """``pieces`` in letters with the opening token and all marks, cut where pictures stand."""
+        texts = ["".join(map(str, map(self.raw.id_to_token, self.opening)))]
+        for piece in pieces:
+            if piece is IMAGE:
+                texts.append("")
+            else:
+                texts[-1] += piece if isinstance(piece, str) else self._names[piece]
+        return tuple(texts)
+
     def continuation(self, tail: str, text: str) -> list[int]:
         """Ids that ``text`` adds to a prompt whose last text is ``tail``, for ranking.
 

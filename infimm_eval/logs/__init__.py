@@ -20,8 +20,9 @@ from infimm_eval.logs.export import (
     write_parquet,
     write_results,
 )
+from infimm_eval.logs.frames import Frames
 from infimm_eval.logs.schema import SCHEMA
-from infimm_eval.logs.store import FILE, Draft, Log, read
+from infimm_eval.logs.store import FILE, Draft, Extent, Log, read
 from infimm_eval.logs.values import Cell, CellKey, Entry, NamedImage, fingerprint, shown
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "CellKey",
     "Draft",
     "Entry",
+    "Extent",
+    "Frames",
     "Log",
     "NamedImage",
     "asker",

@@ -10,6 +10,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, Literal
 
+from infimm_eval.logs.frames import unfold
 from infimm_eval.logs.values import Cell, Entry, NamedImage
 from infimm_eval.types import Answer, Content, Document, Prompt, Request, Sample, Score, Unit
 
@@ -101,14 +102,16 @@ def load_answer(row: Sequence[Any]) -> Answer | None:
 
 def load_entry(row: Sequence[Any]) -> Entry:
     """An entry from its columns, those of its score and its answer behind them."""
-    position, sample, prompt, shot_ids, said, value, read_as, parsed, parts, *answer = row
-    asked, pictures = _readable(prompt)
+    position, sample, prompt, shot_ids, said, value, read_as, parsed, parts, frame, *answer = row
+    body = json.loads(prompt)
+    asked, pictures = _readable(*body)
     scored = read_as is not None
     return Entry(
         position=position,
         sample=next(load_samples([sample])),
         prompt=asked,
         pictures=pictures,
+        read=unfold(frame, _words(*body)) if frame else (),
         shot_ids=tuple(json.loads(shot_ids)),
         answer=load_answer(answer),
         said=said,
@@ -116,8 +119,14 @@ def load_entry(row: Sequence[Any]) -> Entry:
     )
 
 
-def _readable(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    style, system, turns, *document = json.loads(prompt)
+def _words(style: str, system: str, turns: Sequence[Any], *_: Any) -> list[str]:
+    """The prompt's own words, as ``frames`` numbers them."""
+    return [system, *(part for _, *parts in turns for part in parts if isinstance(part, str))]
+
+
+def _readable(
+    style: str, system: str, turns: Sequence[Any], *document: Any
+) -> tuple[str, tuple[tuple[str, str], ...]]:
     between = Document(*document[0]) if document else Document()
     pictures = tuple(
         (part[0], part[1]) for _, *parts in turns for part in parts if not isinstance(part, str)

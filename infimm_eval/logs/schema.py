@@ -17,7 +17,8 @@ SCHEMA = 2
 # appended, with the keys in an index, are written faster than tables sorted by key.
 TABLES = """
 CREATE TABLE IF NOT EXISTS answer (
-    key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, logliks TEXT, notes TEXT
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, logliks TEXT, notes TEXT,
+    frame INTEGER
 );
 CREATE TABLE IF NOT EXISTS roster (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, task TEXT NOT NULL, shots INTEGER, seed INTEGER
@@ -38,18 +39,26 @@ CREATE TABLE IF NOT EXISTS score (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS score_at ON score (cell, position);
 CREATE TABLE IF NOT EXISTS learned (digest TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS picture (key TEXT PRIMARY KEY, webp BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS picture (
+    key TEXT PRIMARY KEY, webp BLOB NOT NULL, pixels INTEGER
+);
 """
-_SHOT = "shot (roster INTEGER, id TEXT, sample TEXT NOT NULL, PRIMARY KEY (roster, id));"
+_LATER = (
+    "shot (roster INTEGER, id TEXT, sample TEXT NOT NULL, PRIMARY KEY (roster, id))",
+    "frame (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE)",
+)
 """
 answer    what a model said, under the key of exactly what it was asked; never rewritten
 roster    one attempt at asking a cell's questions; without a cell it is a draft
 entry     one line a sample of a roster: the sample, its prompt and shots, which answer is its own
 cell      one figure: settings, metrics, the evidence behind it
 score     one line a sample of a cell: what was read and what it is worth
-shot      the answers that the shots of a roster show, once each; logs of earlier versions lack it
+shot      the answers that the shots of a roster show, once each
+frame     how the model's format frames prompts (``frames``); answers name theirs
 learned   what scorers learned of whole splits
 picture   thumbnails of the pictures that a report shows
+
+Logs of earlier versions lack ``shot``, ``frame`` and the columns ``frame`` and ``pixels``.
 """
 
 _NEEDED = {1: {"answer", "cell", "entry"}, 2: {"answer", "roster", "entry", "cell", "score"}}
@@ -101,10 +110,24 @@ def _prepare(db: sqlite3.Connection, path: Path, *, writing: bool) -> None:
     if schema == 1:
         _number(db)
         (_migrate if writing else _view)(db)
-    if writing:
-        db.execute(f"CREATE TABLE IF NOT EXISTS {_SHOT}")
-    elif not _has(db, "shot"):
-        db.execute(f"CREATE TEMP TABLE {_SHOT}")
+    _complete(db, writing=writing)
+
+
+def _complete(db: sqlite3.Connection, *, writing: bool) -> None:
+    """What logs of earlier versions lack: added to the file, or shown as empty."""
+    for table in _LATER:
+        if writing:
+            db.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+        elif not _has(db, table.split()[0]):
+            db.execute(f"CREATE TEMP TABLE {table}")
+    for table, column in (("answer", "frame"), ("picture", "pixels")):
+        if column in {row[1] for row in db.execute(f"PRAGMA main.table_info({table})")}:
+            continue
+        if writing:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+        else:
+            old = f"SELECT *, NULL AS {column} FROM main.{table}"
+            db.execute(f"CREATE TEMP VIEW {table} AS {old}")
 
 
 def _has(db: sqlite3.Connection, table: str) -> bool:

@@ -24,6 +24,8 @@ FILE = "run.db"
 
 _SECONDS_UNSAVED = 0.1
 _ROWS_READ = 512
+_FRAMES = 1_000_000
+"""Bytes of frames that a log keeps; a model that frames every prompt in its own way fills it."""
 
 
 class Draft(NamedTuple):
@@ -34,6 +36,17 @@ class Draft(NamedTuple):
     seed: int
     asked: int
     answered: int
+
+
+class Extent(NamedTuple):
+    """How long a scored answer is and how large its picture."""
+
+    id: str
+    group: str | None
+    value: float
+    letters: int | None
+    pixels: int | None
+    """``None`` where the log keeps no thumbnail of it."""
 
 
 class Log:
@@ -47,6 +60,8 @@ class Log:
         self.folder = folder
         self._lock = RLock()
         self._saver: Timer | None = None
+        self._frames: dict[str, int] = {}
+        self._frame_bytes = 0
         self._failed: MachineryError | None = None
         self._unheard = False
         self._guard = _claim(folder) if writing else None
@@ -92,20 +107,37 @@ class Log:
             ).fetchone()
         return codec.load_answer(row) if row else None
 
-    def add_answer(self, key: str, answer: Answer) -> None:
-        """Keep an answer; on disk within a tenth of a second, and before it is scored."""
+    def add_answer(self, key: str, answer: Answer, frame: str | None = None) -> None:
+        """Keep an answer; on disk within a tenth of a second, and before it is scored.  ``frame``
+        says how the model read its prompt (``Frames.of``)."""
         logliks = json.dumps(answer.logliks) if answer.logliks else None
         notes = json.dumps(dict(answer.notes), default=str) if answer.notes else None
         text = answer.text.encode("utf-8", "replace").decode()  # no byte stands for half a pair
         with self._writing():
             self._db.execute(
-                "INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?)",
-                (key, text, answer.finish, logliks, notes),
+                "INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?,?)",
+                (key, text, answer.finish, logliks, notes, self._frame(frame)),
             )
             if self._saver is None:
                 self._saver = Timer(_SECONDS_UNSAVED, self._save_behind)
                 self._saver.daemon = True
                 self._saver.start()
+
+    def _frame(self, body: str | None) -> int | None:
+        """The number of a frame, which is kept once; ``None`` where there is no room for it."""
+        if body is None:
+            return None
+        if not self._frames:
+            self._frames.update(self._db.execute("SELECT body, id FROM frame"))
+            self._frame_bytes = sum(map(len, self._frames))
+        if body not in self._frames:
+            if self._frame_bytes + len(body) > _FRAMES:
+                return None
+            self._frame_bytes += len(body)
+            added = self._db.execute("INSERT INTO frame (body) VALUES (?)", (body,))
+            assert added.lastrowid is not None
+            self._frames[body] = added.lastrowid
+        return self._frames[body]
 
     def save(self) -> None:
         """Everything so far is on disk when this returns; ``MachineryError`` where it cannot be."""
@@ -317,6 +349,20 @@ class Log:
         while chunk := rows.fetchmany(_ROWS_READ):
             yield from chunk
 
+    def extents(self, key: CellKey) -> Iterator[Extent]:
+        """What was scored of a cell by its size, and nothing else of it."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT e.id, json_extract(e.sample, '$.group'), s.value, length(s.said), p.pixels"
+                " FROM cell c JOIN entry e ON e.roster = c.roster"
+                " JOIN score s ON s.cell = c.id AND s.position = e.position"
+                " LEFT JOIN picture p ON p.key = json_extract(e.sample, '$.images[0][0]')"
+                " WHERE c.name=? AND s.value IS NOT NULL ORDER BY e.position",
+                (key.name,),
+            )
+        while chunk := rows.fetchmany(_ROWS_READ):
+            yield from map(Extent._make, chunk)
+
     def size(self, key: CellKey) -> int:
         """How many samples a cell has."""
         query = "SELECT COUNT(*) FROM entry WHERE roster=?"
@@ -326,14 +372,15 @@ class Log:
     def _entries(
         self, key: CellKey, condition: str, more: Sequence[str], *, prompts: bool = True
     ) -> Iterator[Entry]:
-        prompt = "e.prompt" if prompts else """'["completion","",[]]'"""
+        nothing = """'["completion","",[]]'""", "NULL"
+        prompt, frame = ("e.prompt", "f.body") if prompts else nothing
         with self._lock:
             rows = self._db.execute(
                 f"SELECT e.position, e.sample, {prompt}, e.shot_ids, s.said, s.value, s.read_as,"
-                " s.parsed, s.parts, a.key, a.text, a.finish, a.logliks, a.notes"
+                f" s.parsed, s.parts, {frame}, a.key, a.text, a.finish, a.logliks, a.notes"
                 " FROM cell c JOIN entry e ON e.roster = c.roster"
                 " LEFT JOIN score s ON s.cell = c.id AND s.position = e.position"
-                " LEFT JOIN answer a ON a.key = e.answer"
+                " LEFT JOIN answer a ON a.key = e.answer LEFT JOIN frame f ON f.id = a.frame"
                 f" WHERE c.name=?{condition} ORDER BY e.position",
                 (key.name, *more),
             )
@@ -362,10 +409,11 @@ class Log:
         with self._reading_cells():
             return codec.load_learned(row[0])
 
-    def add_picture(self, key: str, webp: bytes) -> None:
-        """Keep a thumbnail."""
+    def add_picture(self, key: str, webp: bytes, pixels: int | None = None) -> None:
+        """Keep a thumbnail of a picture of so many ``pixels``."""
         with self._writing():
-            self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?)", (key, webp))
+            row = (key, webp, pixels)
+            self._db.execute("INSERT OR IGNORE INTO picture VALUES (?,?,?)", row)
 
     def has_picture(self, key: str) -> bool:
         """Whether there is a thumbnail of a picture."""

@@ -179,6 +179,9 @@ class Entry:
     """What was asked, in readable form; pictures stand as ``[picture: name]``."""
     pictures: tuple[tuple[str, str], ...]
     """``(key, name)`` of the pictures in the prompt, in order; the sample's own come last."""
+    read: tuple[str, ...]
+    """The prompt as the model read it (``Answer.prompt``); its pictures are the last ones of
+    ``pictures``.  Empty where the model keeps it to itself."""
     shot_ids: tuple[str, ...]
     answer: Answer | None
     said: str | None

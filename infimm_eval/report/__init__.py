@@ -14,7 +14,7 @@ from infimm_eval.report.gather import gather
 from infimm_eval.report.in_context import in_context
 from infimm_eval.report.latex import latex as _latex
 from infimm_eval.report.markdown import markdown
-from infimm_eval.report.page import page
+from infimm_eval.report.page import all_samples, page, some_samples
 from infimm_eval.report.screen import screen
 from infimm_eval.report.show import show
 from infimm_eval.report.taught import taught
@@ -23,21 +23,28 @@ __all__ = ["latex", "screen", "show", "taught", "write"]
 
 
 def write(
-    folders: Sequence[Path], output: Path, samples: int = 200, published: str = "auto"
+    folders: Sequence[Path], output: Path, samples: int | None = 200, published: str = "auto"
 ) -> list[Path]:
     """Write ``report.md`` and ``report.html`` about all runs in ``folders`` into ``output``; where
     these have controls, ``in_context.csv`` and ``in_context.tex`` with what they show.
 
-    The page shows ``samples`` samples, over all benchmarks; 200 stay below 5 MB.  ``published``:
+    The page shows ``samples`` samples, over all benchmarks, and is one file; 200 stay below 5 MB.
+    ``None``: all of them, from the folder ``report-samples`` beside it.  ``published``:
     the systems whose printed rows stand in the tables, see ``tables.tables``.  Returns the files.
     Raises ``UsageError`` where a run cannot be read or a file not be written; nothing is written
     when a run cannot be read.
     """
     runs = gather(folders)
     shots = in_context(runs)
+    if samples is None:
+        volumes = output / "report-samples"
+        shown = all_samples(runs, volumes.name, lambda name, text: _written(volumes / name, text))
+        _forget(volumes, shown["volumes"])
+    else:
+        shown = some_samples(runs, samples)
     pages = {
         "report.md": markdown(runs, shots, published),
-        "report.html": page(runs, samples, shots, published),
+        "report.html": page(runs, shown, shots, published),
     }
     if shots.taught:
         pages |= {"in_context.csv": shots.csv(), "in_context.tex": shots.latex()}
@@ -47,6 +54,13 @@ def write(
 def latex(folders: Sequence[Path]) -> str:
     """The tables of all runs in ``folders``, beside the published figures, for a paper."""
     return _latex(gather(folders))
+
+
+def _forget(folder: Path, volumes: int) -> None:
+    """Takes away the volumes of an earlier and longer report."""
+    for path in folder.glob("*.js"):
+        if path.stem.isdecimal() and int(path.stem) >= volumes:
+            path.unlink()
 
 
 def _written(path: Path, text: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from infimm_eval.errors import UsageError
 
-SIZES = ((192, 96), (144, 72), (96, 48), (64, 32))
+SIZES = ((192, 96), (144, 72), (96, 48), (64, 32), (48, 24))
 """Longer sides in pixels to try, for a sample's own pictures and for those of its shots."""
 
 _PROBES = 48
@@ -41,7 +41,7 @@ class Album:
         """Name and base64 WEBP of every picture, ``None`` where the log keeps none.
 
         The largest of ``SIZES`` whose sum stays within ``budget`` bytes of base64; where even the
-        smallest does not, later pictures are left out.
+        smallest does not, pictures of shots are left out, and then later ones.
         """
         pictures = [picture for _, picture in self._pictures.values()]
         read = [(picture, picture.read()) for picture in pictures]
@@ -55,12 +55,12 @@ class Album:
             if sum(map(len, encoded)) <= budget:
                 break
         left = budget
-        values = []
-        for picture, text in zip(pictures, encoded, strict=True):
-            fits = len(text) <= left
-            left -= len(text) if fits else 0
-            values.append({"name": picture.name, "webp": text if text and fits else None})
-        return values
+        kept: dict[int, str] = {}
+        for at in sorted(range(len(pictures)), key=lambda at: pictures[at].small):
+            if 0 < len(encoded[at]) <= left:
+                kept[at] = encoded[at]
+                left -= len(encoded[at])
+        return [{"name": p.name, "webp": kept.get(at)} for at, p in enumerate(pictures)]
 
 
 def _encoded(

@@ -15,6 +15,7 @@ from typing import Any
 from infimm_eval import logs, published
 from infimm_eval.errors import UsageError
 from infimm_eval.logs import Cell, Draft, Log
+from infimm_eval.texts import natural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,8 @@ def _run_folders(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} is not a folder; give the --output of a finished run")
     if (folder / logs.FILE).is_file():
         return [folder]
-    inner = sorted(file.parent for file in folder.glob(f"*/{logs.FILE}"))
+    found = (file.parent for file in folder.glob(f"*/{logs.FILE}"))
+    inner = sorted(found, key=lambda path: natural(path.name))
     if not inner:
         raise UsageError(
             f"{folder} is not a run folder: neither it nor its folders have {logs.FILE}"

@@ -36,7 +36,7 @@ def escaped(text: str) -> str:
 
 
 def _table(table: Table) -> str:
-    best = {column: _best(table, column) for column in table.columns}
+    best = {column: table.best(column) for column in table.columns}
     lines = [
         f"\\begin{{tabular}}{{lr{'r' * len(table.columns)}}}",
         "\\toprule",
@@ -53,13 +53,6 @@ def _table(table: Table) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
-
-
-def _best(table: Table, column: str) -> float | None:
-    """The highest value of a column: of every benchmark here, more is better."""
-    entries = (line.entries.get(column) for line in table.lines)
-    values = [entry.value for entry in entries if entry is not None and entry.value is not None]
-    return max(values, default=None)
 
 
 def _entry(entry: Entry | None, best: float | None) -> str:

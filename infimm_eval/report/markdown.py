@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from infimm_eval.icl.tables import rate_title
 from infimm_eval.published import Number
 from infimm_eval.report import words
+from infimm_eval.report.extents import LEGEND, Move, moves
 from infimm_eval.report.gather import Run
 from infimm_eval.report.in_context import InContext, Taught, tokens
 from infimm_eval.report.protocol import (
@@ -39,6 +40,7 @@ def markdown(runs: Sequence[Run], taught: InContext, systems: str = "auto") -> s
         _legend(runs),
         _beside(pairs(runs)),
         _breakdowns(runs),
+        _moves(moves(runs)),
         _in_context(taught),
         _protocols(protocols(runs)),
     ]
@@ -66,13 +68,14 @@ def _head(runs: Sequence[Run]) -> str:
 
 def _table(table: Table) -> str:
     told = any(map(words.notes, table.lines))
+    best = {column: table.best(column) for column in table.columns}
     header = ("Model", "Shots", *map(escaped, table.columns), *(["Notes"] * told))
     rows = (
         (
-            f"{'**' if line.measured else '*'}{escaped(line.name)}"
-            f"{'**' if line.measured else '*'}{' (demo)' if line.demo else ''}",
+            f"{'' if line.measured else '*'}{escaped(line.name)}"
+            f"{'' if line.measured else '*'}{' (demo)' if line.demo else ''}",
             str(line.shots),
-            *(_entry(line.entries.get(column)) for column in table.columns),
+            *(_entry(line.entries.get(column), best[column]) for column in table.columns),
             *([_small(escaped(words.notes(line)))] * told),
         )
         for line in table.lines
@@ -90,12 +93,13 @@ def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], words_from: int 
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
 
-def _entry(entry: Entry | None) -> str:
+def _entry(entry: Entry | None, best: float | None) -> str:
     if entry is None:
         return words.ABSENT
+    bold = "**" if entry.value is not None and entry.value == best else ""
     if isinstance(entry, Number):
-        return f"*{words.printed(entry.value)}*"
-    value = f"**{words.measured(entry.value)}**"
+        return f"{bold}*{words.printed(entry.value)}*{bold}"
+    value = f"{bold}{words.measured(entry.value)}{bold}"
     if entry.deviation is not None:
         value += f" {words.spread(entry)}"
     beside = words.verdict(entry, entry.against[0]) if entry.against else ""
@@ -148,6 +152,16 @@ def _breakdowns(runs: Sequence[Run]) -> str:
         )
         parts.append(f"### {escaped(bars.title)}\n\n{_grid(header, rows)}")
     return "\n\n".join(["## In parts", *parts]) if parts else ""
+
+
+def _moves(found: Sequence[Move]) -> str:
+    lines = [
+        f"- {escaped(move.chart.title)}, {escaped(move.chart.tracks[0].name)}, "
+        f"{move.chart.metric}: rank correlation "
+        f"{words.correlation(move.correlation, move.interval)}, n {move.n:,}"
+        for move in found
+    ]
+    return "\n\n".join(["## By size", LEGEND, "\n".join(lines)]) if lines else ""
 
 
 def _in_context(found: InContext) -> str:

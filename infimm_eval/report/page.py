@@ -1,4 +1,7 @@
-"""The report as one HTML file that opens no connection.  Knows values and templates, no numbers.
+"""The report as an HTML file that opens no connection.  Knows values and templates, no numbers.
+
+All it shows is in the file; or, where it shows every sample, in a folder of volumes beside it,
+which it reads as scripts, since a page opened from a disk may read nothing else.
 
 Everything a data set or a model said reaches the page as JSON that only ``textContent`` reads, or
 escaped by the template; the page's own policy forbids every script but its own.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +24,7 @@ from markupsafe import Markup
 from infimm_eval.icl.tables import rate_title
 from infimm_eval.published import Number
 from infimm_eval.report import words
+from infimm_eval.report.extents import LEGEND, moves
 from infimm_eval.report.frame import beyond, frame, kept_apart, sideways
 from infimm_eval.report.gather import Run
 from infimm_eval.report.in_context import InContext, forest, tokens
@@ -33,20 +37,42 @@ from infimm_eval.report.protocol import (
     token_notes,
     zero_shot_notes,
 )
-from infimm_eval.report.samples import browse
+from infimm_eval.report.samples import browse, browse_all
 from infimm_eval.report.series import breakdowns, over_steps, slopes
 from infimm_eval.report.tables import pairs, tables
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_PICTURE_BYTES = 3_200_000
-"""Of base64 for every 200 samples: leaves a report of 200 below 5 MB."""
+_COLUMNS = 8
+"""Of figures that stand side by side on paper and at 1280 pixels."""
+_SAMPLE_BYTES = 4_200_000
+"""For every 200 samples, texts and pictures: leaves a report of 200 below 5 MB."""
+_VOLUME_BYTES = 2_000_000
 
 
-def page(runs: Sequence[Run], samples: int, taught: InContext, systems: str = "auto") -> str:
+def some_samples(runs: Sequence[Run], count: int) -> dict[str, Any]:
+    """``count`` samples for ``page``, all that is shown of them included."""
+    return browse(runs, count, _SAMPLE_BYTES * max(count, 200) // 200)
+
+
+def all_samples(
+    runs: Sequence[Run], folder: str, write: Callable[[str, str], object]
+) -> dict[str, Any]:
+    """Every sample for ``page``; ``write`` is given the name and text of each file that belongs
+    into ``folder`` beside the page."""
+
+    def keep(number: int, volume: dict[str, Any]) -> None:
+        write(f"{number}.js", f"infimmVolume({number},{_json(volume)});\n")
+
+    return {**browse_all(runs, keep, _VOLUME_BYTES), "folder": folder}
+
+
+def page(
+    runs: Sequence[Run], samples: Mapping[str, Any], taught: InContext, systems: str = "auto"
+) -> str:
     """The whole file; ``systems`` as ``tables`` takes them."""
-    budget = _PICTURE_BYTES * max(samples, 200) // 200
     return rendered(
         "report.html.j2",
+        policy=_policy("'self' file:" if "folder" in samples else ""),
         runs=runs,
         models=list(dict.fromkeys(run.model for run in runs)),
         notice=words.demo_notice([cell for run in runs for cell in run.cells]),
@@ -55,14 +81,16 @@ def page(runs: Sequence[Run], samples: int, taught: InContext, systems: str = "a
         slopes=slopes(runs),
         steps=over_steps(runs),
         breakdowns=breakdowns(runs),
+        moves=moves(runs),
         in_context=taught,
         protocols=protocols(runs),
         zero_shot_notes=[*zero_shot_notes(runs), *ocr_notes(runs), *token_notes(runs)],
-        data=_json(browse(runs, samples, budget)),
+        data=_json(samples),
+        folder=samples.get("folder"),
     )
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, policy: str = "", **values: Any) -> str:
     """A page from one of the templates, which also have the style, the script and the policy that
     forbids any other."""
     return (
@@ -72,7 +100,7 @@ def rendered(template: str, **values: Any) -> str:
             **values,
             style=Markup(_asset("page.css")),
             script=Markup(_asset("page.js")),
-            policy=_policy(),
+            policy=policy or _policy(""),
         )
     )
 
@@ -98,6 +126,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "rate_title": rate_title,
         "sideways": sideways,
         "tokens": tokens,
+        "COLUMNS": _COLUMNS,
+        "MOVES": LEGEND,
         "is_printed": lambda entry: isinstance(entry, Number),
     }
     return environment
@@ -108,15 +138,16 @@ def _asset(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _policy() -> str:
-    """The page's Content-Security-Policy: its own style and script, pictures it carries itself."""
+def _policy(volumes: str) -> str:
+    """The page's Content-Security-Policy: its own style and script, pictures it carries itself,
+    and where its ``volumes`` are read from."""
     script, style = (
         base64.b64encode(sha256(_asset(name).encode()).digest()).decode()
         for name in ("page.js", "page.css")
     )
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{style}';"
-        f" script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+        f" script-src 'sha256-{script}' {volumes}; base-uri 'none'; form-action 'none'"
     )
 
 

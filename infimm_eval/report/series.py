@@ -15,6 +15,7 @@ from infimm_eval.published import Number
 from infimm_eval.report.gather import Run, by_spot
 from infimm_eval.report.protocol import shots_text
 from infimm_eval.report.tables import Figure, against, figure
+from infimm_eval.texts import natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def breakdowns(runs: Sequence[Run]) -> list[Bars]:
             task,
             f"{cell.title}: {key} by group" if _measure(cell, key) else f"{cell.title} by {key}",
             key,
-            tuple(dict.fromkeys(group for one in series for group in one.values)),
+            tuple(sorted({group for one in series for group in one.values}, key=natural)),
             tuple(series),
         )
         for (task, key), (cell, series) in found.items()

@@ -14,7 +14,7 @@ from infimm_eval.errors import UsageError, named, unknown
 from infimm_eval.logs import FILE, Cell, Entry, Log
 from infimm_eval.report.gather import by_spot
 from infimm_eval.report.protocol import shots_text
-from infimm_eval.report.screen import printable
+from infimm_eval.texts import printable
 from infimm_eval.types import Content
 
 GRADES: Mapping[str, Callable[[float | None], bool]] = {
@@ -40,7 +40,8 @@ def show(
     """The samples that fit every filter, a block of lines each, in the order of the split.
 
     ``search`` looks for a text, in any case, in question, answer and references; ``prompt`` adds
-    the prompt as the model saw it.  Raises ``UsageError`` on a filter that nothing can fit.
+    the prompt as the model read it, chat template, special tokens and all.  Raises ``UsageError``
+    on a filter that nothing can fit.
     """
     if score is not None and score not in GRADES:
         raise unknown("score", score, GRADES)
@@ -115,7 +116,7 @@ def _block(cell: Cell, entry: Entry, prompt: bool) -> str:
     if entry.shot_ids:
         lines.append(("shots", ", ".join(entry.shot_ids)))
     if prompt:
-        lines.append(("prompt", entry.prompt))
+        lines.append(("prompt", _asked(entry)))
     lines += _answer(entry)
     lines.append(("expected", " / ".join(dict.fromkeys(sample.references or (sample.target,)))))
     first, *rest = [(printable(name), printable(text)) for name, text in lines]
@@ -139,6 +140,15 @@ def _answer(entry: Entry) -> Iterator[tuple[str, str]]:
     notes: Mapping[str, Any] = entry.answer.notes
     if notes:
         yield "notes", ", ".join(f"{name} {value}" for name, value in notes.items())
+
+
+def _asked(entry: Entry) -> str:
+    """The prompt as the model read it; as it was put, where the model keeps that to itself."""
+    if not entry.read:
+        return entry.prompt
+    first, *rest = entry.read
+    names = [name for _, name in entry.pictures[len(entry.pictures) - len(rest) :]]
+    return first + "".join(f"[picture: {n}]{text}" for n, text in zip(names, rest, strict=True))
 
 
 def _score(entry: Entry) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import TypeAlias
 
@@ -108,6 +108,32 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = field(default=())
+
+    def wrapped(self, most: int) -> list[Table]:
+        """Tables of at most ``most`` columns, about as many each; rows without a figure there are
+        left out."""
+        count = max(1, -(-len(self.columns) // most))
+        size = -(-len(self.columns) // count)
+        parts = [self.columns[at : at + size] for at in range(0, len(self.columns), size)]
+        return [
+            replace(
+                self,
+                key=self.key if at == 0 else f"{self.key}-{at + 1}",
+                columns=columns,
+                lines=tuple(line for line in self.lines if set(columns) & set(line.entries)),
+            )
+            for at, columns in enumerate(parts)
+        ]
+
+    def best(self, column: str) -> float | None:
+        """The highest value of a column, of every benchmark here the best; ``None`` where there is
+        nothing to choose from.  Upper bounds do not take part, nor figures of the demo where the
+        column holds others."""
+        found = [entry for line in self.lines if (entry := line.entries.get(column)) is not None]
+        real = [entry for entry in found if isinstance(entry, Number) or not entry.demo]
+        entries = [e for e in real or found if isinstance(e, Number) or not e.upper_bound]
+        values = [entry.value for entry in entries if entry.value is not None]
+        return max(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,6 +404,7 @@ def _grouped(cells: Sequence[Cell], column: str, groups: Sequence[str]) -> dict[
                 n=0,
                 seeds=len(values),
                 deviation=stdev(values) if len(values) > 1 else None,
+                demo=any(map(is_demo, cells)),
             )
     return entries
 

@@ -16,7 +16,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.icl import tables
 from infimm_eval.report import words
 from infimm_eval.report.protocol import shots_text
-from infimm_eval.report.screen import printable
+from infimm_eval.texts import printable
 from infimm_eval.types import Task
 
 Form = Literal["text", "json", "csv", "latex"]

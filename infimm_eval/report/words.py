@@ -9,16 +9,16 @@ from infimm_eval.icl import Contrast, Curve, Diagnosis, Rate
 from infimm_eval.logs import Cell
 from infimm_eval.published import Number
 from infimm_eval.report.gather import has_demo_data, has_demo_model
-from infimm_eval.report.tables import Figure, Line
+from infimm_eval.report.tables import Figure, Line, Table
 
 ABSENT = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
 
 LEGEND = (
-    "Brackets hold the 95 % interval; n counts the samples, unscored ones included. Figures of"
-    " papers are set in italics. A difference is measured minus published, for the same model; the"
-    " published figure lies inside or outside the interval."
+    "The best of a column is bold. Brackets hold the 95 % interval; n counts the samples, unscored"
+    " ones included. Figures of papers are set in italics. A difference is measured minus"
+    " published, for the same model; the published figure lies inside or outside the interval."
 )
 IN_CONTEXT = (
     "What the shots taught: each contrast is a difference of two cells over the same samples, with"
@@ -73,6 +73,12 @@ def blind(figure: Figure) -> str:
 def signed(value: float) -> str:
     """One decimal with a sign."""
     return f"{value:+.1f}".replace("-", MINUS)
+
+
+def correlation(value: float, bounds: tuple[float, float]) -> str:
+    """Two decimals, with the interval."""
+    low, high = (f"{bound:+.2f}".replace("-", MINUS) for bound in bounds)
+    return f"{value:+.2f}".replace("-", MINUS) + f" [{low}, {high}]"
 
 
 def percent(value: float | None) -> str:
@@ -147,6 +153,12 @@ def notes(line: Line) -> str:
         of_all = len(of) == sum(isinstance(entry, Number) for entry in line.entries.values())
         remarks.setdefault("" if of_all else f"{', '.join(of)}: ", []).append(remark)
     return ". ".join(whose + "; ".join(remarks[whose]) for whose in sorted(remarks, key=bool))
+
+
+def footnotes(table: Table) -> dict[str, int]:
+    """What has to be known of rows, each note once, with its number below the table."""
+    told = dict.fromkeys(note for line in table.lines if (note := notes(line)))
+    return {note: number for number, note in enumerate(told, start=1)}
 
 
 def demo_notice(cells: Sequence[Cell]) -> str:

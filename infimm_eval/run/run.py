@@ -22,7 +22,11 @@ from infimm_eval.run.questions import CellQuestions
 from infimm_eval.run.selectors import Selectors
 from infimm_eval.run.stream import CellProgress, Stream
 from infimm_eval.run.task_data import TaskData
-from infimm_eval.types import Model, Rubric, Task
+from infimm_eval.types import CorpusFunction, Model, Rubric, Task
+
+SHORT = 5_000
+"""Questions of a run in which the seconds that a scorer's program takes to start are felt.  In a
+longer one it would hold its memory for hours before it is needed."""
 
 
 def run(
@@ -44,7 +48,9 @@ def run(
         asked = [CellProgress(q, cells.draft_name(q, model)) for q in questions]
         queue = _ScoringQueue(model, log, listener, _judge(plan, log))
         try:
-            listener.started(sum(q.data.total for q in questions))
+            listener.started(total := sum(q.data.total for q in questions))
+            if total <= SHORT:
+                _warm(plan.tasks)
             over = queue.hold if plan.check_batching else queue.score
             Stream(model, log, listener, over).ask(asked)
             for cell in queue.held:
@@ -64,6 +70,14 @@ def run(
             shown = log.shown()
             logs.write_results(folder, shown, icl.in_context(folder, shown, plan.tasks))
         return made
+
+
+def _warm(tasks: Sequence[Task]) -> None:
+    """Starts the slow programs of the tasks' scorers."""
+    functions = [task.scorers[0].function for task in tasks]
+    starts = [f.warm for f in functions if isinstance(f, CorpusFunction) and f.warm is not None]
+    for start in dict.fromkeys(starts):
+        start()
 
 
 def _prepared(

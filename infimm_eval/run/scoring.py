@@ -150,6 +150,7 @@ class Scoreboard:
     def score(self) -> Scored:
         """Read the answers once for every scorer that looks at one at a time."""
         scorer, *others = self.task.scorers
+        others = [other for other in others if other.beside]
         beside = filter(_looks_at_one, others)
         roster = _Roster({s.name: (scorers.score_one(s), Packed(Score)) for s in beside})
         scoring = self._score(scorer, self._enrolled(roster))

@@ -98,6 +98,7 @@ class Stream:
     """Keys of the pictures in prompts so far, where controls are run."""
     _alike: tuple[str, int] = ("", 0)
     """Why the last questions failed, and how many in a row did for that reason."""
+    _frames: logs.Frames = field(default_factory=logs.Frames)
     _lock: RLock = field(default_factory=RLock)
     _counted: Mapping[str, Any] = field(default_factory=dict)
     _since: float = 0.0
@@ -233,7 +234,8 @@ class Stream:
             self._fail(cell, reason, alone=bool(answer.notes.get("content_filter")))
         else:
             self._alike = ("", 0)
-            self.log.add_answer(waiting.key, answer)
+            frame = self._frames.of(waiting.request.prompt, answer.prompt)
+            self.log.add_answer(waiting.key, answer, frame)
             if worker := getattr(self.model, "answered_by", None):
                 cell.workers[worker] += 1
             self.listener.asked(known=False)
@@ -278,11 +280,23 @@ def _fault(answer: Answer, request: Request) -> str:
         return f"the text of an answer is {answer.text!r}"
     if answer.finish not in get_args(Finish):
         return f"finish {answer.finish!r} is none of {', '.join(get_args(Finish))}"
+    if wrong := _misread(answer.prompt, request):
+        return wrong
     if answer.finish == "error" or not request.options:
         return ""
     if len(answer.logliks) != len(request.options):
         return f"{len(answer.logliks)} log-likelihoods of {len(request.options)} options"
     return "" if all(map(isfinite, answer.logliks)) else "a log-likelihood that is no number"
+
+
+def _misread(read: object, request: Request) -> str:
+    """What is wrong with a prompt as the model read it."""
+    if not isinstance(read, tuple) or not all(isinstance(text, str) for text in read):
+        return f"its prompt is {type(read).__name__!r}, and should be a tuple of texts"
+    shown = sum(isinstance(p, Image) for turn in request.prompt.turns for p in turn.content)
+    if len(read) > shown + 1:
+        return f"its prompt is cut at {len(read) - 1} pictures, and {shown} were shown"
+    return ""
 
 
 def _place(error: Exception) -> str:

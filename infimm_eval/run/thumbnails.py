@@ -18,8 +18,9 @@ def showcase(ids: Iterable[str], count: int) -> frozenset[str]:
     return frozenset(heapq.nsmallest(count, ids, key=lambda id: sha256(id.encode()).digest()))
 
 
-def webp(image: Image) -> bytes:
-    """A picture as WEBP, at most ``SIDE`` pixels a side, EXIF rotation applied for people.
+def webp(image: Image) -> tuple[bytes, int]:
+    """A picture as WEBP, at most ``SIDE`` pixels a side, EXIF rotation applied for people; and how
+    many pixels the picture itself has.
 
     ``OSError`` where it cannot be shown, whatever is wrong with it.
     """
@@ -29,9 +30,10 @@ def webp(image: Image) -> bytes:
     file = io.BytesIO()
     try:
         with Pillow.open(io.BytesIO(image.read())) as picture:
+            pixels = picture.width * picture.height
             small = ImageOps.exif_transpose(picture).convert("RGB")
             small.thumbnail((SIDE, SIDE))
             small.save(file, "WEBP", quality=70, method=4)
     except (ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise OSError(f"{image.name}: {error}") from error
-    return file.getvalue()
+    return file.getvalue(), pixels

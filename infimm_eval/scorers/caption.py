@@ -47,6 +47,7 @@ def cider_d(*companions: Companion) -> CorpusFunction:
         learn=tokenised_references,
         probe=_on_spaces,
         alone=cider_d() if companions else None,
+        warm=java.start_meteor if _meteor in companions else None,
     )
 
 
@@ -94,7 +95,7 @@ def _scored(
 
 
 def _on_spaces(records: Iterable[Record]) -> Scoring:
-    """Captions whose tokens stand between spaces: the same without the tokenizer and METEOR."""
+    """Tokens are what stands between spaces: the same without the tokenizer and METEOR."""
     records = list(records)
     references = {r.sample.id: r.sample.references for r in records if r.sample.references}
     said = [record.text for record in records if record.sample.references]
@@ -214,5 +215,13 @@ def _meteor(
 
 _cases = fixed.shared("captions")
 cider = Scorer(name="CIDEr-D", function=cider_d(_bleu, _rouge), cases=_cases)
+untokenised = Scorer(
+    name="vlmevalkit",
+    function=CorpusFunction(score=lambda records, _: _on_spaces(records)),
+    cases=_cases,
+    beside=False,
+)
+"""CIDEr-D as VLMEvalKit computes it: of words between spaces as they stand, capitals and marks
+included, with the rarity in the references of the scored pictures alone.  Without METEOR."""
 cider_and_meteor = replace(cider, function=cider_d(_bleu, _rouge, _meteor))
 """The same with METEOR, which takes some ten seconds to start, once a process."""

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,13 @@ def meteor(said: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[fl
     ]
     *each, corpus = map(float, ask(" ||| ".join(["EVAL", *counts]), lines=len(counts) + 1))
     return corpus, each
+
+
+def start_meteor() -> None:
+    """Lets METEOR load its paraphrases while something else is done.  Where it cannot be started,
+    ``meteor`` says why."""
+    with suppress(UsageError, OSError):
+        _meteor(java())
 
 
 @cache

@@ -172,13 +172,16 @@ class Pilot:
         """Why an estimate may not stand alone; empty where it may.
 
         A share q of n clusters that changed is known to 15 % at two standard deviations from
-        ``n = 178 (1 - q) / q`` on; by how much they changed may leave more doubt than that.
+        ``n = 178 (1 - q) / q`` on; q itself is given its benefit of the doubt, for pilots chosen by
+        a lucky q would be biased.  By how much answers changed may leave more doubt than that.
         """
+        share = self.changed / self.clusters
+        share += 2 * math.sqrt(share * (1 - share) / self.clusters)
         if self.smallest < FEW:
             return f"a sub-task has {self.smallest} pictures, and plans need {FEW} in each"
         if self.strata > 1:
             return "sub-tasks of few pictures make the variance uncertain"
-        if self.changed < (2 / PRECISE) ** 2 * (1 - self.changed / self.clusters):
+        if self.clusters * share < (2 / PRECISE) ** 2 * (1 - share):
             return f"too few answers changed in the pilot, {self.changed} of {self.clusters}"
         if NINE_IN_TEN * self.doubt(drop) > PRECISE:
             return "a larger pilot would tell more exactly"

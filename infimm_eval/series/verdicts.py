@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from infimm_eval import compare, stats
 from infimm_eval.compare.verdicts import WORTH_SEEING, disagreements
 from infimm_eval.errors import UsageError
+from infimm_eval.series import planning
 from infimm_eval.series.folder import Agreed, Point, SeriesFolder
 from infimm_eval.series.judging import Terms, judge, judge_early
 from infimm_eval.series.scores import Changes, changes, difference
@@ -177,7 +178,7 @@ class Jury:
         base = self.tables.base[spot]
         allowed = self._tolerances.of(*spot).drop(base.value)
         usual = WORTH_SEEING.drop(base.value) or WORTH_SEEING.amount * base.cell.scale
-        return allowed, allowed or usual
+        return allowed, allowed or planning.worth_seeing(base.units, usual, base.cell.scale)
 
 
 NOTHING = "nothing could be scored"

@@ -5,6 +5,7 @@ Knows nothing of benchmarks, runs or files; numpy alone.
 
 from infimm_eval.stats.intervals import interval
 from infimm_eval.stats.pairs import Difference, paired
+from infimm_eval.stats.ranks import rank_correlation
 from infimm_eval.stats.tables import averaged, holm, over_seeds
 
-__all__ = ["Difference", "averaged", "holm", "interval", "over_seeds", "paired"]
+__all__ = ["Difference", "averaged", "holm", "interval", "over_seeds", "paired", "rank_correlation"]

@@ -23,6 +23,8 @@ FIRST = 16
 """Requests that a worker is given while nobody knows how long they take."""
 AHEAD = 4
 """Leases' worth of requests that wait for each worker."""
+LEAST = 8
+"""The smallest leases are this part of usual ones."""
 DEATHS = 2
 """Workers that may die over a request that is alone with them before it is given up."""
 
@@ -101,6 +103,11 @@ class Call:
         return self._exhausted and not self._open and not self._given_up
 
     @property
+    def ending(self) -> bool:
+        """Everything was read: what is left is to be shared out so that all end together."""
+        return self._exhausted
+
+    @property
     def dry(self) -> bool:
         """Nothing waits: what is open is with workers."""
         queued = self._returned or self._suspects or any(self._waiting.values())
@@ -117,6 +124,11 @@ class Call:
             return
         for request in waiting:
             self._waiting[self._home(request)].append(request)
+
+    @property
+    def suspected(self) -> bool:
+        """Whether requests wait to be alone with a worker."""
+        return any(request.id in self._open for request in self._suspects)
 
     def suspect(self) -> Request | None:
         """The next request that is to be alone with a worker."""
@@ -135,7 +147,7 @@ class Call:
             return again
         while len(mine) < size and self._read(size):
             size = self._size(mine)
-        size = min(size, self._taper())
+        size = min(size, self._taper(size))
         if mine:
             return [mine.popleft() for _ in range(min(size, len(mine)))]
         longest = max(self._waiting.values(), key=len)
@@ -173,7 +185,11 @@ class Call:
 
     def back(self, requests: Iterable[Request]) -> None:
         """Requests that a worker did not come to, and is not blamed for."""
-        self._returned.extend(request for request in requests if request.id in self._open)
+        self._returned.extend(self.still_open(requests))
+
+    def still_open(self, requests: Iterable[Request]) -> list[Request]:
+        """Those that nobody has answered yet."""
+        return [request for request in requests if request.id in self._open]
 
     def lost(self, requests: Sequence[Request], why: str) -> None:
         """Requests that were with a worker when it died."""
@@ -206,12 +222,13 @@ class Call:
         self._waiting[self._home(request)].append(request)
         return True
 
-    def _taper(self) -> int:
-        """Smaller leases towards the end, so that all workers end together."""
+    def _taper(self, size: int) -> int:
+        """Smaller leases towards the end, so that all workers end together; none so small that
+        handing it out would cost more."""
         if not self._exhausted:
             return self.pace.most
         left = sum(map(len, self._waiting.values()))
-        return max(1, -(-left // (2 * len(self._waiting))))
+        return max(size // LEAST, 1, -(-left // (2 * len(self._waiting))))
 
     def _home(self, request: Request) -> int:
         """Rendezvous hashing (Thaler & Ravishankar 1998): a worker that comes or goes moves only

@@ -18,7 +18,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from infimm_eval.errors import UsageError, unforeseen
+from infimm_eval.errors import MachineryError, UsageError, unforeseen
 
 _LACKING = "many workers need Ray; install it: pip install 'infimm-eval[ray]'"
 
@@ -32,7 +32,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None, *, cpus: int, gpus: int) -> None:
-        """UsageError where Ray is not installed or no cluster answers at the address."""
+        """UsageError where Ray is not installed or no cluster answers at the address;
+        MachineryError where none can be started here."""
         if address is not None and address.startswith("ray://"):
             raise UsageError(f"--ray {address}: give HOST:PORT of the cluster's head, or auto")
         _require_tokens()
@@ -82,11 +83,11 @@ class Cluster:
             asked |= {"_temp_dir": self._temporary}
         try:
             with _signals_kept():
-                self.ray.init(**asked)
-        except (RuntimeError, OSError, ValueError, self.ray.exceptions.RayError) as error:
+                self._init(asked)
+        except Exception as error:  # Ray raises anything, Exception itself among it
             self.close()
             if address is None:
-                raise UsageError(f"Ray does not start here ({unforeseen(error)})") from error
+                raise MachineryError(f"Ray does not start here ({unforeseen(error)})") from error
             raise UsageError(
                 f"no Ray cluster can be joined at {address} ({unforeseen(error)}); is its head "
                 "there, started with RAY_AUTH_MODE=token, and the token the same?"
@@ -94,6 +95,16 @@ class Cluster:
         except BaseException:
             self.close()
             raise
+
+    def _init(self, asked: dict[str, Any]) -> None:
+        """Twice at most: Ray gives its own processes 30 seconds, whatever else a machine does."""
+        try:
+            self.ray.init(**asked)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            self.ray.shutdown()
+            self.ray.init(**asked)
 
 
 def _require_tokens() -> None:

@@ -15,8 +15,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from infimm_eval.errors import InfimmEvalError, UsageError, unforeseen
-from infimm_eval.types import Answer, Image, Request
-from infimm_eval.workers.calls import Call, Kind, Pace, pictures
+from infimm_eval.types import Answer, Image, Request, Style
+from infimm_eval.workers.calls import LEAST, Call, Kind, Pace, pictures
 from infimm_eval.workers.cluster import Cluster, reason
 from infimm_eval.workers.crew import SLOW, TICK, Crew, FleetOptions
 from infimm_eval.workers.eyes import FleetEyes
@@ -57,8 +57,11 @@ class Fleet:
         except BaseException:
             self.close()
             raise
-        self.name, self.style = first.name, first.style
-        self.settings = first.settings  # of one worker: a run goes on alone or with others
+        self.name: str = first.name
+        self.style: Style = first.style
+        self.settings: Mapping[str, Any] = (
+            first.settings
+        )  # of one worker: a run goes on alone or with others
         self.rank = self._rank if first.ranks else None
         self.prompt_format = first.beside.get("prompt_format")
         self.one_picture = bool(first.beside.get("one_picture", False))
@@ -113,25 +116,29 @@ class Fleet:
         for place in live:
             self._fill(call, place)
         if call.dry:
-            self._relieve(call, [place for place in live if not place.held])
+            self._relieve(call, [place for place in live if place.idle])
         for place in live:
-            place.listen(0 if call.dry else self._low(place))
+            place.listen(1 if call.dry else self._low(call, place))
 
     def _fill(self, call: Call, place: Place) -> None:
-        """A worker that has nothing gets a suspect, if there is one; others what is theirs."""
+        """A worker that has nothing gets a suspect, if there is one, and the first sees to it that
+        it comes to have nothing; others get what is theirs."""
         if not place.held and (suspect := call.suspect()) is not None:
             self._give(call, place, [suspect])
             place.alone = True
-        while not place.alone and (not place.held or place.waiting < self._low(place)):
-            lease = call.lease(place.number, idle=not place.held)
+        if call.suspected and place is self._crew.live[0]:
+            return
+        while not place.alone and (not place.held or place.waiting < self._low(call, place)):
+            lease = call.lease(place.number, idle=place.idle)
             if not lease:
                 return
             self._give(call, place, lease)
 
-    def _low(self, place: Place) -> int:
+    def _low(self, call: Call, place: Place) -> int:
         """So many requests should wait for a worker beside what its model is at."""
         last = next(reversed(place.held.values()), None)
-        return 1 if last is None else self._pace.size(last[0].kind, last[1]) // 2 + 1
+        usual = 0 if last is None else self._pace.size(last[0].kind, last[1])
+        return usual // (LEAST if call.ending else 2) + 1
 
     def _give(self, call: Call, place: Place, requests: Sequence[Request]) -> None:
         shown = next(pictures(requests), None)
@@ -142,11 +149,11 @@ class Fleet:
         """Nothing waits, and some have nothing to do: they get what others have not begun, and
         what others are slow with."""
         now = time.monotonic()
-        busy = [place for place in self._crew.live if place.held and not place.alone]
+        busy = [place for place in self._crew.live if not (place.idle or place.alone)]
         busy.sort(key=lambda place: -len(place.held))
         for place, free in zip(busy, idle, strict=False):
-            if place.waiting > 1 and not place.recalled:
-                place.recall((place.waiting + 1) // 2)
+            if place.spare and not place.recalled:
+                place.recall(place.spare)
             elif place.overdue(now):
                 mine = [request for whose, request in place.held.values() if whose is call]
                 if again := call.double(mine):
@@ -182,8 +189,12 @@ class Fleet:
         except RayError as error:
             self._died(place, error)
             return
-        for whose, request in place.took(collected):
-            whose.back([request])
+        returned = [request for whose, request in place.took(collected) if whose is call]
+        free = next((p for p in self._crew.live if p.idle and p is not place), None)
+        if free is not None and (given := call.still_open(returned)):
+            self._give(call, free, given)
+        else:
+            call.back(returned)
         if collected.answers:
             self.answered_by = (place.who.kind, place.who.pid)
             yield from self._answered(call, place, collected)

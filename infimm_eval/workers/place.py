@@ -19,8 +19,10 @@ from infimm_eval.workers.identity import Hello
 from infimm_eval.workers.serving import Collected
 from infimm_eval.workers.travel import PictureStore, exchange
 
-LINGER = 0.25
+LINGER = 0.5
 """Seconds that answers are gathered for before they come back together."""
+SOON = 0.3
+"""Seconds of work that are as good as none."""
 
 
 @dataclass(eq=False, slots=True)
@@ -68,6 +70,22 @@ class Place:
         """Requests that the model has not taken yet, as far as is known."""
         return self.fed - self.drawn
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do, or nearly: its model has taken the last requests, and will
+        be done with them before others could be there."""
+        if not self.held:
+            return True
+        expected = _expected(self.held.values()) if self.waiting <= 0 else None
+        return expected is not None and expected < SOON and not self.alone
+
+    @property
+    def spare(self) -> int:
+        """How many of its requests another should have, while that is worth the way."""
+        expected = _expected(self.held.values()) or 0.0
+        half = (self.waiting + 1) // 2
+        return half if expected * half > SOON / 3 * len(self.held) else 0
+
     def settle(self, actor: Any) -> None:
         """A new worker is to come; Ray finds room for it."""
         self.actor = actor
@@ -90,8 +108,11 @@ class Place:
     def give(
         self, call: Call, requests: Sequence[Request], store: PictureStore, *, by_path: bool | None
     ) -> None:
-        """Requests to answer.  ``by_path``: whether it reads pictures itself, ``None`` where it is
-        to look first."""
+        """Requests to answer, but for those that it has.  ``by_path``: whether it reads pictures
+        itself, ``None`` where it is to look first."""
+        requests = [r for r in requests if (call.number, r.id) not in self.held]
+        if not requests:  # of two that had one, the other has let go of it
+            return
         now = time.monotonic()
         if not self.held:
             self.heard = self.due = now

@@ -40,16 +40,13 @@ class Recipe:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if Path(self.folder).is_dir():
             os.chdir(self.folder)
-        return models.load(self._spec_here(), self.options)
-
-    def _spec_here(self) -> str:
-        """The name, with the path of the file that travelled where there is none like it here."""
         own = _own_file(self.spec)
         if own is None or self.source is None or _holds(own, self.source):
-            return self.spec
-        copy = Path(tempfile.mkdtemp(prefix="infimm-eval-model-")) / own.name
-        copy.write_bytes(self.source)
-        return f"{copy}{self.spec.removeprefix(str(_path(self.spec)))}"
+            return models.load(self.spec, self.options)
+        with tempfile.TemporaryDirectory(prefix="infimm-eval-model-") as folder:
+            copy = Path(folder) / own.name
+            copy.write_bytes(self.source)
+            return models.load(f"{copy}{self.spec.removeprefix(_path(self.spec))}", self.options)
 
 
 def _path(spec: str) -> str:

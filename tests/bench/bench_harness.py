@@ -1,9 +1,11 @@
 """Samples a second from row to scored record, and what the harness adds to a model's time.
 
-    python tests/bench/bench_harness.py [--samples 20000] [--delay SECONDS]
+    python tests/bench/bench_harness.py [--samples 20000] [--delay SECONDS] [--writers 100]
 
 VQAv2-shaped rows, 4 shots, no picture is decoded; the model costs nothing, or ``--delay`` a sample.
-Prints JSON; ``overhead`` is the share of the wall time that is not the model's.
+Prints JSON; ``overhead`` is the share of the wall time that is not the model's.  With
+``--writers``, only the log: so many threads hand it ``--samples`` answers, as many workers would,
+until all of them are on disk.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from infimm_eval import logs, registry
@@ -88,9 +93,38 @@ def main(count: int, delay: float = 0.0) -> None:
     print(json.dumps(figures))
 
 
+def write(count: int, writers: int) -> None:
+    """How many answers a second the log takes."""
+
+    def some(log: logs.Log, first: int) -> None:
+        for number in range(first, count, writers):
+            key = sha256(str(number).encode()).hexdigest()
+            log.add_answer(key, Answer(str(number), "a red bus", notes={"tokens_out": 4}))
+
+    with tempfile.TemporaryDirectory() as folder, logs.Log(Path(folder), writing=True) as log:
+        began, cpu = time.perf_counter(), time.process_time()
+        with ThreadPoolExecutor(writers) as pool:
+            list(pool.map(partial(some, log), range(writers)))
+        log.save()
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    figures = {
+        "answers": count,
+        "writers": writers,
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu, 3),
+        "answers_per_second": round(count / seconds),
+        "answers_per_cpu_second": round(count / cpu),
+    }
+    print(json.dumps(figures))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--writers", type=int, default=0)
     given = parser.parse_args()
-    main(given.samples, given.delay)
+    if given.writers:
+        write(given.samples, given.writers)
+    else:
+        main(given.samples, given.delay)

@@ -194,6 +194,14 @@ def test_a_document_that_ends_a_chunk_ends_with_its_question(plain: Processor) -
     assert (short.dropped_shots, short.pictures) == (1, 1)
 
 
+def test_a_prompt_is_spelled_out_with_its_marks_and_cut_at_its_pictures(plain: Processor) -> None:
+    document = [IMAGE, "cat", END_OF_CHUNK, "\n", IMAGE, "dog"]
+    assert plain.encode_completion(document).written == ("<s>", "cat<|endofchunk|>\n", "dog")
+    assert plain.encode_completion(document, max_tokens=4).written == ("<s>", "dog")
+    said = plain.encode_chat([Turn("user", [IMAGE, "cat"])]).written
+    assert len(said) == 2 and said[0].startswith("<s>") and said[1].startswith("cat")
+
+
 def test_an_empty_document_is_the_opening_token(plain: Processor, wordwise: Tokenizer) -> None:
     assert plain.encode_completion([]) == Encoded([1])
     wordwise.opening = ()

@@ -12,6 +12,7 @@ import pytest
 
 from infimm_eval import cli, models
 from infimm_eval.flamingo.tokenizer import Tokenizer
+from infimm_eval.models.flamingo.requests import Job, bytes_of
 from tests.flamingo import family
 from tests.models.tiny import checkpoint, few_shot
 
@@ -103,6 +104,24 @@ def test_answers_are_the_same_alone_and_in_company(tmp_path: Path) -> None:
             for size in (1, 6)
         )
         assert one == many
+
+
+def test_a_row_whose_attention_is_biased_by_distance_is_weighed_with_its_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family.openflamingo(tmp_path, "mosaic_gpt")
+    model = models.load(str(tmp_path)).engine.model
+    (asked,) = few_shot(1)
+
+    def weighed(tokens: int) -> int:
+        job = Job(request=asked, ids=[5] * tokens, eos=frozenset(), banned=frozenset())
+        return bytes_of(model, job)
+
+    biased = [weighed(tokens) for tokens in (100, 200)]
+    monkeypatch.setattr(type(model.decoder), "position_bias", None)
+    plain = [weighed(tokens) for tokens in (100, 200)]
+    more, twice_as_long = (one - other for one, other in zip(biased, plain, strict=True))
+    assert more == model.decoder.heads * 100**2 * 12 and twice_as_long == 4 * more
 
 
 def test_other_parts_are_another_model_by_its_fingerprint(tmp_path: Path) -> None:

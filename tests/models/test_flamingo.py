@@ -63,6 +63,17 @@ def alone(model: FlamingoModel, asked: Request) -> str:
     return engine.processor.tokenizer.decode(said.ids)
 
 
+def test_an_answer_says_how_its_prompt_was_read(folder: Path) -> None:
+    asked = request("1", (painted(1), "Output:"), "a dog", (painted(2), "Output:"))
+    model = load(folder)
+    read = ("<s>", "Output:a dog<|endofchunk|>\n", "Output:")
+    assert answers(model, [asked])["1"].prompt == read
+    (ranked,) = model.rank([replace(asked, options=("a cat", "no"))])
+    assert ranked.prompt == read
+    whole = model.processor.tokenizer.raw.encode("<image>".join(read), add_special_tokens=False)
+    assert whole.ids == model.formatter.encode(asked.prompt, 200)[0].ids
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_are_those_of_every_prompt_alone(folder, beams):
     asked = few_shot(24, num_beams=beams, length_penalty=0.0)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from infimm_eval.errors import MachineryError, UsageError
-from infimm_eval.models.flamingo.beginnings import BLOCK, beginnings, shared
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
+from infimm_eval.models.shared.beginnings import BLOCK, beginnings, shared
 from infimm_eval.models.shared.feature_cache import FeatureCache, Tier
 from infimm_eval.models.shared.memory import container_has, peak
 from infimm_eval.models.shared.prefetch import prefetch

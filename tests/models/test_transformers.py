@@ -97,6 +97,22 @@ def test_examples_that_do_not_fit_are_left_out_and_a_question_alone_is_refused(f
     assert "room for" in found["long"].notes["error"]
 
 
+def test_an_answer_says_how_its_prompt_was_read(folder):
+    """Marks in place of the pictures give back what the processor was handed."""
+    model = load(folder, batch_size=2)
+    ranked = request("rank", (painted(1), "a?"), options=("b",))
+    asked = [*few_shot(2, style="instruct"), ranked]
+    found = answers(model, asked[:2]) | {a.id: a for a in model.rank([ranked])}
+    opening = model.formatter.processor.tokenizer.bos_token
+    for one in asked:
+        job = model.engine.prepare(one)
+        first, *rest = found[one.id].prompt
+        assert len(rest) == len(job.shown) and first.startswith(opening)
+        again = found[one.id].prompt[0].removeprefix(opening), *rest
+        texts = [p if isinstance(p, str) else model.formatter.marks[0] for p in job.written]
+        assert model.formatter.marks[0].join(again) == "".join(texts).removeprefix(opening)
+
+
 def test_a_stop_string_ends_the_answer(folder):
     model = load(folder)
     asked = few_shot(4, max_new_tokens=12)
@@ -126,7 +142,7 @@ def rows_of_batches(model: Any, asked: list[Request], monkeypatch: Any, most: in
 
 
 def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkeypatch):
-    model = load(saved(tmp_path, llava), batch_size=8)
+    model = load(saved(tmp_path, llava), batch_size=8, sharing=False)
     asked = few_shot(9)
     expected = {i: a.text for i, a in answers(model, asked).items()}
     rows, found = rows_of_batches(model, asked, monkeypatch, most=3)
@@ -136,7 +152,7 @@ def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkey
 
 def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 10**12)
-    model = load(saved(tmp_path, llava))
+    model = load(saved(tmp_path, llava), sharing=False)
     assert rows_of_batches(model, few_shot(40), monkeypatch)[0] == [4, 16, 16, 4]
     assert model.statistics["probe_rows"] == 4
 
@@ -148,7 +164,7 @@ def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 24 * 10**6)
     monkeypatch.setattr(auto_batch_size, "peak", lambda _, work: (work(), int(4 * times * 10**6)))
     monkeypatch.setattr(engine, "bytes_of", lambda *_: 10**6)
-    model = load(saved(tmp_path, llava))
+    model = load(saved(tmp_path, llava), sharing=False)
     assert rows_of_batches(model, few_shot(30), monkeypatch)[0][:2] == [4, rows]
 
 

@@ -68,6 +68,22 @@ def test_a_prompt_is_read_once_and_options_are_read_after_it(tmp_path, monkeypat
     assert read == [(1, answer.notes["tokens_in"])]
 
 
+def test_prompts_of_a_known_kind_are_read_side_by_side(tmp_path, monkeypatch):
+    folder = saved(tmp_path, llava)
+    asked = few_shot(9, options=OPTIONS)
+    asked += [request(f"letter {n}", (painted(n), "which?"), options=("A", "B")) for n in range(4)]
+    expected = logliks(load(folder, sharing=False), asked)
+    model = load(folder, batch_size=4)
+    jobs = []
+    batch = model.engine.ranking.batch
+    monkeypatch.setattr(
+        model.engine.ranking, "batch", lambda some: jobs.append(len(some)) or batch(some)
+    )
+    assert logliks(model, asked) == pytest.approx(expected, abs=1e-4)
+    assert sum(jobs) == len(asked) and max(jobs) == 4 and len(jobs) < 8
+    assert model.statistics["prompts_read_once"] == len(asked) - 2
+
+
 @pytest.mark.parametrize("sharing", [True, False])
 def test_options_that_do_not_fit_into_memory_together_are_read_in_halves(
     tmp_path, monkeypatch, sharing

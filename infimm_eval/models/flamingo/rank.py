@@ -55,5 +55,7 @@ class Ranking:
                 continue
             best = max(range(len(logliks)), key=logliks.__getitem__)
             text = job.request.options[best]
-            answers.append(Answer(job.request.id, text, logliks=logliks, notes=job.notes))
+            answers.append(
+                Answer(job.request.id, text, logliks=logliks, notes=job.notes, prompt=job.written)
+            )
         return answers

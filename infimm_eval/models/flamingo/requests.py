@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from infimm_eval.flamingo import Flamingo
-from infimm_eval.models.flamingo.beginnings import Prefix
+from infimm_eval.models.shared.beginnings import Prefix
 from infimm_eval.types import Image, Request
 
 
@@ -23,7 +23,7 @@ class Job:
     ``pictures`` and ``digests`` are those that the prompt's tags stand for, in order; ``latents``
     come once they are encoded.  ``eos`` ends the answer, ``banned`` is never said.  ``options`` are
     the continuations to rank, in ids.  ``shared`` is that of the ``beginnings`` which is read once
-    for several prompts.
+    for several prompts.  ``written`` is the prompt in letters.
     """
 
     request: Request
@@ -35,6 +35,7 @@ class Job:
     options: tuple[tuple[int, ...], ...] = ()
     beginnings: tuple[Prefix, ...] = ()
     shared: Prefix | None = None
+    written: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     latents: list[Tensor] = field(default_factory=list)
     arrival: int = 0
@@ -71,7 +72,7 @@ def widest(jobs: Sequence[Job]) -> int:
 
 def bytes_of(model: Flamingo, job: Job) -> int:
     """An estimate of what one row takes up, from shapes alone: cache, activations of one layer,
-    pictures, final scores."""
+    biases of its attention, pictures, final scores."""
     decoder, media = model.decoder, model.gates.remembered(len(model.resampler.latents))
     size = model.dtype.itemsize
     prompt, beams = len(job.ids), job.request.decoding.num_beams
@@ -83,4 +84,6 @@ def bytes_of(model: Flamingo, job: Job) -> int:
     latents = len(job.latents) * media.latents * (model.tower.width + 2 * inner)
     seen = 2 * media.blocks * media.latents * inner
     scores = 3 * 4 * decoder.vocab_size * max(beams, options)
-    return (kept + passing + latents + seen) * size + scores
+    # ALiBi's, as it is computed in float32, where it is masked, and as it is added.
+    biases = 0 if decoder.position_bias is None else decoder.heads * prompt**2 * (4 + 4 + size)
+    return (kept + passing + latents + seen) * size + scores + biases

@@ -98,18 +98,22 @@ def judges_key(own: str | None, models: str | None) -> str:
 
     The model's key goes to the model's host alone.
     """
-    home = models_address(models)
-    judges = Address.of(own, "--judge-base-url", JUDGES_KEY) if own else home
+    homes = {home.origin for home in models_addresses(models)}
     if os.environ.get(JUDGES_KEY, "").strip():
         return JUDGES_KEY
-    return MODELS_KEY if judges.origin == home.origin else JUDGES_KEY
+    judges = {Address.of(own, "--judge-base-url", JUDGES_KEY).origin} if own else homes
+    return MODELS_KEY if judges <= homes else JUDGES_KEY
 
 
-def models_address(url: str | None, key_from: str = MODELS_KEY) -> Address:
-    """Where served models answer: at ``url``, at OPENAI_BASE_URL, or by OpenAI itself."""
-    if url:
-        return Address.of(url, "--base-url", key_from)
-    return Address.of(os.environ.get("OPENAI_BASE_URL") or PUBLIC, "OPENAI_BASE_URL", key_from)
+def models_addresses(url: str | None, key_from: str = MODELS_KEY) -> list[Address]:
+    """Where served models answer: at ``url``, at OPENAI_BASE_URL, or by OpenAI itself; several
+    addresses have commas between them."""
+    named = "--base-url" if url else "OPENAI_BASE_URL"
+    text = url or os.environ.get("OPENAI_BASE_URL") or PUBLIC
+    found = [Address.of(part, named, key_from) for part in text.split(",") if part.strip()]
+    if not found:
+        raise UsageError(f"{named} {text!a} is not like http://127.0.0.1:8000/v1")
+    return list(dict.fromkeys(found))
 
 
 def _split(text: str) -> SplitResult | None:

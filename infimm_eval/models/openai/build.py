@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval.errors import UsageError
-from infimm_eval.models.openai.address import MODELS_KEY, models_address, read_key
+from infimm_eval.models.openai.address import MODELS_KEY, models_addresses, read_key
 from infimm_eval.models.openai.model import OpenAIModel
 from infimm_eval.models.openai.server import Server
+from infimm_eval.models.openai.servers import Servers
 from infimm_eval.models.options import ModelOptions, keywords
 from infimm_eval.types import Style
 
@@ -64,16 +65,27 @@ class BuildOptions:
 def build(name: str, options: ModelOptions) -> OpenAIModel:
     """``name`` as served at ``options.base_url``, else at OPENAI_BASE_URL, else by OpenAI itself.
 
+    Addresses with commas between are several servers of the same weights, each with as many
+    requests under way.
     The weights run on the server: no device, dtype or revision can be chosen.
     """
     own = BuildOptions(**keywords(BuildOptions, options.options, f"openai:{name}"))
-    server = Server(
-        models_address(options.base_url, own.key_from),
-        read_key(own.key_from),
-        own.key_from,
-        tries=own.tries,
-        wait=own.wait,
-        timeout=own.timeout,
-    )
+    servers = [
+        Server(
+            address,
+            read_key(own.key_from),
+            own.key_from,
+            tries=own.tries,
+            wait=own.wait,
+            timeout=own.timeout,
+        )
+        for address in models_addresses(options.base_url, own.key_from)
+    ]
     many = own.concurrency if options.batch_size == "auto" else options.batch_size
-    return OpenAIModel(name, server, style=own.style, concurrency=many, extra=own.extra)
+    return OpenAIModel(
+        name,
+        servers[0] if len(servers) == 1 else Servers(servers),
+        style=own.style,
+        concurrency=many * len(servers),
+        extra=own.extra,
+    )

@@ -20,6 +20,7 @@ from infimm_eval.models.openai import replies
 from infimm_eval.models.openai import requests as wire
 from infimm_eval.models.openai.refusals import LONGEST, Refused, one_line, shortened
 from infimm_eval.models.openai.server import Server
+from infimm_eval.models.openai.servers import Servers
 from infimm_eval.models.shared.answering import Answering
 from infimm_eval.types import Answer, Request, Style
 
@@ -58,7 +59,7 @@ class OpenAIModel:
     def __init__(
         self,
         served: str,
-        server: Server,
+        server: Server | Servers,
         *,
         style: Style = "instruct",
         concurrency: int = 8,

@@ -65,10 +65,18 @@ class Server:
         """Where it is."""
         return self.address.url
 
-    def post(self, path: str, body: object, read: Callable[[Any], Reading]) -> Reading:
+    @property
+    def pause(self) -> float:
+        """Seconds before it may be asked again; 0 while it is well."""
+        return self._cooldown.left()
+
+    def post(
+        self, path: str, body: object, read: Callable[[Any], Reading], *, leave: bool = False
+    ) -> Reading:
         """What ``read`` makes of the parsed reply; it raises ``Refused`` where that is none.
 
-        ``Refused`` when the request failed for good.
+        ``Refused`` when the request failed for good, or, to ``leave``, as soon as it is the server
+        that is in trouble: another can be asked.
         """
         data = json.dumps(body).encode()
         round = self._cooldown.round
@@ -81,6 +89,8 @@ class Server:
                 pause = self._after(failure, attempt, round)
                 round = self._cooldown.round
                 if attempt >= min(self.tries, TRIES.get(failure.fate, self.tries)):
+                    raise
+                if leave and failure.of_server:
                     raise
                 with self._counting:
                     self.retried += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infimm_eval.models.shared.statistics import Statistics
-from infimm_eval.models.transformers.picture_tokens import PictureTokens
+from infimm_eval.models.transformers.encoding import PromptEncoder
 from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.requests import Job
 from infimm_eval.types import Answer
@@ -29,25 +29,29 @@ class Collator:
     """Makes batches for one model."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, formatter: PromptFormatter, statistics: Statistics
+        self,
+        model: Any,
+        formatter: PromptFormatter,
+        encoder: PromptEncoder,
+        statistics: Statistics,
     ) -> None:
         self.model = model
-        self._pictures = PictureTokens(model, tokenizer, formatter.marks[0])
         self.formatter = formatter
+        self.encoder = encoder
         self.statistics = statistics
-        self._positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     def collate(self, jobs: Sequence[Job], new: int) -> Batch:
         """The jobs that leave room for ``new`` tokens, with as many examples as there is room
         for."""
         fitting, refused = list(jobs), list[Answer]()
-        room = 2**31 if self._positions is None else int(self._positions) - new
+        room = self.encoder.room(new)
         while fitting:
             inputs = self._inputs(fitting)
             lengths = inputs["attention_mask"].sum(dim=1).tolist()
             if max(lengths) <= room:
                 for job, tokens in zip(fitting, lengths, strict=True):
                     job.notes["tokens_in"] = tokens
+                    job.spelled = self.formatter.spell(job.written)
                 self._note_pictures(fitting, inputs)
                 return Batch(fitting, inputs, refused)
             for job, tokens in list(zip(fitting, lengths, strict=True)):
@@ -61,13 +65,10 @@ class Collator:
         """What the model reads of each picture, where that can be told."""
         rows, real = inputs["input_ids"].tolist(), inputs["attention_mask"].tolist()
         for job, ids, kept in zip(jobs, rows, real, strict=True):
-            sizes = [picture.size for picture in job.shown]
-            seen = [id for id, keep in zip(ids, kept, strict=True) if keep]
-            if sizes and (counts := self._pictures.of(seen, sizes)):
-                job.notes["picture_tokens"] = counts
+            self.encoder.note_pictures(job, [id for id, k in zip(ids, kept, strict=True) if k])
 
     def _inputs(self, jobs: Sequence[Job]) -> Any:
-        with self.statistics.stage("preprocess"):
+        with self.statistics.stage("preprocess"), self.encoder.lock:
             read = self.formatter.encode([j.written for j in jobs], [j.shown for j in jobs])
         read.pop("labels", None)  # PaliGemma's, for training
         return read.to(self.model.device, self.model.dtype)

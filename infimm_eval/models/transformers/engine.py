@@ -7,8 +7,8 @@ library's business; which checkpoint it is, the model's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,17 @@ from infimm_eval.models.shared.auto_batch_size import AutoBatchSize
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.prefetch import prefetch
-from infimm_eval.models.shared.refusals import Refused, each_its_own, one_line, refused
+from infimm_eval.models.shared.refusals import ASTRAY, Refused, each_its_own, one_line, refused
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.shared.window import Window
 from infimm_eval.models.transformers.batches import Collator
+from infimm_eval.models.transformers.continuous import ContinuousGeneration
+from infimm_eval.models.transformers.encoding import PromptEncoder
 from infimm_eval.models.transformers.generate import Generation
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.rank import Likelihoods, Ranking
+from infimm_eval.models.transformers.reader import Reader
 from infimm_eval.models.transformers.requests import Job, bytes_of, prepared
 from infimm_eval.models.transformers.templates import PromptRefused
 from infimm_eval.types import Answer, Request
@@ -88,12 +91,18 @@ class Engine:
             host_bytes=options.host_cache,
             folder=options.picture_cache,
         )
-        give_way = self.features.give_way
+        give_way = self._give_way
         images = ImageEncoder(self.features, self.statistics)
         if options.sharing:
             images.attend(model)
-        collator = Collator(model, tokenizer, formatter, self.statistics)
+        self.encoder = PromptEncoder(model, tokenizer, formatter, images)
+        collator = Collator(model, formatter, self.encoder, self.statistics)
         self.generation = Generation(model, tokenizer, formatter, collator, images, self.statistics)
+        self.reader = Reader(model, images, self.statistics)
+        self.continuous = ContinuousGeneration(
+            self.generation, self.reader, images, self.statistics
+        )
+        self._goes_on = not model.config.is_encoder_decoder and not model._is_stateful
         likelihoods = Likelihoods(
             model,
             images,
@@ -102,56 +111,88 @@ class Engine:
             pad=int(tokenizer.pad_token_id),
             sharing=options.sharing,
         )
-        self.ranking = Ranking(likelihoods, tokenizer, collator, self.statistics)
+        self.ranking = Ranking(likelihoods, tokenizer, collator, self.reader, self.statistics)
         self.limiter: BatchLimiter[Job] = (
             AutoBatchSize(partial(bytes_of, model), model.device, self.statistics, give_way)
             if options.batch_size == "auto"
             else BatchLimiter(options.batch_size, self.statistics, give_way)
         )
-        self._alone: BatchLimiter[Job] = BatchLimiter(1, self.statistics, give_way)
         self._pictures: set[str] = set()
 
     def generate(self, requests: Iterable[Request]) -> Generator[Answer]:
         """Answers, each request once, in the order in which they are ready."""
-        return self._answers(requests, self.generation.batch, self.limiter)
+        return self._answers(requests, self._generate)
 
     def rank(self, requests: Iterable[Request]) -> Generator[Answer]:
-        """Options by their log-likelihood, prompt by prompt; the options of one are its batch."""
-        return self._answers(requests, self.ranking.batch, self._alone)
+        """Options by their log-likelihood; prompts of a kind that was not tried yet are read one by
+        one."""
+        return self._answers(requests, self.ranking.batch, ranking=True)
 
     def release(self) -> None:
-        """Frees what is kept for later requests: features."""
+        """Frees what is kept for later requests: beginnings and features."""
+        self.reader.clear()
         self.features.clear()
+
+    def _give_way(self) -> bool:
+        return self.reader.give_way() or self.features.give_way()
+
+    def _generate(self, jobs: Sequence[Job]) -> list[Answer]:
+        own = self.continuous.takes(jobs[0])
+        return (self.continuous if own else self.generation).batch(jobs)
 
     def _answers(
         self,
         requests: Iterable[Request],
         work: Callable[[Sequence[Job]], list[Answer]],
-        limiter: BatchLimiter[Job],
+        *,
+        ranking: bool = False,
     ) -> Generator[Answer]:
-        """Pictures are decoded by threads while the model computes."""
+        """Pictures are decoded and prompts encoded by threads while the model computes."""
+        limiter = self.limiter
         window = Window[Job](limiter, self.options.window, rows=WINDOW_ROWS)
         depth = 2 * min(limiter.most, WINDOW_ROWS)
-        jobs = prefetch(requests, self._prepare, workers=self.options.workers, depth=depth)
+        prepare = partial(self._prepare, ranking=ranking)
+        jobs = prefetch(requests, prepare, workers=self.options.workers, depth=depth)
         work = partial(each_its_own, work=work, refuse=self._refuse)
+        fill = partial(self._fill, window, jobs)
         with closing(jobs):
             while True:
-                while len(window) < window.capacity:
-                    with self.statistics.waiting("idle"):
-                        job = next(jobs, None)
-                    if job is None:
-                        break
-                    if isinstance(job, Refused):
-                        yield job.answer
-                        continue
-                    self._met(job)
-                    window.add(job)
+                yield from fill()
                 if not window:
                     return
+                if not ranking and limiter.measured and self.continuous.takes(window.oldest):
+                    yield from self.continuous.continuously(window, limiter, fill)
+                    continue
                 batch = window.batch()
+                if ranking and len(batch) > 1 and not all(map(self._together, batch)):
+                    window.restore(batch[1:])
+                    batch = batch[:1]
                 self.statistics.count("batches")
                 self.statistics.count("requests", len(batch))
                 yield from limiter.run(batch, work)
+
+    def _together(self, job: Job) -> bool:
+        """Whether its options may be ranked beside those of other prompts."""
+        return self.ranking.likelihoods.trusts(job) and self.continuous.takes(job)
+
+    def _fill(self, window: Window[Job], jobs: Generator[Job | Refused]) -> Iterator[Answer]:
+        """Brings the window back to its size, with the features of all pictures."""
+        before = len(window)
+        new: list[Job] = []
+        while len(window) < window.capacity:
+            with self.statistics.waiting("idle"):
+                job = next(jobs, None)
+            if job is None:
+                break
+            if isinstance(job, Refused):
+                yield job.answer
+                continue
+            self._met(job)
+            window.add(job)
+            new.append(job)
+        self.continuous.attach(new)
+        if len(window) != before:
+            self.continuous.share(list(window))
 
     def prepare(self, request: Request) -> Job:
         """In a worker thread."""
@@ -162,11 +203,26 @@ class Engine:
             )
         return prepared(request, self.formatter)
 
-    def _prepare(self, request: Request) -> Job | Refused:
+    def _prepare(self, request: Request, *, ranking: bool) -> Job | Refused:
         try:
-            return self.prepare(request)
+            job = self.prepare(request)
+            new = request.decoding.max_new_tokens
+            if ranking:
+                job.options = self.ranking.options(job)
+                new = max(map(len, job.options), default=0)
+            if self.options.sharing and (ranking or request.decoding.num_beams == 1):
+                self._encode(job, new)
+            return job
         except (PictureError, PromptRefused) as error:
             return Refused(refused(request, one_line(error)))
+
+    def _encode(self, job: Job, new: int) -> None:
+        if self.continuous.distrusts(pictures=bool(job.shown)):
+            return
+        with suppress(*ASTRAY):  # it is refused when it is its turn
+            if self._goes_on:
+                job.tokens = self.encoder.encode(job, new)
+            job.whole = job.tokens is None
 
     def _refuse(self, job: Job, error: Exception) -> Answer:
         """With the pictures that the processor does not take, if any is to blame."""

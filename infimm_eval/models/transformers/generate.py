@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +21,8 @@ from infimm_eval.models.transformers.batches import Collator
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import PromptFormatter
 from infimm_eval.models.transformers.requests import Job
-from infimm_eval.types import Answer, Decoding
+from infimm_eval.models.transformers.search import GreedySearch
+from infimm_eval.types import Answer, Decoding, Finish
 
 # Kernels from the hub are somebody's code; whoever wants them says so in the environment.
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
@@ -91,9 +93,36 @@ class Generation:
                 tokenizer=self.tokenizer,
             )[:, batch.inputs["input_ids"].shape[1] :]
         found = zip(batch.jobs, ids.tolist(), scores.steps(), strict=True)
-        return [*batch.refused, *(self._answer(*each) for each in found)]
+        return [*batch.refused, *(self.answer(*each) for each in found)]
 
-    def _answer(self, job: Job, new: list[int], finite: int) -> Answer:
+    def scores(self, job: Job, steps: int) -> tuple[list[Tensor], list[int]]:
+        """The scores (Y) of the first few tokens of one answer, whose pictures are all encoded, and
+        those tokens."""
+        decoding = replace(job.request.decoding, max_new_tokens=steps, min_new_tokens=0)
+        batch = self.collator.collate([job], steps)
+        config = self._config(decoding)
+        config.output_logits = config.return_dict_in_generate = True
+        with torch.inference_mode(), any_shape(), self.images.standing_aside():
+            output = self.model.generate(
+                **batch.inputs,
+                generation_config=config,
+                tokenizer=self.tokenizer,
+            )
+        ids: list[int] = output.sequences[0, batch.inputs["input_ids"].shape[1] :].tolist()
+        return [logits[0] for logits in output.logits], ids
+
+    def search(self, decoding: Decoding) -> GreedySearch:
+        """The same decoding for rows that come and go."""
+        return GreedySearch(
+            decoding,
+            self.tokenizer,
+            banned=self._banned(decoding),
+            ends=self._ends,
+            marks=self.tokenizer.convert_tokens_to_ids(list(self.marks)),
+            device=self.model.device,
+        )
+
+    def answer(self, job: Job, new: list[int], finite: int) -> Answer:
         """``finite`` is how many tokens were chosen by finite scores."""
         end = next((i for i, token in enumerate(new) if token in self._ends), len(new))
         if finite < min(end + 1, len(new)):
@@ -106,11 +135,16 @@ class Generation:
         cut = not stopped and len(new) >= decoding.max_new_tokens
         self.statistics.count("tokens_out", end)
         notes = {**job.notes, "tokens_out": end}
-        return Answer(job.request.id, said, "length" if cut else "stop", notes=notes)
+        finish: Finish = "length" if cut else "stop"
+        return Answer(job.request.id, said, finish, notes=notes, prompt=job.spelled)
+
+    def _banned(self, decoding: Decoding) -> list[list[int]]:
+        with self.collator.encoder.lock:
+            return [self.tokenizer.encode(t, add_special_tokens=False) for t in decoding.banned]
 
     def _config(self, decoding: Decoding) -> Any:
         marks = self.tokenizer.convert_tokens_to_ids(list(self.marks))
-        banned = [self.tokenizer.encode(text, add_special_tokens=False) for text in decoding.banned]
+        banned = self._banned(decoding)
         beams: dict[str, Any] = {}
         if decoding.num_beams > 1:
             beams = {"num_beams": decoding.num_beams, "length_penalty": decoding.length_penalty}

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from infimm_eval.flamingo.attention import any_shape
+from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.feature_cache import FeatureCache
 from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.towers import (
@@ -47,6 +50,13 @@ class ImageEncoder:
     def __init__(self, features: FeatureCache, statistics: Statistics) -> None:
         self.features = features
         self.statistics = statistics
+        self.limiter: BatchLimiter[Row] = BatchLimiter(AT_ONCE, statistics, features.give_way)
+        self._tower: Callable[..., Any] | None = None
+        self._given: Sequence[Tensor] | None = None
+        self._aside = False
+        self._lock = Lock()
+        self._expected: dict[str, Row] = {}
+        self._dtype = torch.float32
         self._trusted: bool | None = None  # not tried yet
         self._form: Form | None = None
         self._distinct = 0
@@ -58,6 +68,7 @@ class ImageEncoder:
         if type(inner).__name__ == "IdeficsModel":
             inner.register_forward_pre_hook(self._before_idefics, with_kwargs=True)
         elif hasattr(inner, "get_image_features"):
+            self._tower, self._dtype = inner.get_image_features, model.dtype
             inner.get_image_features = self._around(inner.get_image_features)
 
     @contextmanager
@@ -68,6 +79,69 @@ class ImageEncoder:
         yield
         if self._distinct and not self._consulted:
             self.statistics.count("pictures_encoded", sum(map(len, digests)))
+
+    @contextmanager
+    def giving(self, features: Sequence[Tensor]) -> Iterator[None]:
+        """Around a call to the model whose tower gives these, whatever it is shown."""
+        self._given = features
+        try:
+            yield
+        finally:
+            self._given = None
+
+    @contextmanager
+    def standing_aside(self) -> Iterator[None]:
+        """Around a call to the model that encodes whatever it is shown."""
+        self._aside = True
+        try:
+            yield
+        finally:
+            self._aside = False
+
+    def expect(self, tower: Mapping[str, Tensor]) -> list[str] | None:
+        """The digests of the rows that one prompt shows to the tower, in any thread; None where
+        they cannot be told apart.  Each is kept until it is fetched for the first time."""
+        named = signature(self._tower).parameters if self._tower else {}
+        rows = cut(tower) if set(tower) <= set(named) else None
+        if rows is None:
+            return None
+        rows = [{name: self._cast(tensor) for name, tensor in row.items()} for row in rows]
+        digests = [digest_of(row, {}) for row in rows]
+        with self._lock:
+            for digest, row in zip(digests, rows, strict=True):
+                if digest not in self._expected and not self.features.holds(digest):
+                    self._expected[digest] = {name: each.clone() for name, each in row.items()}
+        return digests
+
+    def fetch(self, digests: Sequence[str], *, pictures: int) -> dict[str, Tensor]:
+        """The features (layers, V, D) of rows that were expected, encoding those that are not kept;
+        without those that were dropped since.  They are those of so many ``pictures``."""
+        kept = {digest: self.features.get(digest) for digest in dict.fromkeys(digests)}
+        found = {digest: features for digest, features in kept.items() if features is not None}
+        with self._lock:
+            missing = {d: self._expected[d] for d in kept if d not in found and d in self._expected}
+        for alike in _by_shape(missing):
+            rows = [missing[digest] for digest in alike]
+            for digest, features in zip(alike, self.limiter.run(rows, self._encode), strict=True):
+                found[digest] = self.features.put(digest, features)
+        with self._lock:
+            for digest in found:
+                self._expected.pop(digest, None)
+        if len(kept) > pictures:
+            self.statistics.count("tiles_asked", len(kept))
+        what = "tiles_encoded" if len(kept) > pictures else "pictures_encoded"
+        self.statistics.count(what, len(missing))
+        return found
+
+    def _encode(self, rows: Sequence[Row]) -> list[Tensor]:
+        assert self._tower is not None
+        device = self.features.device
+        shown = {name: tensor.to(device) for name, tensor in joined(rows).items()}
+        with self.statistics.stage("encode"), torch.inference_mode(), any_shape():
+            return self._taken(self._tower(**shown, return_dict=True), len(rows))
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
     def _recall(
         self, rows: Mapping[str, Row], encode: Callable[[Sequence[str]], list[Tensor]]
@@ -102,6 +176,11 @@ class ImageEncoder:
 
         @wraps(original)
         def features(*args: Any, **kwargs: Any) -> Any:
+            if self._given is not None:
+                assert self._form is not None
+                return self._form.output(self._given)
+            if self._aside:
+                return original(*args, **kwargs)
             arguments = dict(named.bind(*args, **kwargs).arguments)
             arguments |= arguments.pop("kwargs", {})
             if self._trusted is not False and (rows := cut(arguments)):
@@ -172,3 +251,14 @@ class ImageEncoder:
         features = features.reshape(*pixels.shape[:2], *features.shape[1:])
         name = "perceiver_embeddings" if inner.config.use_resampler else "image_encoder_embeddings"
         return args, kwargs | {"pixel_values": None, name: features}
+
+
+def _by_shape(rows: Mapping[str, Row]) -> list[list[str]]:
+    """The digests of rows that can be joined, together."""
+    alike: dict[Any, list[str]] = {}
+    for digest, row in rows.items():
+        shapes = tuple((name, tensor.shape[1:]) for name, tensor in sorted(row.items()))
+        if "image_grid_thw" in row:
+            shapes = ()  # patches of all stand one after another
+        alike.setdefault(shapes, []).append(digest)
+    return list(alike.values())

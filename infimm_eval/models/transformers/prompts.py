@@ -53,6 +53,10 @@ class PromptFormatter(Protocol):
         one."""
         ...
 
+    def spell(self, written: Pieces) -> tuple[str, ...]:
+        """What was written in letters, its opening token too, cut where pictures stand."""
+        ...
+
     def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
         """The processor's tensors for a batch, padded on the left; each prompt's pictures in
         order.  No end token stands after the words that are to be continued."""
@@ -103,6 +107,13 @@ def closing(tokenizer: Any) -> list[int]:
     return []
 
 
+def opening(tokenizer: Any) -> str:
+    """The token that a tokenizer puts before every text, in letters; "" where it puts none."""
+    plain = tokenizer.encode("a", add_special_tokens=False)
+    whole = tokenizer.encode("a")
+    return str(tokenizer.bos_token) if whole[:1] == [tokenizer.bos_token_id] != plain[:1] else ""
+
+
 def unclosed(inputs: Any, ends: Sequence[int]) -> Any:
     """The processor's tensors without the closing ids of every row, in all that are as long as
     these."""
@@ -133,7 +144,7 @@ class MarkedFormatter:
     def __init__(self, processor: Any, template_options: Mapping[str, Any]) -> None:
         self.processor = processor
         tokenizer = processor.tokenizer
-        mark = str(getattr(processor, "image_token", "<image>"))
+        mark = self._image = str(getattr(processor, "image_token", "<image>"))
         self.marks = tuple(
             token
             for token in (mark, "<fake_token_around_image>", "<|vision_start|>", "<|vision_end|>")
@@ -142,7 +153,7 @@ class MarkedFormatter:
         framed = f"<|vision_start|>{mark}<|vision_end|>"
         self._mark = framed if "<|vision_start|>" in self.marks else mark
         self._special = specials(processor)
-        self._closing = closing(tokenizer)
+        self._opening, self._closing = opening(tokenizer), closing(tokenizer)
         self._template = ChatTemplate(
             processor, self._mark, partial(neutral, special=self._special), template_options
         )
@@ -171,6 +182,12 @@ class MarkedFormatter:
             said = [(turn.role, turn.content) for turn in prompt.turns]
             return (self._template.write(said, prompt.system),)
         return (self._document(prompt),)
+
+    def spell(self, written: Pieces) -> tuple[str, ...]:
+        """As ``PromptFormatter.spell``."""
+        text = "".join(map(str, written))
+        opened = self._opening and text.startswith(self._opening)
+        return tuple(f"{'' if opened else self._opening}{text}".split(self._image))
 
     def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
         """As ``PromptFormatter.encode``."""
@@ -208,7 +225,7 @@ class InterleavedFormatter:
         self.marks = ("<image>", "<fake_token_around_image>")
         self._special = sorted({*special, *self.marks}, key=len, reverse=True)
         self._end = "<end_of_utterance>"
-        self._closing = closing(processor.tokenizer)
+        self._opening, self._closing = opening(processor.tokenizer), closing(processor.tokenizer)
         self.takes = partial(takes, processor)
         self.settings: Mapping[str, str] = {}
 
@@ -233,6 +250,16 @@ class InterleavedFormatter:
             else:
                 pieces += [*self._content(turn.content), _after(turn, prompt.document)]
         return _joined([*pieces, "\nAssistant:"] if chat else pieces)
+
+    def spell(self, written: Pieces) -> tuple[str, ...]:
+        """As ``PromptFormatter.spell``."""
+        texts = [self._opening]
+        for piece in written:
+            if isinstance(piece, str):
+                texts[-1] += piece
+            else:
+                texts.append("")
+        return tuple(texts)
 
     def encode(self, written: Sequence[Pieces], shown: Sequence[Sequence[Pillow.Image]]) -> Any:
         """As ``PromptFormatter.encode``."""

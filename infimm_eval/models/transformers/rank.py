@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from inspect import signature
+from itertools import islice
 from typing import Any, TypeAlias
 
 import torch
@@ -22,6 +23,7 @@ from infimm_eval.models.shared.statistics import Statistics
 from infimm_eval.models.transformers.batches import Collator
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.prompts import Pieces
+from infimm_eval.models.transformers.reader import Reader, below
 from infimm_eval.models.transformers.requests import Job
 from infimm_eval.types import Answer
 
@@ -57,6 +59,9 @@ class Likelihoods:
         self.images = images
         self.statistics = statistics
         self.limiter: BatchLimiter[Option] = BatchLimiter(AT_ONCE, statistics, give_way)
+        self.together: BatchLimiter[tuple[int, Option]] = BatchLimiter(
+            AT_ONCE, statistics, give_way
+        )
         self.pad = pad
         self._shareable = sharing and not model.config.is_encoder_decoder and not model._is_stateful
         self._trusted: dict[Hashable, bool] = {}
@@ -65,11 +70,41 @@ class Likelihoods:
         # PaliGemma sees everything of kind 0 from everywhere: the answer too would know its end.
         self._kind = 1 if model.config.model_type == "paligemma" else 0
 
+    def trusts(self, job: Job) -> bool:
+        """Whether options of this kind are known to go on from a prompt that was read once."""
+        return self._trusted.get(_kind(job.digests, job.options)) is True
+
+    def of_many(self, jobs: Sequence[Job], reader: Reader) -> list[tuple[float, ...]]:
+        """The same for many prompts that have ``tokens``, read side by side."""
+        prompts = [job.tokens for job in jobs if job.tokens is not None]
+        groups = reader.read(prompts)
+        read = below([(each, list(range(len(places)))) for places, each in groups])
+        order = [place for places, _ in groups for place in places]
+        asked = [(row, o) for row, place in enumerate(order) for o in jobs[place].options]
+        self.statistics.count("prompts_read_once", len(jobs))
+
+        def go_on(some: Sequence[tuple[int, Option]]) -> list[float]:
+            ids, real = self._rows([option for _, option in some])
+            after = [row for row, _ in some]
+            logits = read.logits[after][:, None]
+            if ids.shape[1] > 1:
+                options = below([(read, after)])
+                mask = torch.cat([options.mask, real[:, :-1]], dim=1)
+                steps = torch.arange(1, ids.shape[1], device=mask.device)
+                positions = options.positions[..., None] + steps
+                later = reader.forward(ids[:, :-1], mask, positions, options.cache, scores="all")
+                logits = torch.cat([logits, later.logits], dim=1)
+            return _summed(logits, ids, real)
+
+        logliks = self.together.run(asked, go_on)
+        found = {place: tuple(islice(logliks, len(jobs[place].options))) for place in order}
+        return [found[place] for place in range(len(jobs))]
+
     def of(
         self, inputs: Inputs, options: Sequence[Option], pictures: Sequence[str]
     ) -> tuple[float, ...]:
         """Summed log-likelihoods of options in ids; ``pictures`` are the prompt's digests."""
-        kind = bool(pictures), any(len(option) > 1 for option in options)
+        kind = _kind(pictures, options)
         trusted = self._trusted.get(kind) if self._shareable else False
         self.statistics.count("prompts_read_once" if trusted else "prompts_read_by_option")
         if trusted is None:
@@ -154,30 +189,42 @@ class Likelihoods:
 
 
 class Ranking:
-    """Answers ranking jobs, one prompt at a time."""
+    """Answers ranking jobs: one prompt at a time, or, where its kind is known to allow it, many."""
 
     def __init__(
-        self, likelihoods: Likelihoods, tokenizer: Any, collator: Collator, statistics: Statistics
+        self,
+        likelihoods: Likelihoods,
+        tokenizer: Any,
+        collator: Collator,
+        reader: Reader,
+        statistics: Statistics,
     ) -> None:
         self.likelihoods = likelihoods
         self.tokenizer = tokenizer
         self.collator = collator
+        self.reader = reader
         self.statistics = statistics
 
     def batch(self, jobs: Sequence[Job]) -> list[Answer]:
-        """The answer to the one job, whose best option is its text."""
-        (job,) = jobs
-        options = [self._continuation(job.written, option) for option in job.request.options]
-        batch = self.collator.collate(jobs, max(map(len, options)))
+        """One answer a job, whose best option is its text; several have ``tokens``."""
+        if len(jobs) == 1:
+            return self._alone(jobs[0])
+        with self.statistics.stage("rank"), torch.inference_mode():
+            found = self.likelihoods.of_many(jobs, self.reader)
+        return list(map(_ranked, jobs, found))
+
+    def options(self, job: Job) -> list[list[int]]:
+        """The job's options in ids, as they follow its prompt."""
+        with self.collator.encoder.lock:
+            return [self._continuation(job.written, option) for option in job.request.options]
+
+    def _alone(self, job: Job) -> list[Answer]:
+        batch = self.collator.collate([job], max(map(len, job.options)))
         if not batch.jobs:
             return batch.refused
         with self.statistics.stage("rank"), torch.inference_mode(), any_shape():
-            logliks = self.likelihoods.of(batch.inputs, options, job.digests)
-        if not all(map(math.isfinite, logliks)):
-            return [refused(job.request, NOT_FINITE, job.notes)]
-        best = max(range(len(logliks)), key=logliks.__getitem__)
-        text = job.request.options[best]
-        return [Answer(job.request.id, text, logliks=logliks, notes=job.notes)]
+            logliks = self.likelihoods.of(batch.inputs, job.options, job.digests)
+        return [_ranked(job, logliks)]
 
     def _continuation(self, written: Pieces, option: str) -> list[int]:
         """Ids that ``option`` adds to the prompt; after a line break where a token would span the
@@ -190,6 +237,18 @@ class Ranking:
             if both[: len(start)] == start and len(both) > len(start):
                 return list(both[len(start) :])
         raise UsageError(f"{option!r} cannot be tokenized as the continuation of {tail!r}")
+
+
+def _ranked(job: Job, logliks: tuple[float, ...]) -> Answer:
+    if not all(map(math.isfinite, logliks)):
+        return refused(job.request, NOT_FINITE, job.notes)
+    best = max(range(len(logliks)), key=logliks.__getitem__)
+    text = job.request.options[best]
+    return Answer(job.request.id, text, logliks=logliks, notes=job.notes, prompt=job.spelled)
+
+
+def _kind(pictures: Sequence[str], options: Sequence[Option]) -> Hashable:
+    return bool(pictures), any(len(option) > 1 for option in options)
 
 
 def _extended(inputs: Inputs, rows: Tensor, real: Tensor, kind: int) -> dict[str, Tensor]:

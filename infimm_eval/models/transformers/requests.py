@@ -5,42 +5,71 @@ Knows lengths and a model's shapes; computes nothing with a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
 from PIL import Image as Pillow
+from torch import Tensor
 
 from infimm_eval.flamingo.pictures import PictureError
+from infimm_eval.models.shared.beginnings import Prefix
 from infimm_eval.models.transformers.pictures import decoded
 from infimm_eval.models.transformers.prompts import Pieces, PromptFormatter
-from infimm_eval.types import Decoding, Image, Prompt, Request
+from infimm_eval.types import Image, Prompt, Request
+
+
+@dataclass(slots=True, eq=False)
+class Tokens:
+    """A prompt by itself, as its model reads it from a KV cache.
+
+    ``positions`` are (A, T), with an axis more than one where a model turns by several.  ``rows``
+    are the digests of what its tower is given, in order; ``features`` (layers, V, D) come once
+    they are encoded, and it is ``ready``.  ``shared`` is that of its ``beginnings`` which is read
+    once for several prompts.
+    """
+
+    ids: list[int]
+    positions: Tensor
+    rows: Sequence[str] = ()
+    features: list[Tensor] = field(default_factory=list)
+    ready: bool = False
+    beginnings: tuple[Prefix, ...] = ()
+    shared: Prefix | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One prompt with its pictures, and the digests of their files."""
+    """One prompt with its pictures, and the digests of their files.  ``spelled`` is the prompt in
+    letters, once it is known to fit; ``tokens`` where it may be read from a KV cache, or ``whole``
+    where its model can only read it whole; the ``options`` to rank in ids."""
 
     request: Request
     prompt: Prompt
     written: Pieces
     shown: list[Pillow.Image]
     digests: list[str]
+    spelled: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     arrival: int = 0
+    tokens: Tokens | None = None
+    whole: bool = False
+    options: Sequence[Sequence[int]] = ()
 
     @property
     def cost(self) -> int:
         """Letters, and what about as many picture elements stand for."""
+        if self.tokens is not None:
+            return 3 * len(self.tokens.ids)
         return sum(len(p) if isinstance(p, str) else 0 for p in self.written) + sum(
             picture.width * picture.height // 400 for picture in self.shown
         )
 
     @property
-    def group(self) -> tuple[Decoding, bool]:
+    def group(self) -> Hashable:
         """Jobs of the same go into one batch; processors want pictures in all rows or none."""
-        return self.request.decoding, bool(self.shown)
+        return self.request.decoding, bool(self.shown), self.tokens is not None
 
     def shorten(self, formatter: PromptFormatter) -> bool:
         """Leaves out the oldest example with its pictures; False where only the question is

@@ -40,6 +40,26 @@ def beginnings(ids: Sequence[int], image_id: int, pictures: Sequence[str]) -> tu
     return tuple(found)
 
 
+def beginnings_around(
+    ids: Sequence[int], pictures: Sequence[tuple[int, int, str]]
+) -> tuple[Prefix, ...]:
+    """The same where a picture is many tokens, of which none begins without the others: in whole
+    blocks, and where a picture begins or ends.  ``pictures`` are from where to where each stands
+    among the tokens, and its digest."""
+    digest = blake2b(digest_size=16)
+    inside = {place for start, end, _ in pictures for place in range(start + 1, end)}
+    edges = {place for start, end, _ in pictures for place in (start, end)}
+    shown = {start: name for start, _, name in pictures}
+    found = []
+    for place, token in enumerate(ids):
+        if place and place not in inside and (place % BLOCK == 0 or place in edges):
+            found.append(Prefix(digest.digest(), place))
+        if place in shown:
+            digest.update(shown[place].encode())
+        digest.update(token.to_bytes(4, "little"))
+    return tuple(found)
+
+
 def shared(
     prompts: Iterable[Sequence[Prefix]], held: Container[bytes], *, worth: int
 ) -> list[Prefix | None]:
