@@ -20,7 +20,7 @@ def test_names_are_sorted_as_people_count() -> None:
     ]
     mixed = random.Random(0).sample(names, len(names))
     assert sorted(sorted(mixed), key=natural) == [
-        *("grade 1", "Grade 2", "grade 010", "grade 10"),
+        *("grade 1", "Grade 2", "grade 010", "grade 10", "grade 11"),
         *("step", "step-9", "step-10b"),
     ]
 

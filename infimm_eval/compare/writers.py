@@ -205,8 +205,13 @@ def figure_text(figure: Figure | None) -> str:
 
 def _changed(row: Row, shown: int, pictures: Pictures | None) -> str:
     heads = ["Sample", "Base", "New"]
-    if any(change.said for change in row.changes):
-        heads += ["Question", "Base said", "New said", "Expected", *(["Picture"] * bool(pictures))]
+    told = [change.said for change in row.changes[:shown] if change.said]
+    if told:
+        heads += ["Question", "Base said", "New said", "Expected"]
+    if pictures and any(said.picture for said in told):
+        heads.append("Picture")
+    else:
+        pictures = None
     lines = [
         f"<details><summary>{_text(row.name)}: {changed_counts(row)}</summary>\n",
         f"| {' | '.join(heads)} |",

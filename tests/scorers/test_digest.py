@@ -81,7 +81,13 @@ def digests_of(copy: Path, task: str) -> dict[str, str]:
             '"a"',
             {"always", "official", "evalai"},
         ),
-        ("coco", "infimm_eval/scorers/caption.py", "_SPREAD = 6.0", "_SPREAD = 6.01", {"CIDEr-D"}),
+        (
+            "coco",
+            "infimm_eval/scorers/caption.py",
+            "_SPREAD = 6.0",
+            "_SPREAD = 6.01",
+            {"CIDEr-D", "vlmevalkit"},
+        ),
         (
             "core_mm",
             "tasks/core_mm/scorers.py",
