@@ -77,7 +77,11 @@ _OUTPUT = click.Path(path_type=Path)
     metavar="KEY=VALUE",
     help="What the chat template is rendered with, e.g. enable_thinking=false.  Repeatable.",
 )
-@click.option("--data", help="demo, hub or a folder; demo for the demo model, else hub.")
+@click.option(
+    "--data",
+    help="demo, hub, a folder, or hf:OWNER/NAME[/CONFIG][@REVISION] for a set that datasets opens; "
+    "demo for the demo model, else hub.",
+)
 @click.option("--revision", help="The hub commit of the data to pin.")
 @click.option("--model-revision", help="The hub commit of the model to pin.")
 @click.option("--limit", type=click.IntRange(min=1), help="The first N samples only; marked so.")

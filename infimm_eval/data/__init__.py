@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from infimm_eval.data import parquet
+from infimm_eval.data import hf_sets, parquet
 from infimm_eval.data.pictures import require_pictures
 from infimm_eval.data.reading import is_folder
 from infimm_eval.errors import UsageError, named
@@ -63,8 +63,9 @@ class Dataset:
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """What exactly was read, for the record of a run: ``kind`` (demo, files, hub) and the
-        version, the files with size and SHA-256, or the repository and its commit."""
+        """What exactly was read, for the record of a run: ``kind`` (demo, files, hub,
+        datasets) and the version, the files with size and SHA-256, the repository and its commit,
+        or the set and its fingerprint."""
         return self.describe()
 
 
@@ -73,7 +74,9 @@ def open_source(
 ) -> Dataset:
     """Find one split in ``demo``, on the ``hub`` or in a folder, without reading it.
 
-    ``revision`` pins the hub's commit.  Raises ``UsageError`` that lists what is expected where.
+    ``where`` may also be ``hf:ID[/CONFIG][@REVISION]``, a set that ``datasets`` opens, or a folder
+    of ``save_to_disk``.  ``revision`` pins the hub's commit.  Raises ``UsageError`` that lists what
+    is expected where.
     """
     return replace(_find(source, where, revision, title), keep=source.keep)
 
@@ -85,6 +88,8 @@ def _find(source: Source, where: str | Path, revision: str | None, title: str) -
         return Dataset(title=title, read=source.demo, describe=_demo_identity)
     if where == "hub":
         return _open_hub(source, revision, title)
+    if str(where).startswith(hf_sets.PREFIX):
+        return _of_set(hf_sets.load(str(where), source.hub, title), title)
     return _open_folder(source, Path(where).expanduser().absolute(), title)
 
 
@@ -123,8 +128,14 @@ def _open_folder(source: Source, root: Path, title: str) -> Dataset:
         return Dataset(
             title=title, read=partial(parquet.rows, split, title), describe=split.describe
         )
+    if (found := hf_sets.saved(root, source.hub, title)) is not None:
+        return _of_set(found, title)
     lacking = f"{root} lacks {' and '.join(dict.fromkeys(missing))}" if missing else str(root)
     raise UsageError(f"{title}: {lacking}; {_wanted(source)}")
+
+
+def _of_set(split: hf_sets.ArrowSplit, title: str) -> Dataset:
+    return Dataset(title=title, read=partial(split.rows, title), describe=split.describe)
 
 
 def _files_identity(files: Iterable[Path], root: Path) -> Mapping[str, Any]:
