@@ -225,7 +225,7 @@ _OUTPUT = click.Path(path_type=Path)
     show_default=True,
     help="cpu, cuda or cuda:N; auto takes an accelerator where there is one.",
 )
-@click.option("--dtype", default="auto", show_default=True, help="float32 or bfloat16.")
+@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
 @click.option(
     "--device-map",
     type=click.Choice(["auto"]),

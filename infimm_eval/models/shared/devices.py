@@ -25,7 +25,7 @@ def dtype_of(options: ModelOptions, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 on an accelerator and float32 on a processor."""
     if options.dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if options.dtype not in known:
         raise unknown("dtype", options.dtype, [*known, "auto"])
     return known[options.dtype]
