@@ -18,36 +18,18 @@ from typing import Any
 from infimm_eval.data import parquet
 from infimm_eval.data.reading import open_data
 from infimm_eval.errors import UsageError, first_line, named
-from infimm_eval.types import Hub, Image, Row
+from infimm_eval.types import Hub, Row
 
 PREFIX = "hf:"
 _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class ArrowImage(Image):
-    """A picture in a cell ``{bytes, path}`` of an Arrow file, or in a cell that lists those."""
+class ArrowImage(parquet.CellImage):
+    """One of an Arrow file."""
 
-    path: str
-    label: str
-    """What a person calls the set and row."""
-    column: str
-    row: int
-    """Inside its file."""
-    item: int | None = None
     beside: str = ""
     """Where files may lie that a cell only names: the folder that was given, or the hub's cache."""
-
-    @property
-    def name(self) -> str:
-        """What a person calls it."""
-        number = "" if self.item is None else f"[{self.item}]"
-        return f"{self.label}/{self.column}{number}"
-
-    @property
-    def key(self) -> str:
-        """Its name and what changes when it is replaced."""
-        return f"{self.name}:{os.stat(self.path).st_size}"
 
     def read(self) -> bytes:
         """The encoded file."""

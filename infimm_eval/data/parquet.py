@@ -22,16 +22,15 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetImage(Image):
-    """A picture in a cell ``{bytes, path}``, or in a cell that is a list of those."""
+class CellImage(Image):
+    """A picture in a cell ``{bytes, path}`` of a file, or in a cell that is a list of those."""
 
     path: str
     label: str
-    """What a person calls the shard and row."""
+    """What a person calls the file and row."""
     column: str
-    group: int
     row: int
-    """Inside its row group."""
+    """Inside its file, or that part of it which is read at once."""
     item: int | None = None
 
     @property
@@ -44,6 +43,13 @@ class ParquetImage(Image):
     def key(self) -> str:
         """Its name and what changes when it is replaced."""
         return f"{self.name}:{os.stat(self.path).st_size}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetImage(CellImage):
+    """One of a Parquet shard, whose ``row`` counts inside its row ``group``."""
+
+    group: int = 0
 
     def read(self) -> bytes:
         """The encoded file."""
@@ -211,11 +217,13 @@ def _rows(file: Any, shard: Path, label: str) -> Iterator[dict[str, Any]]:
             for row in batch.to_pylist():
                 for column in pictures:
                     cell = row[column]
-                    origin = (str(shard), f"{label}#{number}", column, group, inside)
+                    origin = (str(shard), f"{label}#{number}", column, inside)
                     if isinstance(cell, list):
-                        row[column] = [ParquetImage(*origin, item) for item in range(len(cell))]
+                        row[column] = [
+                            ParquetImage(*origin, item, group) for item in range(len(cell))
+                        ]
                     elif cell is not None:
-                        row[column] = ParquetImage(*origin)
+                        row[column] = ParquetImage(*origin, group=group)
                 yield row
                 number += 1
                 inside += 1

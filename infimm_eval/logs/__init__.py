@@ -4,7 +4,7 @@ It refuses to know models and scorers: it keeps what was asked, what was said, a
 
     schema   the tables, and the first schema seen as today's   codec   values to text and back
     values   cells, keys, entries                                store   the file itself
-    export   results.json, JSONL, Parquet
+    export   results.json, JSONL, Parquet                        locking  one writer a folder
 
 A cell holds all it takes to score it again, to compare it, to report it and to submit it, without
 the dataset and without the model.  A finished cell is never lost: another model, prompt, limit or

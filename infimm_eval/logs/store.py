@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 import zlib
@@ -12,10 +11,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import RLock, Timer
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.logs import codec
+from infimm_eval.logs.locking import claim
 from infimm_eval.logs.schema import connect
 from infimm_eval.logs.values import Cell, CellKey, Entry, shown
 from infimm_eval.types import Answer, Sample, Score, Unit
@@ -64,7 +64,7 @@ class Log:
         self._frame_bytes = 0
         self._failed: MachineryError | None = None
         self._unheard = False
-        self._guard = _claim(folder) if writing else None
+        self._guard = claim(folder, ".lock", "run") if writing else None
         try:
             self._db = connect(folder / FILE, writing=writing)
         except UsageError:
@@ -437,21 +437,3 @@ def read(folder: Path) -> list[Cell]:
 
 def _parts(score: Score) -> str:
     return json.dumps(dict(score.parts)) if score.parts else "{}"
-
-
-def _claim(folder: Path) -> TextIO:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        guard = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {folder}: {error.strerror}; choose another --output"
-        ) from error
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        guard.close()
-        raise UsageError(
-            f"{folder} is being written by another run; wait for it, or choose another --output"
-        ) from error
-    return guard

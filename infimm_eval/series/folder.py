@@ -5,15 +5,15 @@ Reads and writes ``series.json``, whole or not at all; it refuses to know how an
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from infimm_eval.errors import MachineryError, UsageError, first_line
+from infimm_eval.logs.locking import claim
 
 SCHEMA = 1
 FILE = "series.json"
@@ -95,7 +95,7 @@ class SeriesFolder:
         self.points: list[Point] = []
         self.skipped: dict[str, str] = {}
         """Why a checkpoint is left alone for now, by its path."""
-        self._guard = _claimed(folder)
+        self._guard = claim(folder, ".series.lock", "watch")
         try:
             found = read(folder) if (folder / FILE).is_file() else None
             if found is not None:
@@ -199,21 +199,3 @@ def _other(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
 def _plain(value: Any) -> Any:
     """As JSON has it."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _claimed(folder: Path) -> TextIO:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        guard = (folder / ".series.lock").open("w")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {folder}: {error.strerror}; choose another --output"
-        ) from error
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        guard.close()
-        raise UsageError(
-            f"{folder} is being written by another watch; wait for it, or choose another --output"
-        ) from error
-    return guard
