@@ -115,9 +115,9 @@ def test_a_stop_by_the_keyboard_is_one_line_and_the_run_goes_on(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_two_runs_never_write_one_folder(tmp_path: Path) -> None:
-    first = start(tmp_path / "run", "--limit", "40", delay=0.03)
+    first = start(tmp_path / "run", "--limit", "40", delay=0.3)
     wait_for_answers(tmp_path / "run")
-    code, said = finish(start(tmp_path / "run", "--limit", "40", delay=0.03))
+    code, said = finish(start(tmp_path / "run", "--limit", "40", delay=0.3))
     assert code == 2 and "is being written by another run" in said
     assert finish(first)[0] == 0
 
@@ -137,7 +137,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_keeps_what_was_answered(
     tmp_path: Path,
 ) -> None:
     def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
     folder = tmp_path / "run"
     process = start(folder, "--limit", "300", "-q", delay=0.001, preexec_fn=small_disk)

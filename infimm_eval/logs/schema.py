@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from infimm_eval.errors import UsageError
+from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.logs import codec
 
 SCHEMA = 2
@@ -91,11 +91,20 @@ def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
         _prepare(db, path, writing=writing)
     except sqlite3.DatabaseError as error:
         db.close()
+        if writing and isinstance(error, sqlite3.OperationalError) and _no_room(error):
+            raise MachineryError(
+                f"{path} cannot be written ({error}); is the disk full? what it held is kept"
+            ) from error
         raise UsageError(f"{path} is not a readable run log ({error})") from error
     except UsageError:
         db.close()
         raise
     return db
+
+
+def _no_room(error: sqlite3.OperationalError) -> bool:
+    """Whether a write failed; a damaged file is another ``DatabaseError``."""
+    return any(word in str(error) for word in ("disk I/O error", "is full"))
 
 
 def _prepare(db: sqlite3.Connection, path: Path, *, writing: bool) -> None:

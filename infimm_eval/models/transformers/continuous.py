@@ -21,6 +21,7 @@ from infimm_eval.models.transformers.generate import Generation
 from infimm_eval.models.transformers.images import ImageEncoder
 from infimm_eval.models.transformers.reader import Reader
 from infimm_eval.models.transformers.requests import Job
+from infimm_eval.models.transformers.towers import Unfamiliar
 from infimm_eval.models.transformers.trial import goes_on
 from infimm_eval.types import Answer
 
@@ -28,6 +29,9 @@ WORTH = 64
 """Tokens that a shared beginning must save: reading it apart has a price too."""
 
 _log = logging.getLogger(__name__)
+
+_UNREAD: tuple[type[Exception], ...] = (*ASTRAY, Unfamiliar)
+"""What keeps features from being read apart from their prompts."""
 
 
 class ContinuousGeneration:
@@ -73,7 +77,7 @@ class ContinuousGeneration:
         pictures = len({digest for job in jobs for digest in job.digests})
         try:
             return self.images.fetch(wanted, pictures=pictures)
-        except ASTRAY as error:
+        except _UNREAD as error:
             _log.warning("pictures are encoded with their prompts: %s", one_line(error))
             return {}
 
