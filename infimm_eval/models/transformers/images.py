@@ -128,7 +128,7 @@ class ImageEncoder:
             for digest in found:
                 self._expected.pop(digest, None)
         if len(kept) > pictures:
-            self.statistics.count("tiles_asked", len(kept))
+            self.statistics.count("tiles_asked", len(digests))
         what = "tiles_encoded" if len(kept) > pictures else "pictures_encoded"
         self.statistics.count(what, len(missing))
         return found
