@@ -91,6 +91,17 @@ def _content(parts: Iterable[str | list[str]]) -> Content:
     return tuple(part if isinstance(part, str) else NamedImage(part[1], part[0]) for part in parts)
 
 
+def dump_answer(answer: Answer) -> tuple[str, str, str | None, str | None]:
+    """Text, finish, log-likelihoods and notes, as the columns of an answer."""
+    text = answer.text.encode("utf-8", "replace").decode()  # no byte stands for half a pair
+    logliks = json.dumps(answer.logliks) if answer.logliks else None
+    notes = _notes(dict(answer.notes)) if answer.notes else None
+    return text, answer.finish, logliks, notes
+
+
+_notes = json.JSONEncoder(default=str).encode
+
+
 def load_answer(row: Sequence[Any]) -> Answer | None:
     """An answer from its columns; ``None`` from the empty ones of an outer join."""
     key, text, finish, logliks, notes = row

@@ -98,7 +98,7 @@ def write(count: int, writers: int) -> None:
 
     def some(log: logs.Log, first: int) -> None:
         for number in range(first, count, writers):
-            key = sha256(str(number).encode()).hexdigest()
+            key = sha256(str(number).encode()).hexdigest()[:32]  # as ``request_key`` makes it
             log.add_answer(key, Answer(str(number), "a red bus", notes={"tokens_out": 4}))
 
     with tempfile.TemporaryDirectory() as folder, logs.Log(Path(folder), writing=True) as log:
