@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from threading import RLock, Timer
+from threading import Event, RLock, Thread
 from typing import Any, NamedTuple
 
 from infimm_eval.errors import MachineryError, UsageError
@@ -61,7 +61,7 @@ class Log:
     def __init__(self, folder: Path, *, writing: bool = False) -> None:
         self.folder = folder
         self._lock = RLock()
-        self._saver: Timer | None = None
+        self._closing = Event()
         self._unwritten: dict[str, tuple[Any, ...]] = {}
         self._frames: dict[str, int] = {}
         self._frame_bytes = 0
@@ -74,11 +74,13 @@ class Log:
             if self._guard is not None:
                 self._guard.close()
             raise
+        if writing:
+            Thread(target=self._save_behind, name="log", daemon=True).start()
 
     def close(self) -> None:
         """Saves.  MachineryError where that fails, or has failed and nobody was told."""
         with self._lock:
-            self._saver = None
+            self._closing.set()
             try:
                 if self._unheard or self._failed is None:
                     self.save()
@@ -123,10 +125,6 @@ class Log:
                 self._unwritten[key] = (key, *columns, self._frame(frame) if frame else None)
             if len(self._unwritten) >= _ROWS_WRITTEN:
                 self._write_answers()
-            if self._saver is None:
-                self._saver = Timer(_SECONDS_UNSAVED, self._save_behind)
-                self._saver.daemon = True
-                self._saver.start()
 
     def _write_answers(self) -> None:
         """Hand the database the answers that wait for the next commit.  Many at once and sorted:
@@ -161,14 +159,14 @@ class Log:
 
     def _save_behind(self) -> None:
         """Save while the model works on; what fails here is raised by whoever writes next."""
-        with self._lock:
-            if self._saver is None:
-                return
-            self._saver = None
-            try:
-                self.save()
-            except MachineryError:
-                self._unheard = True
+        while not self._closing.wait(_SECONDS_UNSAVED):
+            with self._lock:
+                if self._failed is not None or self._closing.is_set():
+                    return
+                try:
+                    self.save()
+                except MachineryError:
+                    self._unheard = True
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
