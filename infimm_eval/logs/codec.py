@@ -70,11 +70,11 @@ def load_samples(texts: Iterable[str]) -> Iterator[Sample]:
 def _sample(body: Mapping[str, Any]) -> Sample:
     return Sample(
         id=body["id"],
-        images=tuple(NamedImage(name, key) for key, name in body.get("images", ())),
+        images=tuple([NamedImage(name, key) for key, name in body.get("images", ())]),
         question=_content(body.get("question", ())),
         target=body.get("target", ""),
         references=tuple(body.get("references", ())),
-        options=tuple(_content(option) for option in body.get("options", ())),
+        options=tuple(map(_content, body.get("options", ()))),
         hint=body.get("hint", ""),
         group=body.get("group", ""),
         tags=body.get("tags", {}),
@@ -86,7 +86,8 @@ def dump_prompt(prompt: Prompt) -> str:
     since they were not in earlier versions."""
     turns = ",".join([*map(_example, prompt.turns[:-1]), *map(_turn, prompt.turns[-1:])])
     document = f",{_text(astuple(prompt.document))}" if prompt.document != _USUAL else ""
-    return f"[{_text(prompt.style)},{_text(prompt.system)},[{turns}]{document}]"
+    head = _text([prompt.style, prompt.system]).removesuffix("]")
+    return f"{head},[{turns}]{document}]"
 
 
 def _turn(turn: Turn) -> str:
@@ -131,7 +132,7 @@ def _parts(content: Content) -> list[str | list[str]]:
 
 
 def _content(parts: Iterable[str | list[str]]) -> Content:
-    return tuple(part if isinstance(part, str) else NamedImage(part[1], part[0]) for part in parts)
+    return tuple([p if isinstance(p, str) else NamedImage(p[1], p[0]) for p in parts])
 
 
 def dump_answer(answer: Answer) -> tuple[str, str, str | None, str | None]:
