@@ -19,7 +19,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Options, Plan, PlanRequest, plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.results import Results
-from infimm_eval.run.run import run
+from infimm_eval.run.run import run, surely_short, warm
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -84,8 +84,11 @@ def prepare(
     model: ModelLike, request: PlanRequest, listener: ProgressListener | None = None
 ) -> tuple[Plan, Model]:
     """The plan and the loaded model; the plan is checked first, since it costs nothing.  The
-    listener is told of workers, where there are any."""
+    listener is told of workers, where there are any.  Programs of scorers that are slow to start
+    do so while the model is loaded."""
     planned = planned_for(model, request)
+    if surely_short(planned):
+        warm(planned.tasks)
     return planned, opened(model, request.options, listener)
 
 
