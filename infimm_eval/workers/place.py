@@ -132,10 +132,11 @@ class Place:
         if by_path is not True:
             self.feeding[fed] = list(given)
 
-    def listen(self, low: int) -> None:
-        """Wait for answers, and for fewer than ``low`` requests waiting, from now on."""
+    def listen(self, low: int, *, more: bool) -> None:
+        """Wait for answers, and for fewer than ``low`` requests waiting, from now on.  ``more``:
+        whether there will be further requests."""
         if self.collecting is None and self.held:
-            self.collecting = self.actor.collect.remote(low, LINGER)
+            self.collecting = self.actor.collect.remote(low, LINGER, more)
 
     def recall(self, count: int) -> None:
         """Ask for requests back that the model has not taken yet."""
@@ -170,10 +171,12 @@ class Place:
         return expected is not None and now > self.due + max(0.5, expected)
 
     def silent(self, now: float, floor: float, times: float) -> bool:
-        """Whether no answer has come for so many ``times`` what all of them should take."""
+        """Whether no answer has come for so many ``times`` what all of them should take, and not
+        for ``floor`` seconds."""
+        if not self.held or now - self.heard <= floor:
+            return False
         expected = _expected(self.held.values())
-        usual = 10 * floor if expected is None else times * expected
-        return bool(self.held) and now - self.heard > max(floor, usual)
+        return now - self.heard > (10 * floor if expected is None else times * expected)
 
     def sees(self, shown: Image | None, *, here: str, paths: bool) -> bool | None:
         """Whether it reads pictures where the driver does; ``None``: it is to look, each time.
