@@ -89,7 +89,7 @@ class Cluster:
         if address is None:
             self._scratch = Scratch()
             asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
-            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": _FRUGAL}
+            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": {**_FRUGAL}}
         try:
             with _signals_kept(), _few_helpers(self.ray):
                 self._init(asked)

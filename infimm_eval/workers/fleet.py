@@ -166,14 +166,11 @@ class Fleet:
         if not coming:
             self._crew.look(TICK)
             return
-        ready, rest = ray.wait(list(coming), num_returns=1, timeout=TICK)
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        for ref in ready:
+        for ref in ray.wait(list(coming), num_returns=1, timeout=TICK)[0]:
             place = coming[ref]
             if ref is place.collecting:
                 yield from self._take(call, place)
-            elif ref in place.feeding:
+            else:
                 self._arrive(place, ref)
         now = time.monotonic()
         for place in self._crew.live:

@@ -19,8 +19,10 @@ from infimm_eval.workers.identity import Hello
 from infimm_eval.workers.serving import Collected
 from infimm_eval.workers.travel import PictureStore, exchange
 
-LINGER = 0.5
-"""Seconds that answers are gathered for before they come back together."""
+LINGER = 1.0
+"""Seconds that answers are gathered for before they come back together; each way has its price."""
+LAST = 0.25
+"""The same when no more is to come, so that it is known who could help whom."""
 SOON = 0.3
 """Seconds of work that are as good as none."""
 
@@ -136,7 +138,7 @@ class Place:
         """Wait for answers, and for fewer than ``low`` requests waiting, from now on.  ``more``:
         whether there will be further requests."""
         if self.collecting is None and self.held:
-            self.collecting = self.actor.collect.remote(low, LINGER, more)
+            self.collecting = self.actor.collect.remote(low, LINGER if more else LAST, more)
 
     def recall(self, count: int) -> None:
         """Ask for requests back that the model has not taken yet."""
