@@ -91,7 +91,7 @@ class Cluster:
             asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
             asked |= {"_temp_dir": str(self._scratch.path), "_system_config": {**_FRUGAL}}
         try:
-            with _signals_kept(), _few_helpers(self.ray):
+            with _signals_kept(), few_helpers(self.ray):
                 self._init(asked)
         except Exception as error:  # Ray raises anything, Exception itself among it
             self.close()
@@ -128,7 +128,7 @@ def _require_tokens() -> None:
 
 
 @contextmanager
-def _few_helpers(ray: Any) -> Iterator[None]:
+def few_helpers(ray: Any) -> Iterator[None]:
     """A cluster of our own starts without what shows it, scales it, and brings its workers' words
     here: three processes, each of which takes longer to start than a worker."""
     services, parameters = ray._private.services, ray._private.parameter

@@ -30,6 +30,8 @@ import psutil
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}  # before ray is imported
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
+from infimm_eval.workers.cluster import few_helpers
+
 DRIVER = Path(__file__).with_name("chaos_driver.py")
 WORKERS, STORE = 4, 100 << 20
 EVENTS: Mapping[str, int] = {
@@ -83,8 +85,10 @@ class Chaos:
     """A cluster of two nodes, and what happens to it."""
 
     def __init__(self, folder: Path, *, gap: float, seed: int, limit: int, delay: float) -> None:
+        import ray
         from ray.cluster_utils import Cluster
 
+        self.ray = ray
         self.folder, self.gap, self.limit, self.delay = folder, gap, limit, delay
         self.random = random.Random(seed)
         self.events: Counter[str] = Counter()
@@ -101,9 +105,10 @@ class Chaos:
         for patience in (3, 2, 1):
             before = _descendants()
             try:
-                return self.cluster.add_node(
-                    num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
-                )
+                with few_helpers(self.ray):
+                    return self.cluster.add_node(
+                        num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
+                    )
             except Exception as error:  # of no type of its own
                 if "timed out during startup" not in str(error) or patience == 1:
                     raise
