@@ -28,12 +28,13 @@ class TaskData:
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task, self.plan = task, plan
         self._pools: dict[int, list[Sample]] = {}
+        self._totals: dict[tuple[int | None, frozenset[str] | None], int] = {}
 
     def under(self, plan: Plan) -> TaskData:
-        """The same rows and pools, opened and drawn once, for another plan over the same data."""
+        """The same rows and pools, opened, drawn and looked through once, for another plan over the
+        same data."""
         other = copy(self)
         other.plan = plan
-        vars(other).pop("total", None)
         return other
 
     @cached_property
@@ -45,10 +46,16 @@ class TaskData:
         """Every sample of the split, in the published order."""
         return checking.samples(self.task, self.rows.rows(), self._where)
 
-    @cached_property
+    @property
     def total(self) -> int:
         """How many samples will be asked.  Makes each of them once, so that ``UsageError`` names
         before anything is asked the row that lacks something, and pictures that are missing."""
+        chosen = self.plan.limit, self.plan.only.get(self.task.name)
+        if chosen not in self._totals:
+            self._totals[chosen] = self._counted()
+        return self._totals[chosen]
+
+    def _counted(self) -> int:
         count = 0
         some: list[Sample] = []
 
