@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING
 from infimm_eval import data, prompts
 from infimm_eval.data import checking
 from infimm_eval.logs import fingerprint
+from infimm_eval.run import thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.shots import pool
-from infimm_eval.types import Sample, Source, Task
+from infimm_eval.types import Image, Sample, Source, Task
 
 if TYPE_CHECKING:
     from infimm_eval.shots.split import Split
+
+
+THUMBNAILS = 2048
+"""So many are remembered, some 8 MB."""
 
 
 class TaskData:
@@ -29,6 +34,7 @@ class TaskData:
         self.task, self.plan = task, plan
         self._pools: dict[int, list[Sample]] = {}
         self._totals: dict[tuple[int | None, frozenset[str] | None], int] = {}
+        self._thumbnails: dict[str, tuple[bytes, int]] = {}
 
     def under(self, plan: Plan) -> TaskData:
         """The same rows and pools, opened, drawn and looked through once, for another plan over the
@@ -96,6 +102,13 @@ class TaskData:
             shown = prompts.pictures(self._pools[seed])
             data.require_pictures(shown, f"{self.task.title} examples")
         return self._pools[seed]
+
+    def thumbnail(self, image: Image) -> tuple[bytes, int]:
+        """See ``thumbnails.webp``; made once, however many cells and runs show the picture."""
+        made = self._thumbnails.get(image.key) or thumbnails.webp(image)
+        if len(self._thumbnails) < THUMBNAILS:
+            self._thumbnails[image.key] = made
+        return made
 
     def queries(self) -> Iterator[Sample]:
         """The samples that are asked."""

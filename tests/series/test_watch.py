@@ -436,19 +436,33 @@ def test_every_option_of_the_page_is_one() -> None:
     assert COMMANDS and named and named <= known
 
 
-def test_the_pool_of_shots_is_read_once_for_all_checkpoints(
+def test_what_depends_on_data_alone_is_made_once_for_all_checkpoints(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    pool = task_data.pool
+    shrunk: list[str] = []
+    looked: list[int] = []
+    pool, webp, count = task_data.pool, task_data.thumbnails.webp, task_data.TaskData._counted
+
+    def shrinking(image: Any) -> Any:
+        shrunk.append(image.key)
+        return webp(image)
+
+    def counting(data: Any) -> int:
+        looked.append(count(data))
+        return looked[-1]
 
     def counted(samples: Any, task: str, seed: int) -> Any:
         read.append(task)
         return pool(samples, task, seed)
 
     monkeypatch.setattr(task_data, "pool", counted)
+    monkeypatch.setattr(task_data.thumbnails, "webp", shrinking)
+    monkeypatch.setattr(task_data.TaskData, "_counted", counting)
     for step in (1, 2):
         training.save(step)
     series = training.watch(shots=[4], limit=6, first=3)
     assert [point.state for point in series.points] == ["whole", "whole"]
     assert read == ["vizwiz"]
+    assert looked == [3, 6], "the first three, then all"
+    assert shrunk and len(set(shrunk)) == len(shrunk)
