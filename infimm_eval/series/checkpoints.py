@@ -205,7 +205,8 @@ def _described(files: Collection[str]) -> bool:
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
     """The names of its files and of its folders, links to folders last."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: (entry.is_symlink(), entry.name))
     except OSError:  # vanished, or nobody's business

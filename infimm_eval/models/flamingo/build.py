@@ -74,8 +74,9 @@ def build_ahead(
     prepared = _prepared(_folder(name, options), Path(name).name or name, options, held="cpu")
 
     def build() -> FlamingoModel:
-        fits = isinstance(standing, FlamingoModel) and prepared.fits(standing)
-        return prepared.in_place_of(standing) if fits else prepared.model()
+        if isinstance(standing, FlamingoModel) and prepared.fits(standing):
+            return prepared.in_place_of(standing)
+        return prepared.model()
 
     return build
 
