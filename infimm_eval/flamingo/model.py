@@ -97,6 +97,19 @@ class Flamingo(nn.Module):
         few = torch.split(pixels_I3HW, self._pictures_at_a_time(pixels_I3HW.device))
         return torch.cat([self.resampler(self.tower(some_I3HW)) for some_I3HW in few])
 
+    @any_shape()
+    def see(self, pixels_I3HW: Tensor) -> Tensor:
+        """The first half of `encode_images`: (I, 3, H, W) -> what the tower makes of them, for
+        `resample` to be asked again when the resampler is another one."""
+        few = torch.split(pixels_I3HW, self._pictures_at_a_time(pixels_I3HW.device))
+        return torch.cat([self.tower(some_I3HW) for some_I3HW in few])
+
+    @any_shape()
+    def resample(self, seen_IND: Tensor) -> Tensor:
+        """The second half: the tower's output -> latents (I, V, D)."""
+        few = torch.split(seen_IND, self._pictures_at_a_time(seen_IND.device))
+        return torch.cat([self.resampler(some_IND) for some_IND in few])
+
     def _pictures_at_a_time(self, device: torch.device) -> int:
         """All of them on an accelerator.  On a processor as many as keep a layer's widest
         activations, four times the width, in its cache: memory for more is slower than the

@@ -33,7 +33,9 @@ __all__ = [
     "backend",
     "known_settings",
     "load",
+    "load_ahead",
     "require_rank",
+    "stands_in",
     "wrap",
 ]
 
@@ -64,6 +66,7 @@ BACKENDS = {
             build="infimm_eval.models.flamingo.build:build",
             takes=_HERE | {"revision"},
             known="infimm_eval.models.flamingo.build:known",
+            ahead="infimm_eval.models.flamingo.build:build_ahead",
         ),
         Backend(
             name="hf",
@@ -139,6 +142,24 @@ def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Mo
     elif chosen:
         raise TypeError("give ModelOptions or keyword arguments, not both")
     return _opener(spec, options.revision)(options)
+
+
+def load_ahead(spec: str, options: ModelOptions, standing: Model | None) -> Callable[[], Model]:
+    """Does of ``load`` now what takes long, beside a model that may still be answering.
+
+    What is returned does the rest when ``standing`` has given its last answer, and may make the
+    model in its memory, as ``stands_in`` tells: the old one is then nothing to be asked any more.
+    """
+    found = backend(spec, options.revision)
+    if found is not None and found[0].ahead is not None:
+        return found[0].open_ahead(found[1], options, standing)
+    model = load(spec, options)
+    return lambda: model
+
+
+def stands_in(model: Model) -> bool:
+    """Whether another one may be made in its memory."""
+    return callable(getattr(model, "hand_over", None))
 
 
 def known_settings(spec: str, options: ModelOptions) -> Mapping[str, Any]:

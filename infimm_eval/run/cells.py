@@ -154,7 +154,7 @@ def keep_pictures(
         for image in prompts.pictures(questions.shown_with(sample)):
             if not log.has_picture(image.key):
                 try:
-                    log.add_picture(image.key, *thumbnails.webp(image))
+                    log.add_picture(image.key, *questions.data.thumbnail(image))
                 except OSError:
                     unseen.append(image.name)
     if unseen:

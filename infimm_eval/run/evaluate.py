@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -24,6 +25,7 @@ from infimm_eval.run.run import run, surely_short, warm
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from infimm_eval.models import ModelOptions
     from infimm_eval.types import Model, Task
     from infimm_eval.workers.opening import Wanted
 
@@ -110,6 +112,26 @@ def opened(model: ModelLike, options: Options, listener: ProgressListener | None
     return _load(model, options, wanted, listener or ProgressListener())
 
 
+def opened_ahead(spec: str, options: Options, standing: Model | None) -> Callable[[], Model]:
+    """Does of ``opened`` now what takes long, beside a model that may still be answering; what is
+    returned does the rest when that one is done with, and closes it.  ``standing``: one that
+    another may be made in the memory of (``models.stands_in``)."""
+    from infimm_eval import models
+
+    if _workers(spec, options) is not None:  # they want the accelerators that it holds
+        made: Callable[[], Model] = partial(opened, spec, options)
+    else:
+        made = models.load_ahead(spec, _chosen(spec, options), standing)
+
+    def taken() -> Model:
+        model = made()
+        if standing is not None:
+            close(standing)
+        return model
+
+    return taken
+
+
 def _adopt(model: Model, options: Options) -> Model:
     from infimm_eval import models
 
@@ -171,13 +193,24 @@ def _workers(model: ModelLike, options: Options) -> Wanted | None:
 
 
 def _load(spec: str, options: Options, wanted: Wanted | None, listener: ProgressListener) -> Model:
+    from infimm_eval import models
+
+    chosen = _chosen(spec, options)
+    if wanted is None:
+        return models.load(spec, chosen)
+    from infimm_eval.workers.opening import open_fleet
+
+    return open_fleet(spec, chosen, wanted, say=listener.note, count=listener.workers)
+
+
+def _chosen(spec: str, options: Options) -> ModelOptions:
     # On a busy processor the threads of a small model wait longer than they work; OpenMP reads
     # this once, before torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infimm_eval import models
 
     timeout = options.get("timeout") if _served(spec) else None
-    chosen = models.ModelOptions(
+    return models.ModelOptions(
         device=options.get("device") or "auto",
         dtype=options.get("dtype") or "auto",
         batch_size=options.get("batch_size") or "auto",
@@ -192,11 +225,6 @@ def _load(spec: str, options: Options, wanted: Wanted | None, listener: Progress
             **(options.get("model_option") or {}),
         },
     )
-    if wanted is None:
-        return models.load(spec, chosen)
-    from infimm_eval.workers.opening import open_fleet
-
-    return open_fleet(spec, chosen, wanted, say=listener.note, count=listener.workers)
 
 
 def _judges_address(spec: str, options: Options) -> bool:
