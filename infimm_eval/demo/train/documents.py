@@ -31,13 +31,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """``picture`` is a number in the batch, ``None`` for an example without; ``trained`` says
-    whether the answer is to be learned or only read."""
+    """``pictures`` are numbers in the batch; ``trained`` says whether the answer is to be learned
+    or only read, ``closes`` that it ends as a turn of a conversation does."""
 
-    picture: int | None
+    pictures: tuple[int, ...]
     prompt: str
     answer: str
     trained: bool
+    closes: bool = False
 
 
 Document: TypeAlias = tuple[Example, ...]
@@ -56,7 +57,7 @@ def shown(
     for n, picture in enumerate(rng.sample(among, rng.choice((2, 3, 4, 5, 5, 5, 5, 5)))):
         asked = asker(scenes[picture], style, rng)
         known = n > 0 or asked.answer == asked.plain
-        examples.append(Example(picture, asked.prompt, asked.answer, trained=known))
+        examples.append(Example((picture,), asked.prompt, asked.answer, trained=known))
     return tuple(examples)
 
 
@@ -73,10 +74,10 @@ def told(
     for picture in rng.sample(among, rng.choice((0, 0, 0, 2))):
         asked = asker(scenes[picture], style, rng)
         blind = asked.prompt.replace(IMAGE, "")
-        examples.append(Example(None, blind, asked.answer, trained=False))
+        examples.append(Example((), blind, asked.answer, trained=False))
     seen = rng.choice(among)
     asked = asker(scenes[seen], style, rng)
-    return (*examples, Example(seen, asked.prompt, asked.plain, trained=True))
+    return (*examples, Example((seen,), asked.prompt, asked.plain, trained=True))
 
 
 # -- what is asked -------------------------------------------------------------------------------

@@ -62,17 +62,18 @@ class Reader:
         """Ids, what is to be learned at each of them, and the pictures in order.
 
         The last answer ends the chunk or the text, so that a model kept from saying one of the
-        two says the other.
+        two says the other; what `closes` ends the text.
         """
-        ids, wanted, pictures = [self._bos], [NOT_TRAINED], []
+        ids, wanted = [self._bos], [NOT_TRAINED]
+        pictures: list[int] = []
         for example in document:
             last = example is document[-1]
-            end = self._eos if last and rng.random() < 0.5 else self._end
+            end = self._eos if example.closes or (last and rng.random() < 0.5) else self._end
             prompt, answer = self._ids(example.prompt), [*self._ids(example.answer), end]
             ids += prompt + answer
             wanted += [NOT_TRAINED] * len(prompt)
             wanted += answer if example.trained else [NOT_TRAINED] * len(answer)
-            pictures += [] if example.picture is None else [example.picture]
+            pictures += example.pictures
         return ids, wanted, pictures
 
     def _ids(self, text: str) -> list[int]:
