@@ -31,7 +31,8 @@ Asker: TypeAlias = Callable[[Sequence[Scene], random.Random], Turn]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of request: what asks, about how many pictures, and whether they have a sign."""
+    """One kind of request: what asks, about how many pictures (it may show fewer), and whether they
+    have a sign."""
 
     ask: Asker
     pictures: int = 1
@@ -44,7 +45,7 @@ def multitask(
     """One request after its picture."""
     shown = rng.sample(among, kind.pictures)
     request, answer = kind.ask([scenes[i] for i in shown], rng)
-    return (Example(tuple(shown), request, answer, trained=True),)
+    return (Example(tuple(shown[: request.count(IMAGE)]), request, answer, trained=True),)
 
 
 def conversation(
@@ -58,9 +59,8 @@ def conversation(
         request, answer = briefly(ask)(about, rng)
         turns.append((request.replace(IMAGE, ""), answer))
     return tuple(
-        Example(tuple(shown) if turn is turns[0] else (), user(request), answer, True, closes=True)
-        for turn in turns
-        for request, answer in (turn,)
+        Example(tuple(shown[: request.count(IMAGE)]), user(request), answer, True, closes=True)
+        for request, answer in turns
     )
 
 
@@ -178,7 +178,7 @@ KINDS: Mapping[str, Kind] = {
     "unanswerable": Kind(briefly(questions.ask_the_blind_way)),
     "signs": Kind(briefly(questions.read_sign), signs=True),
     "letters": Kind(letter),
-    "letters from text": Kind(letter_from_text, pictures=1),
+    "letters from text": Kind(letter_from_text),
     "letters in brackets": Kind(letter_in_brackets),
     "letters, second picture": Kind(letter_in_brackets, pictures=2),
     "which picture": Kind(which_picture, pictures=2),

@@ -18,6 +18,7 @@ from torch import Tensor
 from infimm_eval.demo import vocabulary
 from infimm_eval.demo.train.documents import Document
 from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo.shown import Shown
 
 TOGETHER = 24
 """Documents of like length that are read at once."""
@@ -52,7 +53,8 @@ class Reader:
         ids_BT = _padded([ids for ids, _, _ in rows], self._pad)
         wanted_BT = _padded([wanted for _, wanted, _ in rows], NOT_TRAINED)[:, 1:]
         pictures_BI = _padded([pictures for _, _, pictures in rows], 0)
-        x_BTM = model.hidden(ids_BT, None, latents_IVD[pictures_BI], n_images_B)[:, :-1]
+        shown = Shown(latents_IVD, pictures_BI)
+        x_BTM = model.hidden(ids_BT, None, shown, n_images_B)[:, :-1]
         trained_BT = wanted_BT != NOT_TRAINED
         return F.cross_entropy(
             model.logits(x_BTM[trained_BT]), wanted_BT[trained_BT], reduction="sum"
