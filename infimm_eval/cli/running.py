@@ -60,8 +60,8 @@ _OUTPUT = click.Path(path_type=Path)
     default="demo",
     show_default=True,
     shell_complete=completion.complete_model,
-    help="demo, a checkpoint folder or hub id, hf:ID, openai:NAME, or a model of your own: "
-    "./file.py[:NAME] or package.module:NAME (see `models`).",
+    help="demo, demo-chat, a checkpoint folder or hub id, hf:ID, openai:NAME, or a model of your "
+    "own: ./file.py[:NAME] or package.module:NAME (see `models`).",
 )
 @click.option(
     "--model-option",
@@ -80,7 +80,7 @@ _OUTPUT = click.Path(path_type=Path)
 @click.option(
     "--data",
     help="demo, hub, a folder, or hf:OWNER/NAME[/CONFIG][@REVISION] for a set that datasets opens; "
-    "demo for the demo model, else hub.",
+    "demo for the demo models, else hub.",
 )
 @click.option("--revision", help="The hub commit of the data to pin.")
 @click.option("--model-revision", help="The hub commit of the model to pin.")

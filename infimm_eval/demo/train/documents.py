@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from infimm_eval.demo import judged_rows, questions
 from infimm_eval.demo.scenes import GROUNDS, Scene
@@ -32,13 +32,16 @@ class Exchange:
 @dataclass(frozen=True, slots=True)
 class Example:
     """``pictures`` are numbers in the batch; ``trained`` says whether the answer is to be learned
-    or only read, ``closes`` that it ends as a turn of a conversation does."""
+    or only read, ``end`` what follows it: the end of a chunk (of the last one in half the cases
+    that of the text), the end of a turn, or, where the same text goes on, nothing; ``weight`` is
+    how much each of its words counts."""
 
     pictures: tuple[int, ...]
     prompt: str
     answer: str
     trained: bool
-    closes: bool = False
+    end: Literal["chunk", "turn", "nothing"] = "chunk"
+    weight: float = 1.0
 
 
 Document: TypeAlias = tuple[Example, ...]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import islice
+from typing import Literal, TypeAlias
 
 from infimm_eval.demo import judged_rows, questions
 from infimm_eval.demo.questions import Choice
@@ -24,9 +25,17 @@ DESCRIBE = "Please describe the image."
 BRIEFLY = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
 
-Turn: TypeAlias = tuple[str, str]
-"""A request, with a picture's mark where the picture stands, and its answer."""
-Asker: TypeAlias = Callable[[Sequence[Scene], random.Random], Turn]
+REQUEST = 0.5
+"""How much a word of a request counts that is learned too, against one of an answer."""
+
+Spans: TypeAlias = tuple[tuple[str, str], ...]
+"""A request and its answer: what is read, with a picture's mark where the picture stands, and what
+is learned, in turn.  The last that is learned is the answer.
+
+Of a request what is true of the picture is learned where it stands: a true statement, the right one
+of the options.  What is predicted there is what the model has to compare the words with.
+"""
+Asker: TypeAlias = Callable[[Sequence[Scene], random.Random], Spans]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,7 @@ def multitask(
 ) -> Document:
     """One request after its picture."""
     shown = rng.sample(among, kind.pictures)
-    request, answer = kind.ask([scenes[i] for i in shown], rng)
-    return (Example(tuple(shown[: request.count(IMAGE)]), request, answer, trained=True),)
+    return _examples(kind.ask([scenes[i] for i in shown], rng), shown, "chunk")
 
 
 def conversation(
@@ -54,54 +62,70 @@ def conversation(
     """The same as a turn in the chat format; now and then a second turn about the same picture."""
     shown = rng.sample(among, kind.pictures)
     about = [scenes[i] for i in shown]
-    turns = [kind.ask(about, rng)]
-    if kind.pictures == 1 and not kind.signs and rng.random() < 0.15:
-        request, answer = briefly(ask)(about, rng)
-        turns.append((request.replace(IMAGE, ""), answer))
-    return tuple(
-        Example(tuple(shown[: request.count(IMAGE)]), user(request), answer, True, closes=True)
-        for request, answer in turns
+    first = _examples(turn(kind.ask(about, rng)), shown, "turn")
+    if kind.pictures > 1 or kind.signs or rng.random() < 0.85:
+        return first
+    ((request, answer),) = briefly(ask)(about, rng)
+    return (*first, *_examples(turn(((request.replace(IMAGE, ""), answer),)), (), "turn"))
+
+
+def turn(spans: Spans) -> Spans:
+    """What a user says up to where the assistant begins, as ``tiny.CHAT_TEMPLATE`` writes it."""
+    *before, (read, answer) = (
+        (read.replace(IMAGE, END_OF_CHUNK + IMAGE), learned) for read, learned in spans
     )
+    (first, learned), *others = (*before, (f"{read} ASSISTANT:", answer))
+    return ((f"USER: {first}", learned), *others)
 
 
-def user(request: str) -> str:
-    """What a user says and where the assistant begins, as ``tiny.CHAT_TEMPLATE`` writes them."""
-    return f"USER: {request.replace(IMAGE, END_OF_CHUNK + IMAGE)} ASSISTANT:"
+def _examples(spans: Spans, shown: Sequence[int], end: Literal["chunk", "turn"]) -> Document:
+    pictures = iter(shown)
+    return tuple(
+        Example(
+            tuple(islice(pictures, read.count(IMAGE))),
+            read,
+            learned,
+            trained=True,
+            end=end if n == len(spans) else "nothing",
+            weight=1.0 if n == len(spans) else REQUEST,
+        )
+        for n, (read, learned) in enumerate(spans, 1)
+    )
 
 
 # -- what is requested ---------------------------------------------------------------------------
 
 
-def describe(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def describe(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """For what is seen."""
-    return f"{IMAGE}{DESCRIBE}", caption(scenes[0], PLAIN)
+    return ((f"{IMAGE}{DESCRIBE}", caption(scenes[0], PLAIN)),)
 
 
 def briefly(make: Callable[[Scene, Style, random.Random], Question]) -> Asker:
     """A question for a word or two; it may use a style's words, the answer does not."""
 
-    def asker(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+    def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         question = make(scenes[0], any_style(rng), rng)
-        return f"{IMAGE}{question.text}\n{BRIEFLY}", question.plain
+        return ((f"{IMAGE}{question.text}\n{BRIEFLY}", question.plain),)
 
     return asker
 
 
-def letter(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def letter(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """As ScienceQA and MMBench put it."""
     hint = rng.choice(("", "", "Context: Look at the things.\n"))
-    return _options_below(f"{IMAGE}{hint}", questions.choose(scenes[0], rng), rng)
+    return _options_below(f"{IMAGE}{hint}", questions.choose(scenes[0], rng))
 
 
-def letter_from_text(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def letter_from_text(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """The same with words for the picture, or with nothing that needs one."""
     if rng.random() < 0.3:
-        return _options_below("", questions.from_memory(rng), rng)
+        return _options_below("", questions.from_memory(rng))
     described = f"Context: {caption(scenes[0], PLAIN)}.\n"
-    return _options_below(described, questions.choose(scenes[0], rng), rng)
+    return _options_below(described, questions.choose(scenes[0], rng))
 
 
-def letter_in_brackets(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def letter_in_brackets(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """As MMMU puts it, about the only picture or about the second of two."""
     *before, asked = scenes
     choice = questions.choose(asked, rng)
@@ -109,7 +133,7 @@ def letter_in_brackets(scenes: Sequence[Scene], rng: random.Random) -> Turn:
     return _in_brackets(text + choice.text, choice.options, choice.answer)
 
 
-def which_picture(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def which_picture(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """MMMU's pictures as options."""
     seen = [{(thing.color, thing.shape) for thing in scene.things} for scene in scenes]
     right = rng.randrange(2)
@@ -122,10 +146,10 @@ def which_picture(scenes: Sequence[Scene], rng: random.Random) -> Turn:
     return _in_brackets(f"Which image shows {a(color)} {shape}?", (IMAGE, IMAGE), right)
 
 
-def number(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def number(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """MMMU's open question."""
     text = f"How many things are there in {IMAGE}?"
-    return f"{text}\n\n{BRIEFLY}", str(len(scenes[0].things))
+    return ((f"{text}\n\n{BRIEFLY}", str(len(scenes[0].things))),)
 
 
 def yes_or_no(signs: bool) -> Asker:
@@ -134,10 +158,11 @@ def yes_or_no(signs: bool) -> Asker:
         make for name, make in questions.STATEMENTS.items() if (name in questions.SIGNED) is signs
     ]
 
-    def asker(scenes: Sequence[Scene], rng: random.Random) -> Turn:
-        pair = rng.choice(fitting)(scenes[0], rng)
-        right = rng.randrange(2)
-        return f"{IMAGE}{pair[right]} Please answer yes or no.", ("yes", "no")[right]
+    def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
+        true, false = rng.choice(fitting)(scenes[0], rng)
+        if rng.random() < 0.5:
+            return ((IMAGE, true), (" Please answer yes or no.", "yes"))
+        return ((f"{IMAGE}{false} Please answer yes or no.", "no"),)
 
     return asker
 
@@ -147,28 +172,38 @@ def at_length(signs: bool) -> Asker:
     family = "sign" if signs else "scene"
     makers = [make for _, fits, make in judged_rows.ABILITIES if fits == family]
 
-    def asker(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+    def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         long = rng.choice(makers)(scenes[0], rng)
-        return f"{IMAGE}{long.text}", long.said
+        return ((f"{IMAGE}{long.text}", long.said),)
 
     return asker
 
 
-def reason(scenes: Sequence[Scene], rng: random.Random) -> Turn:
+def reason(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """As Core-MM asks, about one picture or by the likeness of two."""
     *_, make = rng.choice([r for r in judged_rows.REASONING if r[2] == len(scenes)])
     long = make(scenes[0], scenes[-1], rng)
-    return f"{IMAGE * len(scenes)}{long.text}", long.said
+    return ((f"{IMAGE * len(scenes)}{long.text}", long.said),)
 
 
-def _options_below(before: str, choice: Choice, rng: random.Random) -> Turn:
-    options = questions.lettered(choice.options)
-    return f"{before}{choice.text}\n{options}{LETTER}", "ABCD"[choice.answer]
+def _options_below(before: str, choice: Choice) -> Spans:
+    return _choice(f"{before}{choice.text}\n", "{}. ", choice.options, choice.answer)
 
 
-def _in_brackets(text: str, options: Sequence[str], right: int) -> Turn:
-    below = "".join(f"({name}) {option}\n" for name, option in zip("ABCD", options, strict=False))
-    return f"{text}\n\n{below}\n{LETTER}", "ABCD"[right]
+def _in_brackets(text: str, options: Sequence[str], right: int) -> Spans:
+    return _choice(f"{text}\n\n", "({}) ", options, right)
+
+
+def _choice(text: str, mark: str, options: Sequence[str], right: int) -> Spans:
+    lines = [f"{mark.format(name)}{o}\n" for name, o in zip("ABCD", options, strict=False)]
+    name, option = "ABCD"[right], options[right]
+    if option == IMAGE:
+        return ((f"{text}{''.join(lines)}{LETTER}", name),)
+    before, after = "".join(lines[:right]), "".join(lines[right + 1 :])
+    return (
+        (f"{text}{before}{mark.format(name)}", option),
+        (f"\n{after}{LETTER}", name),
+    )
 
 
 KINDS: Mapping[str, Kind] = {
