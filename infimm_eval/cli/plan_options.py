@@ -35,7 +35,7 @@ def plan_options(*without: str) -> Callable[[Callable[..., Any]], Callable[..., 
     ``without`` or has in a way of its own."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name, option in reversed(_OPTIONS.items()):
+        for name, option in reversed(list(_OPTIONS.items())):
             command = command if name in without else option(command)
         return command
 

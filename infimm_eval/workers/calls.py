@@ -74,7 +74,8 @@ class Pace:
         known = [seconds for seconds in each if seconds is not None]
         if len(known) < len(each):
             return None
-        return sum(map(mul, known, counted.values()))
+        seconds: float = sum(map(mul, known, counted.values()))
+        return seconds
 
     def size(self, kind: Kind, request: Request) -> int:
         """How many of its like make a lease."""
