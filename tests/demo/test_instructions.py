@@ -15,7 +15,7 @@ from infimm_eval import registry
 from infimm_eval.demo.scenes import Scene, scene
 from infimm_eval.demo.train import tiny
 from infimm_eval.demo.train.documents import Document
-from infimm_eval.demo.train.instructions import KINDS, Kind, conversation, multitask, user
+from infimm_eval.demo.train.instructions import KINDS, Kind, conversation, multitask, turn
 from infimm_eval.demo.train.reading import Reader
 from infimm_eval.demo.vocabulary import IMAGE
 from infimm_eval.flamingo.jinja_template import shipped
@@ -43,12 +43,18 @@ def spelled(pieces: list[Piece]) -> str:
     return "".join(piece if isinstance(piece, str) else marks[piece] for piece in pieces)
 
 
+def read(document: Document) -> str:
+    """All its text, without what is only the last answer of a turn."""
+    return "".join(f" {e.prompt} {e.answer if e.end == 'nothing' else ''}" for e in document)
+
+
 def test_a_conversation_is_what_the_shipped_chat_template_writes() -> None:
     template = shipped(tiny.CHAT_TEMPLATE, "the demo's")
     asked, said = "Is there a star?", "yes"
     turns = [Turn("user", (PICTURE, asked)), Turn("assistant", said), Turn("user", asked)]
     written = spelled(list(with_media(template.render(None, turns), template.media)))
-    trained = f"{user(IMAGE + asked)} {said}</s>{user(asked)}"
+    (first, _), (second, _) = turn(((IMAGE + asked, said),))[0], turn(((asked, said),))[0]
+    trained = f"{first} {said}</s>{second}"
     ids = [TOKENIZER.encode(text, add_special_tokens=False).ids for text in (written, trained)]
     assert ids[0] == ids[1]
 
@@ -56,27 +62,43 @@ def test_a_conversation_is_what_the_shipped_chat_template_writes() -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_request_shows_its_pictures_and_says_only_known_words(name: str) -> None:
     for seed in range(30):
-        first, *later = made(name, seed)
-        assert first.prompt.count(IMAGE) == len(first.pictures)
-        assert not any(one.pictures or IMAGE in one.prompt for one in later)
-        for one in (first, *later):
+        for one in made(name, seed):
+            assert one.prompt.count(IMAGE) == len(one.pictures)
             for text in (one.prompt, one.answer):
                 assert "<unk>" not in TOKENIZER.encode(text).tokens, text
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_answer_is_learned_and_a_turn_is_closed(name: str) -> None:
-    assert all(one.trained and one.closes for one in made(name, 0))
-    assert all(one.trained and not one.closes for one in made(name, 0, multitask))
+def test_an_answer_ends_a_chunk_or_a_turn_and_the_words_of_a_request_nothing(name: str) -> None:
+    for make, end in ((multitask, "chunk"), (conversation, "turn")):
+        for seed in range(10):
+            document = made(name, seed, make)
+            assert all(one.trained for one in document)
+            assert document[-1].end == end
+            assert all((one.end == "nothing") == (one.weight < 1) for one in document)
 
 
-def test_what_closes_ends_with_the_end_of_the_text() -> None:
+def test_a_turn_ends_with_the_end_of_the_text() -> None:
     reader = Reader(TOKENIZER)
     end = TOKENIZER.token_to_id("</s>")
     for seed in range(20):
-        document = made("questions", seed)
-        ids, wanted, _ = reader._row(document, Random(seed))
-        assert sum(i == end for i in ids) == len(document) == sum(w == end for w in wanted)
+        document = made("letters", seed)
+        row = reader._row(document, Random(seed))
+        turns = sum(one.end == "turn" for one in document)
+        assert sum(i == end for i in row.ids) == turns
+        assert all(weight == 1 for i, weight in zip(row.ids, row.weights, strict=True) if i == end)
+
+
+def test_what_is_learned_of_a_request_is_true_of_the_picture() -> None:
+    seen = 0
+    for seed in range(60):
+        *request, answer = made("yes or no", seed, multitask)
+        if request:
+            assert answer.answer == "yes"
+            seen += 1
+        option, letter = made("letters", seed, multitask)
+        assert option.prompt.rstrip().endswith(f"{letter.answer}.")
+    assert 20 < seen < 40
 
 
 TASKS = {
@@ -101,7 +123,8 @@ def test_benchmarks_are_asked_as_was_trained(task: str) -> None:
 
 
 def request(name: str, seed: int) -> str:
-    text = made(name, seed)[0].prompt.removeprefix("USER: ").removesuffix(" ASSISTANT:")
+    """The first turn, in which words of options stand behind a blank as in a prompt."""
+    text = read(made(name, seed)).split(" ASSISTANT:")[0].strip().removeprefix("USER: ")
     return ending(text.replace("<|endofchunk|>", ""))
 
 
