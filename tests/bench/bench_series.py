@@ -5,10 +5,10 @@ Run by hand, never by the tests:
     python tests/bench/bench_series.py --parts first_figure
 
 The checkpoints share tower and language model; what is `--trained` (resampler and gated blocks, as
-where the card freezes the rest) is other random numbers in each.  All are asked the same 4-shot VQAv2 questions of the
-demo data, once by `watch`, and each by a `run` of its own in a process of its own, without a
-picture cache.  Seconds are CPU seconds of the processes, all threads; with fewer `--separate` runs
-than checkpoints the sum is scaled up.  Sizes are those of `bench_engine.py`.
+where the card freezes the rest) is other random numbers in each.  All are asked the same 4-shot
+VQAv2 questions of the demo data, once by `watch`, and each by a `run` of its own in a process of
+its own, without a picture cache.  Seconds are CPU seconds of the processes, all threads; with fewer
+`--separate` runs than checkpoints the sum is scaled up.  Sizes are those of `bench_engine.py`.
 
 `encoded` counts pictures that went through the tower over the whole series, `distinct` those that
 there are.  `first_figure` is the time from a new checkpoint being there to its figure on 20
