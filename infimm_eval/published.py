@@ -69,6 +69,11 @@ class Number:
     note: str
 
     @property
+    def group(self) -> str:
+        """What part of the benchmark it is of, a discipline say; empty for the whole."""
+        return self.metric if self.stage == _BROKEN_DOWN and self.metric != _WHOLE else ""
+
+    @property
     def support(self) -> str:
         """How its shots were selected."""
         return "rices" if self.model.endswith("(RICES)") else "random"
@@ -132,7 +137,7 @@ def breakdown_columns() -> tuple[str, ...]:
 def breakdown_groups(column: str) -> tuple[str, ...]:
     """The groups of such a column (``Art & Design``, ...), in the order of the file."""
     found = (n for n in numbers() if (n.stage, n.task) == (_BROKEN_DOWN, column))
-    return tuple(dict.fromkeys(n.metric for n in found if n.metric != _WHOLE))
+    return tuple(dict.fromkeys(n.group for n in found if n.group))
 
 
 def read(path: Path) -> tuple[Number, ...]:

@@ -89,6 +89,21 @@ def llava(path: Path, ids: Sequence[Any], questions: Sequence[str]) -> Path:
     )
 
 
+def vila(
+    folder: Path, ids: Sequence[Any], questions: Sequence[str], accuracy: float | None = None
+) -> Path:
+    """``<model>/<benchmark>/outputs.jsonl`` and ``metrics.json``, in the shape of
+    llava/eval/textvqa.py of github.com/NVlabs/VILA."""
+    rows = [
+        {"question_id": id, "prompt": question + LINE, "text": said(number)}
+        for number, (id, question) in enumerate(zip(ids, questions, strict=True))
+    ]
+    path = lines(folder / "outputs.jsonl", rows)
+    if accuracy is not None:
+        (folder / "metrics.json").write_text(json.dumps({"accuracy": accuracy}))
+    return path
+
+
 def sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """``<Model>_<Dataset>.xlsx`` or ``.tsv``."""
     rows = [{**row, "prediction": row.get("prediction", said(n))} for n, row in enumerate(rows)]

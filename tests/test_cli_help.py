@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,30 @@ def test_one_benchmark_prints_its_prompt_to_the_letter_and_what_was_published(
     assert "214,354 samples" in said and "v2_mscoco_val2014_annotations.json" in said
     assert "    [user] [picture]Question:" in said and "beam 3, length penalty 0" in said
     assert "InfiMM-Zephyr-7B" in said and "vqav2:test2015" in said
+
+
+def test_no_two_published_lines_of_a_benchmark_look_alike(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for task in registry.select(["all"]):
+        assert cli.main(["tasks", task.name]) == 0
+        said = capsys.readouterr().out
+        _, _, printed = said.partition("\npublished, ")
+        rows = [line for line in printed.splitlines() if re.match(r"  \S", line)]
+        assert len(rows) == len(set(rows)) and bool(rows) == bool(task.columns)
+
+
+def test_published_figures_say_of_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tasks", "mmmu"]) == 0
+    said = capsys.readouterr().out
+    assert "published, MMMU val, validation:\n" in said
+    assert "  InfiMM-Zephyr-7B        39.4  MMMU leaderboard [3]\n" in said
+    assert "      of which Art & Design 55.8, Business 28, Science 33.3, " in said
+    assert "  [3] questions without a parsable answer were guessed at random\n" in said
+    assert cli.main(["tasks", "coco"]) == 0
+    said = capsys.readouterr().out
+    assert "published, COCO CIDEr, split not stated:\n" in said
+    assert re.search(r"OpenFlamingo-3B +74\.9 ± 0\.2 +77\.3 ± 0\.3 +85\.9 ± 0\.6 +93 ± 0\.6", said)
 
 
 def test_a_task_of_ones_own_without_demo_rows_shows_its_templates(

@@ -205,6 +205,34 @@ def test_a_picture_and_a_question_name_a_question_of_llavas_textvqa(tmp_path: Pa
     assert (found.n, found.value) == (2, pytest.approx(95.0))
 
 
+def test_outputs_of_vila_are_told_by_their_folder_and_stand_beside_its_metrics(
+    tmp_path: Path, data: Path
+) -> None:
+    found = score(made.vila(tmp_path / "vila-8b" / "vqav2", IDS, QUESTIONS), references=data)
+    assert (found.task, found.tool, found.theirs) == ("vqav2", "VILA", {})
+    assert found.value == pytest.approx(72.5)
+    rows = [{"question": q, "image_id": "aa", "answers": PEOPLE[0]} for q in QUESTIONS[:2]]
+    rows = [{**row, "question_id": n} for n, row in enumerate(rows)]
+    references = tmp_path / "TextVQA_0.5.1_val.json"
+    references.write_text(json.dumps({"data": rows}))
+    path = made.vila(tmp_path / "vila-8b" / "textvqa-8", ["aa", "aa"], QUESTIONS[:2], 0.5)
+    log = open_foreign(path)
+    assert log is not None and log.model == "vila-8b"
+    found = score(path, references=references)
+    assert (found.task, found.n, found.value) == ("textvqa", 2, pytest.approx(50.0))
+    assert found.theirs == {"accuracy (its table)": 50.0}
+
+
+def test_what_vila_writes_of_mmmu_is_mmmus_own_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Path(__file__).parent / "golden" / "conformance" / "mmmu"
+    (tmp_path / "outputs.json").write_text((here / "total_val_output.json").read_text())
+    words = ["--task", "mmmu", "--references", str(here / "answer_dict_val.json")]
+    assert main(["score", str(tmp_path / "outputs.json"), *words, "--allow-partial"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+
+
 def test_the_two_questions_about_a_picture_of_mme_are_told_apart(tmp_path: Path) -> None:
     rows = [
         {
@@ -365,6 +393,7 @@ DAMAGED = {
     "lmms-eval": '{"doc_id": 0, "filtered_resps": "a", "input": "q"}\n{"doc_id": 1}\n',
     "lm-eval": '{"doc_id": 0, "filtered_resps": [], "filter": "none", "doc": 3}\n',
     "LLaVA": '{"question_id": {}, "text": 3, "answer_id": ""}\n',
+    "VILA": '{"question_id": 1, "prompt": "q", "text": ["a"]}\n',
     "cut": '{"question_id": 1, "text": "a", "answer_id": ""}\n{"question_id": 2, "te',
     "EEE": '{"interaction_type": "", "answer_attribution": [], "input": 3, "sample_id": 1}\n',
     "Inspect": '{"eval": 3, "samples": []}',

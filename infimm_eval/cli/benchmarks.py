@@ -5,8 +5,10 @@ Knows no benchmark; what it prints is what the ``Task`` says of itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,7 @@ import click
 from infimm_eval.cli.completion import complete_task
 
 if TYPE_CHECKING:
+    from infimm_eval.published import Number
     from infimm_eval.types import Decoding, Prompt, Sample, Source, Task
 
 
@@ -119,18 +122,58 @@ def _search(decoding: Decoding) -> str:
 
 
 def _published(task: Task) -> Iterator[str]:
+    """What papers and leaderboards print of it: a table for each column and split, a row for each
+    model and source, and what is to be known of them below."""
     from infimm_eval import published
 
-    rows = [number for number in published.numbers() if number.task in task.columns]
-    if rows:
+    tables: dict[tuple[str, str], list[Number]] = {}
+    for number in published.numbers():
+        if number.task in task.columns:
+            tables.setdefault((number.task, number.split), []).append(number)
+    marks: dict[str, int] = {}
+    for (column, split), numbers in tables.items():
         yield ""
-        yield "published:"
-    for number in rows:
-        note = f" ({number.note})" if number.note else ""
-        yield (
-            f"  {number.value:>7g}  {number.model}, {number.task}, {number.shots} shots, "
-            f"{number.split}; {number.source}{note}"
-        )
+        yield f"published, {column}, {'split ' if split == 'not stated' else ''}{split}:"
+        yield from _table(numbers, marks)
+    if marks:
+        yield ""
+    yield from (f"  [{mark}] {note}" for note, mark in marks.items())
+
+
+def _table(numbers: Sequence[Number], marks: dict[str, int]) -> Iterator[str]:
+    """Models by shots; below a row the parts that it is printed by.  Notes get a mark each."""
+    shots = sorted({number.shots for number in numbers})
+    rows: dict[tuple[str, str], list[Number]] = {}
+    for number in numbers:
+        rows.setdefault((number.model, number.source), []).append(number)
+    cells = [["", *(f"{count} shots" for count in shots)]]
+    for (model, _), own in rows.items():
+        printed = {n.shots: _figure(n) for n in own if not n.group}
+        cells.append([model, *(printed.get(count, "-") for count in shots)])
+    wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    ends = ["", *(f"{source}{_marked(own, marks)}" for (_, source), own in rows.items())]
+    parts = [[], *([n for n in own if n.group] for own in rows.values())]
+    for (name, *figures), end, of in zip(cells, ends, parts, strict=True):
+        texts = [f"{text:>{width}}" for text, width in zip(figures, wide[1:], strict=True)]
+        yield "  ".join([f"  {name:<{wide[0]}}", *texts, end]).rstrip()
+        if of:
+            listed = "of which " + ", ".join(f"{n.group} {n.value:g}" for n in of)
+            yield fill(listed, 100, initial_indent=" " * 6, subsequent_indent=" " * 8)
+
+
+_DEVIATION = re.compile(r"standard deviation ([\d.]+)")
+
+
+def _figure(number: Number) -> str:
+    deviation = _DEVIATION.search(number.note)
+    return f"{number.value:g} ± {deviation[1]}" if deviation else f"{number.value:g}"
+
+
+def _marked(numbers: Iterable[Number], marks: dict[str, int]) -> str:
+    """The marks of all that is said of some figures; a deviation stands beside its figure."""
+    notes = (note for n in numbers for note in n.note.split("; ") if note)
+    told = sorted({marks.setdefault(n, len(marks) + 1) for n in notes if not _DEVIATION.match(n)})
+    return "".join(f" [{mark}]" for mark in told)
 
 
 def _indented(texts: Iterable[str]) -> Iterator[str]:

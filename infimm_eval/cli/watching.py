@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from infimm_eval.cli import parsing, running
+from infimm_eval.cli import parsing
+from infimm_eval.cli.plan_options import plan_options, plan_request
 
 if TYPE_CHECKING:
-    from infimm_eval.run.plan import Options
+    from infimm_eval.cli.plan_options import Planned
     from infimm_eval.series.watch import WatchOptions
 
-    class _Watch(WatchOptions):
+    class _Watch(Planned, WatchOptions):
         """What ``watch`` is called with."""
 
-        config: Path | None
-        tasks: tuple[str, ...]
-        shots: tuple[int, ...]
-        seed: tuple[int, ...]
-        data: str | None
-        limit: int | None
         output: Path
-        quiet: bool
-        print_config: bool
 
 
 DONE, REGRESSION, INCOMPLETE = 0, 1, 3
+
+_OWN_WAY = ("model", "output", "controls", "no_companions")
+"""Options of a run that a watch has in its own way, or not."""
 
 _PATH = click.Path(path_type=Path)
 
@@ -97,6 +92,7 @@ _PATH = click.Path(path_type=Path)
     help="How a checkpoint is opened, where its folder alone does not tell: hf:{checkpoint}, or "
     "./file.py:NAME with --model-option weights={checkpoint}; {step} is its step.",
 )
+@plan_options(*_OWN_WAY)
 @click.pass_context
 def watch(ctx: click.Context, /, folder: Path, **given: Unpack[_Watch]) -> int:
     """Measure the checkpoints of a training run as they come; the same command again goes on.
@@ -112,19 +108,12 @@ def watch(ctx: click.Context, /, folder: Path, **given: Unpack[_Watch]) -> int:
     if given["print_config"]:
         click.echo(parsing.as_config(ctx))
         return DONE
-    from infimm_eval.run import PlanRequest, bar
+    from infimm_eval.run import bar
     from infimm_eval.series import watch as watching
     from infimm_eval.series.folder import first_regression
     from infimm_eval.series.follow import Watcher
 
-    request = PlanRequest(
-        tasks=given["tasks"],
-        shots=given["shots"],
-        seeds=given["seed"],
-        data=given["data"],
-        limit=given["limit"],
-        options=cast("Options", {**_of_run(given), "prompts": ctx.obj or {}}),
-    )
+    request = plan_request(ctx, given, *_OWN_WAY)
     listener = bar.Bar(given["quiet"])
     with watching.opened(given["output"], request, given, listener) as measuring:
         listener.say(f"watching {folder}, data {measuring.plan.data}, series {given['output']}")
@@ -145,15 +134,3 @@ def watch(ctx: click.Context, /, folder: Path, **given: Unpack[_Watch]) -> int:
     if given["quiet"]:  # which hides progress, not the reason of an exit code
         click.echo("\n".join(listener.noted), err=True)
     return INCOMPLETE
-
-
-_NOT_HERE = frozenset({"model", "output", "controls", "no_companions"})
-"""Options of ``run`` that a watch has in its own way, or not."""
-
-watch.params += [copy(p) for p in running.run.params if p.name not in _NOT_HERE]
-
-
-def _of_run(given: _Watch) -> dict[str, object]:
-    """What of it ``run`` would be called with."""
-    names = {p.name for p in running.run.params} - _NOT_HERE
-    return {name: value for name, value in given.items() if name in names}

@@ -20,7 +20,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Options, Plan, PlanRequest, plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.results import Results
-from infimm_eval.run.run import run
+from infimm_eval.run.run import run, surely_short, warm
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -86,14 +86,19 @@ def prepare(
     model: ModelLike, request: PlanRequest, listener: ProgressListener | None = None
 ) -> tuple[Plan, Model]:
     """The plan and the loaded model; the plan is checked first, since it costs nothing.  The
-    listener is told of workers, where there are any."""
+    listener is told of workers, where there are any.  Programs of scorers that are slow to start
+    do so while the model is loaded."""
     planned = planned_for(model, request)
+    if surely_short(planned):
+        warm(planned.tasks)
     return planned, opened(model, request.options, listener)
 
 
 def planned_for(model: ModelLike, request: PlanRequest) -> Plan:
     """The plan alone, for whoever opens models later."""
-    data = request.data or ("demo" if model == "demo" else "hub")
+    from infimm_eval.models import DEMOS
+
+    data = request.data or ("demo" if model in DEMOS else "hub")
     options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})

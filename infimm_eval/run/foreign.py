@@ -212,7 +212,7 @@ def _named(log: ForeignLog) -> str:
     tasks = registry.select(["all"])
     for name in log.names:
         for task in tasks:
-            if _matches(name, task.foreign.get(log.tool, Foreign())):
+            if _matches(name, _declared(task, log) or Foreign()):
                 return task.name
         ours = re.split(r"[ ,]", name, maxsplit=1)[0]  # "vqav2, 4-shot", as we publish it
         if ours.partition(":")[0] in {task.name for task in tasks}:
@@ -236,7 +236,7 @@ def _read(log: ForeignLog, reading: Reading, how: How) -> list[_Part]:
     foreign = _foreign(task, log)
     if foreign.note:
         how.note(f"{log.tool}: {foreign.note}")
-    joiner = Joiner(log, foreign, log.tool in task.foreign, reading.by_row, how.note)
+    joiner = Joiner(log, foreign, _declared(task, log) is not None, reading.by_row, how.note)
     parts = joiner.join(references)
     if not parts:
         raise UsageError(f"{log.path} holds no answers")
@@ -249,7 +249,12 @@ def _read(log: ForeignLog, reading: Reading, how: How) -> list[_Part]:
 
 
 def _foreign(task: Task, log: ForeignLog) -> Foreign:
-    return task.foreign.get(log.tool) or task.foreign.get("") or Foreign()
+    return _declared(task, log) or task.foreign.get("") or Foreign()
+
+
+def _declared(task: Task, log: ForeignLog) -> Foreign | None:
+    """What a benchmark says of a log's tool, or of the one whose questions it took over."""
+    return task.foreign.get(log.tool) or task.foreign.get(log.like or log.tool)
 
 
 def _references(task: Task, place: Path, how: How) -> list[Sample]:
@@ -258,7 +263,7 @@ def _references(task: Task, place: Path, how: How) -> list[Sample]:
     if log is None:
         found = samples_of(task, place)
     else:
-        joiner = Joiner(log, _foreign(task, log), log.tool in task.foreign, False, how.note)
+        joiner = Joiner(log, _foreign(task, log), _declared(task, log) is not None, False, how.note)
         found = list({s.id: s for part in joiner.join(None) for s in part.samples}.values())
     if not any(sample.references for sample in found):
         raise UsageError(f"{place} holds no right answers of {task.title}")

@@ -52,7 +52,7 @@ def run(
         try:
             listener.started(total := sum(q.data.total for q in questions))
             if total <= SHORT:
-                _warm(plan.tasks)
+                warm(plan.tasks)
             over = queue.hold if plan.check_batching else queue.score
             Stream(model, log, listener, over, enough).ask(asked)
             for cell in queue.held:
@@ -74,8 +74,14 @@ def run(
         return made
 
 
-def _warm(tasks: Sequence[Task]) -> None:
-    """Starts the slow programs of the tasks' scorers."""
+def surely_short(plan: Plan) -> bool:
+    """Whether a run is short, as far as that is known before its data is opened."""
+    limit = plan.limit if plan.limit is not None else SHORT + 1
+    return plan.data == "demo" or limit * len(plan.cells()) <= SHORT
+
+
+def warm(tasks: Sequence[Task]) -> None:
+    """Starts the slow programs of the tasks' scorers, and waits for none."""
     functions = [task.scorers[0].function for task in tasks]
     starts = [f.warm for f in functions if isinstance(f, CorpusFunction) and f.warm is not None]
     for start in dict.fromkeys(starts):

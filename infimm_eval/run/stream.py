@@ -292,12 +292,15 @@ class Stream:
         self.over(cell)
 
 
+_FINISHES = get_args(Finish)
+
+
 def _fault(answer: Answer, request: Request) -> str:
     """What is wrong with an answer, whatever it says."""
     if not isinstance(answer.text, str):
         return f"the text of an answer is {answer.text!r}"
-    if answer.finish not in get_args(Finish):
-        return f"finish {answer.finish!r} is none of {', '.join(get_args(Finish))}"
+    if answer.finish not in _FINISHES:
+        return f"finish {answer.finish!r} is none of {', '.join(_FINISHES)}"
     if wrong := _misread(answer.prompt, request):
         return wrong
     if answer.finish == "error" or not request.options:
@@ -309,6 +312,8 @@ def _fault(answer: Answer, request: Request) -> str:
 
 def _misread(read: object, request: Request) -> str:
     """What is wrong with a prompt as the model read it."""
+    if read == ():
+        return ""
     if not isinstance(read, tuple) or not all(isinstance(text, str) for text in read):
         return f"its prompt is {type(read).__name__!r}, and should be a tuple of texts"
     shown = sum(isinstance(p, Image) for turn in request.prompt.turns for p in turn.content)

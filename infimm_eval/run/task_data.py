@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from copy import copy
 from functools import cached_property
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from infimm_eval import data, prompts
+from infimm_eval import data, prompts, scorers
 from infimm_eval.data import checking
 from infimm_eval.logs import fingerprint
 from infimm_eval.run import thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.shots import pool
-from infimm_eval.types import Image, Sample, Source, Task
+from infimm_eval.types import Image, Sample, Scorer, Source, Task
 
 if TYPE_CHECKING:
     from infimm_eval.shots.split import Split
@@ -33,6 +33,7 @@ class TaskData:
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task, self.plan = task, plan
         self._pools: dict[int, list[Sample]] = {}
+        self._learned: dict[str, Any] = {}
         self._totals: dict[tuple[int | None, frozenset[str] | None], int] = {}
         self._thumbnails: dict[str, tuple[bytes, int]] = {}
 
@@ -102,6 +103,12 @@ class TaskData:
             shown = prompts.pictures(self._pools[seed])
             data.require_pictures(shown, f"{self.task.title} examples")
         return self._pools[seed]
+
+    def learned(self, scorer: Scorer) -> Any:
+        """What a scorer learns of the whole split (``scorers.learn``), once for all cells."""
+        if scorer.name not in self._learned:
+            self._learned[scorer.name] = scorers.learn(scorer, self.samples())
+        return self._learned[scorer.name]
 
     def thumbnail(self, image: Image) -> tuple[bytes, int]:
         """See ``thumbnails.webp``; made once, however many cells and runs show the picture."""

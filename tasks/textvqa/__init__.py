@@ -6,6 +6,7 @@ tokens stand in the prompt under ``--ocr`` only: they are worth tens of points.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from infimm_eval import formats, metrics, prompts
@@ -40,6 +41,11 @@ def _spoken(question: Content) -> str:
     return "".join(part for part in question if isinstance(part, str)).lower()
 
 
+_LLAVA = Foreign(
+    names=("textvqa*", "llava_textvqa*"),
+    key=_picture_and_question,
+    sample_key=lambda sample: (sample.group, _spoken(sample.question)),
+)
 _DEMO = partial(open_rows.textvqa_rows, "test")
 
 TASK = Task(
@@ -84,11 +90,8 @@ TASK = Task(
             value=("eval_score",),
             figure=("Overall",),
         ),
-        "LLaVA": Foreign(
-            names=("textvqa*", "llava_textvqa*"),
-            key=_picture_and_question,
-            sample_key=lambda sample: (sample.group, _spoken(sample.question)),
-        ),
+        "LLaVA": _LLAVA,
+        "VILA": replace(_LLAVA, figure=("accuracy",), scale=100.0),
     },
     splits={
         "test": Split(

@@ -20,6 +20,7 @@ from infimm_eval.logs.foreign import (
     llava,
     lm_eval,
     lmms_eval,
+    vila,
     vlmevalkit,
 )
 from infimm_eval.logs.foreign.values import ForeignLog
@@ -31,6 +32,7 @@ TOOLS = (
     lm_eval.TOOL,
     inspect_ai.TOOL,
     llava.TOOL,
+    vila.TOOL,
     every_eval_ever.TOOL,
 )
 """Whose logs are read."""
@@ -70,6 +72,7 @@ _READERS: tuple[tuple[Set[str], Callable[[Path], ForeignLog]], ...] = (
     ({"model_configs", "logs", "args"}, lmms_eval.log_before_0_4),
     ({"question_id", "text", "answer_id"}, llava.answers),
     ({"question_id", "text", "model_id"}, llava.answers),
+    ({"question_id", "prompt", "text"}, vila.outputs),
     ({"eval", "samples"}, inspect_ai.json_log),
     ({"eval", "plan"}, inspect_ai.json_log),
 )

@@ -26,6 +26,8 @@ class ForeignLog:
     one answer a question has one part, ``""``."""
     names: tuple[str, ...] = ()
     """What the file calls its benchmark, the likeliest first; none where nothing tells."""
+    like: str = ""
+    """Another tool, whose questions these are where a benchmark says nothing of this one."""
     model: str = ""
     version: str = ""
     shots: int | None = None
