@@ -439,7 +439,7 @@ def test_a_daemon_measures_what_comes_and_goes_on_a_signal(training: Training) -
 
 
 def wait_for(training: Training, points: int) -> None:
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + 180
     while time.monotonic() < patience:
         if (training.output / "series.json").exists():
             measured = [p for p in training.series()["points"] if p["state"] == "whole"]
