@@ -65,6 +65,8 @@ class Point:
     run: str
     """Its run folder within that of the series."""
     fingerprint: str = ""
+    files: str = ""
+    """Names its files, their sizes and their times, as they were when it was read."""
     state: State = "begun"
     look: int = 0
     """How many looks were taken, where an evaluation may stop early."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from infimm_eval.errors import InfimmEvalError, UsageError, first_line
+from infimm_eval.logs import fingerprint
 from infimm_eval.run import evaluate
 from infimm_eval.run.stream import Interrupted
 from infimm_eval.series import page, trackers
@@ -54,6 +55,8 @@ class Watcher:
     """What lay in every checkpoint, and since when nothing has changed there."""
     _read_as: dict[Path, Look] = field(default_factory=dict)
     """What lay in a checkpoint when it was last begun to be read."""
+    _seen_again: dict[Path, float] = field(default_factory=dict)
+    """When what was measured was last looked at."""
     _failed: dict[Path, tuple[Look, float, float]] = field(default_factory=dict)
     """Checkpoints that could not be measured: as they were, when, and how long to wait."""
     _loader: Loader = field(init=False)
@@ -142,6 +145,7 @@ class Watcher:
         """Whether there is something to ask of it and it is whole."""
         known = self.series.known(checkpoint.step, str(checkpoint.path))
         if known is not None and known.done:
+            self._look_again(known)
             return False
         now, time_now = look(checkpoint.path), time.monotonic()
         seen, since = self._looks.get(checkpoint.path, (None, time_now))
@@ -161,6 +165,20 @@ class Watcher:
         else:
             self._skip(checkpoint, f"{reason}; it is looked at again")
         return False
+
+    def _look_again(self, point: Point) -> None:
+        """Say, now and then, where a checkpoint may not be what was measured any more."""
+        path, now = Path(point.path), time.monotonic()
+        if not point.files or now - self._seen_again.get(path, -PATIENCE) < PATIENCE:
+            return
+        self._seen_again[path] = now
+        there = material(look(path))
+        if there and fingerprint(sorted(there.items())) != point.files:
+            self._seen_again[path] = float("inf")  # once is enough
+            self.listener.note(
+                f"step {point.step:,} ({path}) was written to since it was measured; its figures "
+                "stand. If it holds other weights now, begin another series with another --output"
+            )
 
     def _say_what_vanished(self) -> None:
         """Of checkpoints whose rest was still to be asked."""
@@ -206,6 +224,9 @@ class Watcher:
             self._fail(checkpoint, error)
             self._loader.let_go(checkpoint)
             return
+        if not self._own:
+            read_as = material(self._read_as[checkpoint.path])
+            point.files = fingerprint(sorted(read_as.items()))
         self._failed.pop(checkpoint.path, None)
         self.series.skipped.pop(str(checkpoint.path), None)
         self.series.save()

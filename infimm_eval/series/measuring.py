@@ -61,7 +61,13 @@ class Measuring:
     ) -> None:
         """Measure the next part of a checkpoint and write down what came of it.  Once it is
         ``enough`` the rest of a checkpoint breaks off, by ``Interrupted``: it is asked later."""
-        point.fingerprint = str(model.settings.get("fingerprint", ""))
+        found = str(model.settings.get("fingerprint", ""))
+        if point.fingerprint not in ("", found):
+            self.listener.note(
+                f"step {point.step:,} holds other weights than when it was begun: all of it is "
+                "asked again"
+            )
+        point.fingerprint = found
         if self.series.agreed.looks:
             self._until_decided(point, model)
         elif self.first is not None and point.state == "begun":

@@ -312,6 +312,43 @@ def test_one_that_is_written_to_while_it_is_read_is_read_again(
     assert series.points[0].fingerprint == known
 
 
+def test_one_that_is_written_to_after_it_was_measured_is_said(training: Training) -> None:
+    checkpoint = training.folder / "checkpoint-10"
+    shutil.copytree(DEMO, checkpoint)
+    how = {**training.own, "once": True, "limit": 4}
+    del how["model"], how["model_option"]
+    first = ie.watch(training.folder, "vizwiz", **how)
+    for lines, changed in ((0, False), (1, True)):
+        with (checkpoint / "config.json").open("a") as file:
+            file.write("\n" * lines)
+        series = ie.watch(training.folder, "vizwiz", **{**how, "progress": (noted := Noted())})
+        assert any("since it was measured; its figures stand" in s for s in noted.said) == changed
+        assert series.points == first.points
+
+
+def test_other_weights_between_the_first_samples_and_the_rest_are_asked_from_the_start(
+    training: Training,
+) -> None:
+    checkpoint = training.save(1)
+    stopped = follow.Watcher._measure
+
+    class Enough(Exception):
+        """Stands for a kill after the first part."""
+
+    def once(self: follow.Watcher, jobs: Any) -> None:
+        stopped(self, jobs)
+        raise Enough
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(follow.Watcher, "_measure", once)
+        with pytest.raises(Enough):
+            training.watch(first=20)
+    (checkpoint / "says.txt").write_text("no")
+    series = training.watch(first=20, progress=(noted := Noted()))
+    assert any("holds other weights than when it was begun" in line for line in noted.said)
+    assert len(training.asked) == 20 + 60 and series.points[0].cells[0]["n"] == 60
+
+
 def test_a_series_whose_file_is_damaged_is_said_in_one_line(training: Training) -> None:
     training.save(1)
     training.watch()
@@ -402,7 +439,7 @@ def test_a_daemon_measures_what_comes_and_goes_on_a_signal(training: Training) -
 
 
 def wait_for(training: Training, points: int) -> None:
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + 180
     while time.monotonic() < patience:
         if (training.output / "series.json").exists():
             measured = [p for p in training.series()["points"] if p["state"] == "whole"]
