@@ -114,7 +114,7 @@ def briefly(make: Callable[[Scene, Style, random.Random], Question]) -> Asker:
 def letter(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """As ScienceQA and MMBench put it."""
     hint = rng.choice(("", "", "Context: Look at the things.\n"))
-    return _options_below(f"{IMAGE}{hint}", questions.choose(scenes[0], rng))
+    return _options_below(f"{IMAGE}{hint}", _choose(scenes[0], rng))
 
 
 def letter_from_text(scenes: Sequence[Scene], rng: random.Random) -> Spans:
@@ -122,13 +122,13 @@ def letter_from_text(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     if rng.random() < 0.3:
         return _options_below("", questions.from_memory(rng))
     described = f"Context: {caption(scenes[0], PLAIN)}.\n"
-    return _options_below(described, questions.choose(scenes[0], rng))
+    return _options_below(described, _choose(scenes[0], rng))
 
 
 def letter_in_brackets(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """As MMMU puts it, about the only picture or about the second of two."""
     *before, asked = scenes
-    choice = questions.choose(asked, rng)
+    choice = _choose(asked, rng)
     text = f"Look at {IMAGE} first, then at {IMAGE} " if before else f"{IMAGE} "
     return _in_brackets(text + choice.text, choice.options, choice.answer)
 
@@ -184,6 +184,11 @@ def reason(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     *_, make = rng.choice([r for r in judged_rows.REASONING if r[2] == len(scenes)])
     long = make(scenes[0], scenes[-1], rng)
     return ((f"{IMAGE * len(scenes)}{long.text}", long.said),)
+
+
+def _choose(scene: Scene, rng: random.Random) -> Choice:
+    """Often between two: which of them is right is learned sooner."""
+    return questions.choose(scene, rng, most=rng.choice((2, 2, 3, 4)))
 
 
 def _options_below(before: str, choice: Choice) -> Spans:

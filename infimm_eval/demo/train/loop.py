@@ -123,8 +123,9 @@ class Classroom:
             losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])
         lot = [self.scenes[i] for i in chosen]
         for name, batch in lesson.documents(lot, rng):
-            weight = course.style if name == "captions shown" else 1.0
-            losses[name] = weight * self.reader.loss(self.model, latents_IVD, batch, rng)
+            losses[name] = lesson.weight(name) * self.reader.loss(
+                self.model, latents_IVD, batch, rng
+            )
         return losses
 
     def seen(self, chosen: Sequence[int], *, frozen: bool) -> Tensor:
