@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -379,8 +380,9 @@ def saved(place: Path, family: Any, template: str | None = TEMPLATE) -> Path:
 
 def load(folder: Path, **options: Any) -> TransformersModel:
     """As ``models.load``; files that many tests load are read once, and copied in memory."""
-    names = ("open_model", "open_processor")
-    with mock.patch.multiple(build, **{name: _once(getattr(build, name)) for name in names}):
+    model, processor = _once(build.open_model), _once(build.open_processor)
+    patch = partial(mock.patch.object, build)
+    with patch("open_model", model), patch("open_processor", processor):
         return models.load(str(folder), device="cpu", **options)
 
 
