@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests start the program dozens of times; each would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check slow clean
 
 demo: $(READY)

@@ -118,7 +118,10 @@ SEARCHES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("tag", SEARCHES)
+@pytest.mark.parametrize(
+    "tag",
+    [pytest.param(t, marks=pytest.mark.slow) if t.endswith("forced") else t for t in SEARCHES],
+)
 @pytest.mark.parametrize("batch", ["mixed", *SHORT])
 @pytest.mark.parametrize("rule", ["original-4.35", "transformers"])
 def test_generated_ids_are_the_recorded_ones(name: str, tag: str, batch: str, rule: str) -> None:

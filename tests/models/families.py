@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import tokenizers
 import torch
@@ -12,6 +16,7 @@ from tokenizers import decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
 
 from infimm_eval import models
+from infimm_eval.models.transformers import build
 from infimm_eval.models.transformers.model import TransformersModel
 from infimm_eval.types import Answer, Request
 
@@ -374,7 +379,27 @@ def saved(place: Path, family: Any, template: str | None = TEMPLATE) -> Path:
 
 
 def load(folder: Path, **options: Any) -> TransformersModel:
-    return models.load(str(folder), device="cpu", **options)
+    """As ``models.load``; files that many tests load are read once, and copied in memory."""
+    model, processor = _once(build.open_model), _once(build.open_processor)
+    patch = partial(mock.patch.object, build)
+    with patch("open_model", model), patch("open_processor", processor):
+        return models.load(str(folder), device="cpu", **options)
+
+
+_OPENED: dict[Any, Any] = {}
+
+
+def _once(read: Callable[..., Any]) -> Callable[..., Any]:
+    def opened(folder: Path, *how: Any) -> Any:
+        files = sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir())
+        key = (read.__name__, folder, str(how), str(files))
+        if key not in _OPENED:
+            if len(_OPENED) == 32:
+                _OPENED.clear()
+            _OPENED[key] = read(folder, *how)
+        return deepcopy(_OPENED[key])
+
+    return opened
 
 
 def answers(model: TransformersModel, requests: list[Request]) -> dict[str, Answer]:

@@ -42,7 +42,13 @@ def test_a_checkpoint_of_every_layout_is_evaluated_on_the_demo(layout: str, tmp_
     assert [(cell["shots"], cell["n"]) for cell in told["cells"]] == [(0, 3), (4, 3)]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+QUICK = ("infimm", "openflamingo gpt_neox")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS],
+)
 def test_float16_is_nearer_to_float32_than_bfloat16(layout: str, tmp_path: Path) -> None:
     """Also InfiMM's, whose own code makes its flag in bfloat16 and fails in float16."""
     LAYOUTS[layout](tmp_path / "model")

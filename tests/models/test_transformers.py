@@ -31,7 +31,7 @@ def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("style", "beams"),
     [
         ("completion", 3),
-        ("instruct", 1),
+        pytest.param("instruct", 1, marks=pytest.mark.slow),
         pytest.param("completion", 1, marks=pytest.mark.slow),
         pytest.param("instruct", 3, marks=pytest.mark.slow),
     ],

@@ -382,7 +382,7 @@ def test_a_checkpoint_of_the_demo_is_measured_and_a_cut_one_is_not(training: Tra
     assert (training.output / "features").is_dir()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     kills: int, training: Training
 ) -> None:
