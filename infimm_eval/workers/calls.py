@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from operator import mul
 from statistics import median
 from typing import Literal, TypeAlias
 
@@ -74,7 +73,7 @@ class Pace:
         known = [seconds for seconds in each if seconds is not None]
         if len(known) < len(each):
             return None
-        return sum(map(mul, known, counted.values()))
+        return sum(each * n for each, n in zip(known, counted.values(), strict=True))
 
     def size(self, kind: Kind, request: Request) -> int:
         """How many of its like make a lease."""

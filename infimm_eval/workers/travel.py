@@ -20,7 +20,7 @@ def _pickle_quickly(kind: type) -> None:
     """By its constructor: the state of frozen dataclasses is taken and given field by field in
     Python, which is most of what a driver does for a request with many shots."""
     values = attrgetter(*(each.name for each in fields(kind)))
-    copyreg.pickle(kind, lambda value: (kind, values(value)))  # type: ignore[arg-type]
+    copyreg.pickle(kind, lambda value: (kind, values(value)))
 
 
 for _kind in (Request, Prompt, Turn, Answer, FileImage):

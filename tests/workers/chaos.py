@@ -102,7 +102,7 @@ class Chaos:
 
     def node(self, cpus: int = WORKERS // 2) -> Any:
         """One more.  Ray gives its own processes 30 seconds, whatever else a machine does."""
-        for patience in (3, 2, 1):
+        for last in (False, False, True):
             before = _descendants()
             try:
                 with few_helpers(self.ray):
@@ -110,11 +110,11 @@ class Chaos:
                         num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
                     )
             except Exception as error:  # of no type of its own
-                if "timed out during startup" not in str(error) or patience == 1:
+                if last or "timed out during startup" not in str(error):
                     raise
                 for process in _descendants() - before:
                     process.kill()
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("the last returns or raises")
 
     def driver(self, model: str, output: Path, *more: str) -> subprocess.Popen[str]:
         """The run, begun or gone on with."""
@@ -131,9 +131,9 @@ class Chaos:
         driver.stdout.readline()
         return driver
 
-    def run(self, model: str, output: Path, quota: int) -> list[int]:
-        """One run, gone on with until everything is answered, with at most ``quota`` events.  How
-        the driver ended, each time that it was not killed."""
+    def run(self, model: str, output: Path, quiet: Callable[[], bool]) -> list[int]:
+        """One run, gone on with until everything is answered; nothing happens once it is to be
+        ``quiet``.  How the driver ended, each time that it was not killed."""
         codes: list[int] = []
         driver = self.drive(model, output)
         for _ in self.moments():
@@ -144,7 +144,7 @@ class Chaos:
                     return codes
                 driver = self.drive(model, output)
             kind = self.random.choices(list(EVENTS), list(EVENTS.values()))[0]
-            if self.events.total() >= quota or driver.poll() is not None:
+            if quiet() or driver.poll() is not None:
                 continue
             if kind == "driver":
                 driver.kill()
@@ -254,13 +254,17 @@ def storm(
     codes: Counter[str] = Counter()
     turns, by_model = cycle(models), dict.fromkeys(models, 0)
     body: dict[str, Any] = {}
+
+    def enough() -> bool:
+        return chaos.events.total() >= events or time.monotonic() - began > 60 * minutes
+
     try:
         for model in models:
             chaos.driver(model, folder / model).wait()
-        while chaos.events.total() < events and time.monotonic() - began < 60 * minutes:
+        while not enough():
             model, before = next(turns), chaos.events.total()
             output = folder / f"run{told['runs']}"
-            ended = chaos.run(model, output, events)
+            ended = chaos.run(model, output, enough)
             codes.update(map(str, ended))
             by_model[model] += chaos.events.total() - before
             told.update(_compared(output, folder / model))
@@ -296,7 +300,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", default="fake,demo")
     parser.add_argument("--events", type=int, default=300)
-    parser.add_argument("--minutes", type=float, default=60.0, help="no further run after these")
+    parser.add_argument("--minutes", type=float, default=60.0, help="nothing happens after these")
     parser.add_argument("--gap", type=float, default=3.0, help="mean seconds between events")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=600)
