@@ -11,8 +11,9 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class Cluster:
         if address is None:
             self._scratch = Scratch()
             asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
-            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": {**_FRUGAL}}
+            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": _FRUGAL}
         try:
             with _signals_kept(), few_helpers(self.ray):
                 self._init(asked)
@@ -105,15 +106,15 @@ class Cluster:
             self.close()
             raise
 
-    def _init(self, asked: dict[str, Any]) -> None:
+    def _init(self, asked: Mapping[str, Any]) -> None:
         """Twice at most: Ray gives its own processes 30 seconds, whatever else a machine does."""
         try:
-            self.ray.init(**asked)
+            self.ray.init(**deepcopy(asked))  # Ray notes in it where its files are
         except Exception as error:
             if "timed out during startup" not in str(error):
                 raise
             self.ray.shutdown()
-            self.ray.init(**asked)
+            self.ray.init(**deepcopy(asked))
 
 
 def _require_tokens() -> None:
