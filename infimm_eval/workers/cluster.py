@@ -27,6 +27,7 @@ _FRUGAL: dict[str, Any] = {
     "enable_timeline": False,
     "enable_metrics_collection": False,
     "event_stats": False,
+    "worker_niceness": 0,  # 15, so that on a busy machine a fleet would stand still
 }
 """Settings of Ray's for a cluster that has one user, one job and nobody who looks at it."""
 
