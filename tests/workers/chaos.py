@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}  # before ray is imported
-os.environ["RAY_worker_niceness"] = "0"  # as in a cluster of our own
+os.environ |= {"RAY_worker_niceness": "0"}  # as in a cluster of our own
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from infimm_eval.workers.cluster import few_helpers
