@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -45,14 +47,19 @@ class Cluster:
     def __init__(self, address: str | None, *, cpus: int, gpus: int) -> None:
         """UsageError where Ray is not installed or no cluster answers at the address;
         MachineryError where none can be started here."""
-        if address is not None and address.startswith("ray://"):
+        if address is not None and not _is_address(address):
             raise UsageError(f"--ray {address}: give HOST:PORT of the cluster's head, or auto")
         _require_tokens()
+        if address is not None and address != "auto":
+            _call(address)
         # Read when Ray is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
         os.environ["RAY_AUTH_MODE"] = "token"
         if address is None:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            # So long Ray's helpers call for the head of a cluster whose driver was killed; 60 else.
+            os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "30")
         try:
             import ray
         except ImportError as error:
@@ -100,11 +107,12 @@ class Cluster:
             if address is None:
                 raise MachineryError(f"Ray does not start here ({unforeseen(error)})") from error
             raise UsageError(
-                f"no Ray cluster can be joined at {address} ({unforeseen(error)}); is its head "
-                "there, started with RAY_AUTH_MODE=token, and the token the same?"
+                f"no Ray cluster can be joined at {address} ({_why(error)})"
             ) from error
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, SystemExit):  # Ray's answer to SIGTERM while it starts
+                raise KeyboardInterrupt from error
             raise
 
     def _init(self, asked: Mapping[str, Any]) -> None:
@@ -116,6 +124,33 @@ class Cluster:
                 raise
             self.ray.shutdown()
             self.ray.init(**deepcopy(asked))
+
+
+def _is_address(address: str) -> bool:
+    found = re.fullmatch(r"[^\s/]+:(\d{1,5})", address)
+    return address == "auto" or (found is not None and 0 < int(found[1]) < 1 << 16)
+
+
+def _call(address: str) -> None:
+    """UsageError where nobody listens: Ray would ask for minutes, and complain to the screen."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray cluster answers at {address} ({error.strerror or error}); is its head there, "
+            "and the port open?"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """What keeps a cluster from being joined, and what would help."""
+    if "no authentication token" in str(error):
+        return "no token is here; copy ~/.ray/auth_token of its head, or set RAY_AUTH_TOKEN"
+    return (
+        f"{unforeseen(error)}; is its head there, started with RAY_AUTH_MODE=token, and the token "
+        "the same?"
+    )
 
 
 def _require_tokens() -> None:

@@ -97,25 +97,28 @@ class Chaos:
         self.poisoned = 0
         """Deaths after which there is no poison any more."""
         self.cluster = Cluster()
-        self.node(0)  # the head
-        self.nodes = [self.node(), self.node()]
+        while self.cluster.head_node is None:
+            self.node(0)
+        self.nodes: list[Any] = []
+        while len(self.nodes) < 2:
+            self.nodes += filter(None, [self.node()])
         self.guest: Any = None
 
     def node(self, cpus: int = WORKERS // 2) -> Any:
-        """One more.  Ray gives its own processes 30 seconds, whatever else a machine does."""
-        for last in (False, False, True):
-            before = _descendants()
-            try:
-                with few_helpers(self.ray):
-                    return self.cluster.add_node(
-                        num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
-                    )
-            except Exception as error:  # of no type of its own
-                if last or "timed out during startup" not in str(error):
-                    raise
-                for process in _descendants() - before:
-                    process.kill()
-        raise AssertionError("the last returns or raises")
+        """One more; ``None`` where the machine is too busy: Ray gives its own processes 30
+        seconds."""
+        before = _descendants()
+        try:
+            with few_helpers(self.ray):
+                return self.cluster.add_node(
+                    num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
+                )
+        except Exception as error:  # of no type of its own
+            if "timed out during startup" not in str(error):
+                raise
+            for process in _descendants() - before:
+                process.kill()
+        return None
 
     def driver(self, model: str, output: Path, *more: str) -> subprocess.Popen[str]:
         """The run, begun or gone on with."""
@@ -176,20 +179,22 @@ class Chaos:
         return strikes[kind]() if kind in strikes else self.send(kind)
 
     def lose_node(self) -> bool:
-        """A node dies with its workers, and another comes."""
-        gone = self.nodes.pop(self.random.randrange(len(self.nodes)))
-        self.cluster.remove_node(gone, allow_graceful=False)
-        time.sleep(self.random.uniform(0, 2))
-        self.nodes.append(self.node())
-        return True
+        """A node dies with its workers, and another comes, now or at the next such event."""
+        dies = len(self.nodes) == 2
+        if dies:
+            gone = self.nodes.pop(self.random.randrange(2))
+            self.cluster.remove_node(gone, allow_graceful=False)
+            time.sleep(self.random.uniform(0, 2))
+        self.nodes += filter(None, [self.node()])
+        return dies
 
     def join(self) -> bool:
         """A node with room for one worker comes, or dies if it is there."""
         if self.guest is None:
             self.guest = self.node(cpus=1)
-        else:
-            self.cluster.remove_node(self.guest, allow_graceful=False)
-            self.guest = None
+            return self.guest is not None
+        self.cluster.remove_node(self.guest, allow_graceful=False)
+        self.guest = None
         return True
 
     def poison(self, output: Path) -> bool:
