@@ -57,8 +57,6 @@ class Cluster:
         os.environ["RAY_AUTH_MODE"] = "token"
         if address is None:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            # So long Ray's helpers call for the head of a cluster whose driver was killed; 60 else.
-            os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "30")
         try:
             import ray
         except ImportError as error:
