@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ _FRUGAL: dict[str, Any] = {
     "enable_timeline": False,
     "enable_metrics_collection": False,
     "event_stats": False,
+    "worker_niceness": 0,  # 15, so that on a busy machine a fleet would stand still
 }
 """Settings of Ray's for a cluster that has one user, one job and nobody who looks at it."""
 
@@ -43,9 +47,11 @@ class Cluster:
     def __init__(self, address: str | None, *, cpus: int, gpus: int) -> None:
         """UsageError where Ray is not installed or no cluster answers at the address;
         MachineryError where none can be started here."""
-        if address is not None and address.startswith("ray://"):
+        if address is not None and not _is_address(address):
             raise UsageError(f"--ray {address}: give HOST:PORT of the cluster's head, or auto")
         _require_tokens()
+        if address is not None and address != "auto":
+            _call(address)
         # Read when Ray is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -89,7 +95,7 @@ class Cluster:
         if address is None:
             self._scratch = Scratch()
             asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
-            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": {**_FRUGAL}}
+            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": _FRUGAL}
         try:
             with _signals_kept(), few_helpers(self.ray):
                 self._init(asked)
@@ -98,22 +104,50 @@ class Cluster:
             if address is None:
                 raise MachineryError(f"Ray does not start here ({unforeseen(error)})") from error
             raise UsageError(
-                f"no Ray cluster can be joined at {address} ({unforeseen(error)}); is its head "
-                "there, started with RAY_AUTH_MODE=token, and the token the same?"
+                f"no Ray cluster can be joined at {address} ({_why(error)})"
             ) from error
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, SystemExit):  # Ray's answer to SIGTERM while it starts
+                raise KeyboardInterrupt from error
             raise
 
-    def _init(self, asked: dict[str, Any]) -> None:
+    def _init(self, asked: Mapping[str, Any]) -> None:
         """Twice at most: Ray gives its own processes 30 seconds, whatever else a machine does."""
         try:
-            self.ray.init(**asked)
+            self.ray.init(**deepcopy(asked))  # Ray notes in it where its files are
         except Exception as error:
             if "timed out during startup" not in str(error):
                 raise
             self.ray.shutdown()
-            self.ray.init(**asked)
+            self.ray.init(**deepcopy(asked))
+
+
+def _is_address(address: str) -> bool:
+    found = re.fullmatch(r"[^\s/]+:(\d{1,5})", address)
+    return address == "auto" or (found is not None and 0 < int(found[1]) < 1 << 16)
+
+
+def _call(address: str) -> None:
+    """UsageError where nobody listens: Ray would ask for minutes, and complain to the screen."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray cluster answers at {address} ({error.strerror or error}); is its head there, "
+            "and the port open?"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """What keeps a cluster from being joined, and what would help."""
+    if "no authentication token" in str(error):
+        return "no token is here; copy ~/.ray/auth_token of its head, or set RAY_AUTH_TOKEN"
+    return (
+        f"{unforeseen(error)}; is its head there, started with RAY_AUTH_MODE=token, and the token "
+        "the same?"
+    )
 
 
 def _require_tokens() -> None:

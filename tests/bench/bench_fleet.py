@@ -143,8 +143,8 @@ def driver(said: argparse.Namespace) -> list[dict[str, Any]]:
     measure("nothing, as long", lambda: time.sleep(said.rows * said.delay / workers))
     for _ in range(2):
         measure("generate", lambda: list(fleet.generate(asked)))
-    # measure("run", lambda: whole(fleet))
-    # measure("run alone", lambda: whole(models.load("fake")))
+    measure("run", lambda: whole(fleet))
+    measure("run alone", lambda: whole(models.load("fake")))
     fleet.close()
     return found
 

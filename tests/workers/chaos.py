@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}  # before ray is imported
+os.environ |= {"RAY_worker_niceness": "0"}  # as in a cluster of our own
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from infimm_eval.workers.cluster import few_helpers
@@ -96,25 +97,28 @@ class Chaos:
         self.poisoned = 0
         """Deaths after which there is no poison any more."""
         self.cluster = Cluster()
-        self.node(0)  # the head
-        self.nodes = [self.node(), self.node()]
+        while self.cluster.head_node is None:
+            self.node(0)
+        self.nodes: list[Any] = []
+        while len(self.nodes) < 2:
+            self.nodes += filter(None, [self.node()])
         self.guest: Any = None
 
     def node(self, cpus: int = WORKERS // 2) -> Any:
-        """One more.  Ray gives its own processes 30 seconds, whatever else a machine does."""
-        for patience in (3, 2, 1):
-            before = _descendants()
-            try:
-                with few_helpers(self.ray):
-                    return self.cluster.add_node(
-                        num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
-                    )
-            except Exception as error:  # of no type of its own
-                if "timed out during startup" not in str(error) or patience == 1:
-                    raise
-                for process in _descendants() - before:
-                    process.kill()
-        raise AssertionError("the last attempt returns or raises")
+        """One more; ``None`` where the machine is too busy: Ray gives its own processes 30
+        seconds."""
+        before = _descendants()
+        try:
+            with few_helpers(self.ray):
+                return self.cluster.add_node(
+                    num_cpus=cpus, object_store_memory=STORE, include_dashboard=False
+                )
+        except Exception as error:  # of no type of its own
+            if "timed out during startup" not in str(error):
+                raise
+            for process in _descendants() - before:
+                process.kill()
+        return None
 
     def driver(self, model: str, output: Path, *more: str) -> subprocess.Popen[str]:
         """The run, begun or gone on with."""
@@ -131,9 +135,9 @@ class Chaos:
         driver.stdout.readline()
         return driver
 
-    def run(self, model: str, output: Path, quota: int) -> list[int]:
-        """One run, gone on with until everything is answered, with at most ``quota`` events.  How
-        the driver ended, each time that it was not killed."""
+    def run(self, model: str, output: Path, quiet: Callable[[], bool]) -> list[int]:
+        """One run, gone on with until everything is answered; nothing happens once it is to be
+        ``quiet``.  How the driver ended, each time that it was not killed."""
         codes: list[int] = []
         driver = self.drive(model, output)
         for _ in self.moments():
@@ -144,7 +148,7 @@ class Chaos:
                     return codes
                 driver = self.drive(model, output)
             kind = self.random.choices(list(EVENTS), list(EVENTS.values()))[0]
-            if self.events.total() >= quota or driver.poll() is not None:
+            if quiet() or driver.poll() is not None:
                 continue
             if kind == "driver":
                 driver.kill()
@@ -175,20 +179,22 @@ class Chaos:
         return strikes[kind]() if kind in strikes else self.send(kind)
 
     def lose_node(self) -> bool:
-        """A node dies with its workers, and another comes."""
-        gone = self.nodes.pop(self.random.randrange(len(self.nodes)))
-        self.cluster.remove_node(gone, allow_graceful=False)
-        time.sleep(self.random.uniform(0, 2))
-        self.nodes.append(self.node())
-        return True
+        """A node dies with its workers, and another comes, now or at the next such event."""
+        dies = len(self.nodes) == 2
+        if dies:
+            gone = self.nodes.pop(self.random.randrange(2))
+            self.cluster.remove_node(gone, allow_graceful=False)
+            time.sleep(self.random.uniform(0, 2))
+        self.nodes += filter(None, [self.node()])
+        return dies
 
     def join(self) -> bool:
         """A node with room for one worker comes, or dies if it is there."""
         if self.guest is None:
             self.guest = self.node(cpus=1)
-        else:
-            self.cluster.remove_node(self.guest, allow_graceful=False)
-            self.guest = None
+            return self.guest is not None
+        self.cluster.remove_node(self.guest, allow_graceful=False)
+        self.guest = None
         return True
 
     def poison(self, output: Path) -> bool:
@@ -254,13 +260,17 @@ def storm(
     codes: Counter[str] = Counter()
     turns, by_model = cycle(models), dict.fromkeys(models, 0)
     body: dict[str, Any] = {}
+
+    def enough() -> bool:
+        return chaos.events.total() >= events or time.monotonic() - began > 60 * minutes
+
     try:
         for model in models:
             chaos.driver(model, folder / model).wait()
-        while chaos.events.total() < events and time.monotonic() - began < 60 * minutes:
+        while not enough():
             model, before = next(turns), chaos.events.total()
             output = folder / f"run{told['runs']}"
-            ended = chaos.run(model, output, events)
+            ended = chaos.run(model, output, enough)
             codes.update(map(str, ended))
             by_model[model] += chaos.events.total() - before
             told.update(_compared(output, folder / model))
@@ -296,7 +306,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", default="fake,demo")
     parser.add_argument("--events", type=int, default=300)
-    parser.add_argument("--minutes", type=float, default=60.0, help="no further run after these")
+    parser.add_argument("--minutes", type=float, default=60.0, help="nothing happens after these")
     parser.add_argument("--gap", type=float, default=3.0, help="mean seconds between events")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=600)

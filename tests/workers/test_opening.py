@@ -39,6 +39,9 @@ RUN = ["--model", "fake", "--data", "demo", "--tasks", "vqav2"]
         ),
         (["--workers", "2", "--gpus-per-worker", "1"], "--workers 2 with 1 accelerators each"),
         (["--ray", "ray://somewhere:10001"], "give HOST:PORT of the cluster's head"),
+        (["--ray", "somewhere"], "--ray somewhere: give HOST:PORT of the cluster's head"),
+        (["--ray", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1 (Connection refused)"),
+        (["--ray", "somewhere:99999"], "give HOST:PORT of the cluster's head, or auto"),
     ],
 )
 def test_what_cannot_be_had_is_refused_in_one_line(
