@@ -182,7 +182,8 @@ class Prompter:
 
     def _example(self, shot: Sample, text_only: bool) -> tuple[Turn, Turn]:
         known, turns = self._shown.pop((shot.id, text_only), (None, None))
-        if turns is None or known != shot:  # the same id may come with another picture or answer
+        same = known is shot or known == shot  # an id may come with another picture or answer
+        if turns is None or not same:
             asked = fill(self.template.ask, shot, pictures=not text_only)
             answered = fill(self.template.answer, shot, pictures=not text_only)
             turns = (Turn("user", asked), Turn("assistant", answered))
@@ -209,18 +210,24 @@ def fill(template: str, sample: Sample, *, pictures: bool = True) -> Content:
     def text(content: Content) -> str:
         return "".join(_clean(part) if isinstance(part, str) else mark(part) for part in content)
 
-    rendered = _render(
-        template,
-        images="".join(map(mark, sample.images)),
-        question=text(sample.question),
-        options=[text(option) for option in sample.options],
-        letters=ascii_uppercase[: len(sample.options)],
-        hint=_clean(sample.hint),
-        target=_clean(sample.target),
-        references=[_clean(reference) for reference in sample.references],
-        id=sample.id,
-        tags={key: _clean(value) for key, value in sample.tags.items()},
-    )
+    texts = {
+        "images": "".join(map(mark, sample.images)),
+        "question": text(sample.question),
+        "hint": _clean(sample.hint),
+        "target": _clean(sample.target),
+        "id": sample.id,
+    }
+    if (plain := _without_logic(template)) is not None:
+        rendered = plain % texts
+    else:
+        rendered = _render(
+            template,
+            **texts,
+            options=[text(option) for option in sample.options],
+            letters=ascii_uppercase[: len(sample.options)],
+            references=[_clean(reference) for reference in sample.references],
+            tags={key: _clean(value) for key, value in sample.tags.items()},
+        )
     if not placed:
         return (rendered,) if rendered else ()
     pieces = _MARK.split(rendered)
@@ -244,6 +251,19 @@ _MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 def _clean(text: str) -> str:
     return text.replace(_OPEN, "").replace(_CLOSE, "") if _OPEN in text or _CLOSE in text else text
+
+
+@lru_cache(maxsize=256)
+def _without_logic(template: str) -> str | None:
+    """A template that only names texts of a sample, for the ``%`` operator, which takes a tenth of
+    Jinja's time; ``None`` of one that does more."""
+    between = _NAMED.sub("", template)
+    if "{" in between or "\r" in between:  # Jinja turns every line break into a plain one
+        return None
+    return _NAMED.sub(r"%(\1)s", template.replace("%", "%%"))
+
+
+_NAMED = re.compile("{{ *(images|question|hint|target|id) *}}")
 
 
 def _render(template: str, **values: object) -> str:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -12,7 +14,17 @@ import pytest
 from infimm_eval import logs
 from infimm_eval.errors import MachineryError, UsageError
 from infimm_eval.logs import NamedImage, schema
-from infimm_eval.types import Answer, Decoding, Prompt, Request, Sample, Score, Turn, Unit
+from infimm_eval.types import (
+    Answer,
+    Decoding,
+    Document,
+    Prompt,
+    Request,
+    Sample,
+    Score,
+    Turn,
+    Unit,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLE = Sample(
@@ -90,6 +102,41 @@ def test_an_answer_is_never_rewritten(log: logs.Log) -> None:
     log.add_answer("key", Answer("7", "something else"))
     answer = log.answer("key")
     assert answer is not None and answer.text == " a dog\x00"
+
+
+def test_an_answer_that_is_not_on_disk_yet_is_known_and_read(log: logs.Log) -> None:
+    log.begin("draft", "vqav2", 4, 0)
+    with log._lock:  # nobody saves behind our back
+        roster = write_one(log, "another")
+        log.add_answer("more", Answer("8", "a cat"), '["<s>"]')
+        assert log.known("key") and log.known("more") and not log.known("other")
+        assert log.answer("more") == Answer("", "a cat")
+        assert log.answer("key") == Answer("", " a dog\x00", logliks=(-1.5,), notes={"tokens": 3})
+        assert not list(log.answered(roster)), "a reader of the file would see it"
+        assert [draft.answered for draft in log.drafts()] == [1]
+
+
+def test_answers_that_come_by_the_thousand_are_all_kept_under_their_keys(tmp_path: Path) -> None:
+    with logs.Log(tmp_path, writing=True) as log:
+        for number in range(10_000):
+            log.add_answer(f"key{number}", Answer("7", f"answer {number}"))
+            log.add_answer(f"key{number % 977}", Answer("7", "another"))
+    with logs.Log(tmp_path) as reader:
+        found = [reader.answer(f"key{number}") for number in range(10_000)]
+    assert [answer and answer.text for answer in found] == [f"answer {n}" for n in range(10_000)]
+
+
+def test_a_prompt_is_written_the_same_however_often_its_examples_were_seen() -> None:
+    turns = [*PROMPT.turns, Turn("assistant", ("a \u2028 dog",)), *PROMPT.turns]
+    whole = Prompt("completion", tuple(turns), "Head.", Document(" ", "<end>"))
+    for prompt in (whole, whole, replace(whole, turns=PROMPT.turns), replace(whole, turns=())):
+        parts = [
+            [turn.role, *(p if isinstance(p, str) else [p.key, p.name] for p in turn.content)]
+            for turn in prompt.turns
+        ]
+        body = ["completion", "Head.", parts, [" ", "<end>"]]
+        plain = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        assert logs.dump_prompt(prompt) == plain
 
 
 def test_an_unanswered_sample_has_no_answer_and_no_score(log: logs.Log) -> None:

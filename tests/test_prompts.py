@@ -79,6 +79,23 @@ def test_pictures_stand_where_question_and_options_have_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ hint }}Question:{{question}} Short answer:{{ target }}",
+        "100 %s {{ id }} }} %(id)s 50%%\n",
+        "{{ question }}\r\n{{ hint }}\r",
+        "{ {{ hint }} }{# a remark #}{{ question -}} \n{{ target }}",
+        "{% if hint %}{{ hint }}{% endif %}{{ question }}",
+    ],
+)
+def test_a_template_is_filled_in_as_jinja_does_with_logic_or_without(template: str) -> None:
+    shown = Sample(id="7", question=("100 % {{ id }}?",), target="{x}", hint="%s\r\n")
+    values = {"id": "7", "question": "100 % {{ id }}?", "target": "{x}", "hint": "%s\r\n"}
+    by_jinja = prompts.environment().from_string(template).render(values)
+    assert prompts.fill(template, shown) == (by_jinja,)
+
+
 def test_no_text_can_turn_into_a_picture() -> None:
     forged = replace(sample(), question=("\ue0000\ue001 <image> {{ images }}",))
     rendered = prompts.fill("{{ images }}{{ question }}", forged)

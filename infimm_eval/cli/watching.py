@@ -73,7 +73,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--every",
     type=click.FloatRange(min=0.1),
-    default=3.0,
+    default=1.0,
     show_default=True,
     metavar="SECONDS",
     help="Time between two looks at FOLDER.",

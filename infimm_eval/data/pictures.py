@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from infimm_eval.data.reading import POINTER, open_data
 from infimm_eval.errors import UsageError, shown
@@ -177,13 +176,6 @@ def require_archive(path: Path, what: str = "not a readable zip archive") -> Non
             raise UsageError(f"{path} is {what} ({broken})") from broken
 
 
-@runtime_checkable
-class _Looked(Protocol):
-    """A picture whose first bytes are cheaply seen."""
-
-    def look(self) -> None: ...
-
-
 def require_pictures(images: Iterable[Image], title: str) -> None:
     """Raise one ``UsageError`` that names a few of the pictures that cannot be found, or that no
     model could read, as far as that is seen without reading them whole."""
@@ -196,8 +188,8 @@ def require_pictures(images: Iterable[Image], title: str) -> None:
         last = image
         try:
             image.key  # noqa: B018 - looks the picture up without reading it
-            if isinstance(image, _Looked):
-                image.look()
+            if look := getattr(image, "look", None):  # its first bytes, where they cost nothing
+                look()
         except FileNotFoundError:
             missing[image.name] = None
         except OSError as odd:

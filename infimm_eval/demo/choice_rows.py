@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infimm_eval.demo.questions import SIGNED, STATEMENTS, Choice, choose
-from infimm_eval.demo.scenes import SHAPES, Drawn, Family, Scene, Split, scene
+from infimm_eval.demo.questions import SIGNED, STATEMENTS, choose, from_memory
+from infimm_eval.demo.scenes import Drawn, Family, Scene, Split, scene
 from infimm_eval.demo.words import a
 from infimm_eval.types import Row
 
@@ -25,7 +25,7 @@ def scienceqa_rows(split: Split) -> Iterator[Row]:
         index = _SCIENCE + n
         rng = random.Random(f"scienceqa:{split}:{n}")
         pictured = n % 5 != 4
-        asked = choose(scene(split, index), rng) if pictured else _from_memory(rng)
+        asked = choose(scene(split, index), rng) if pictured else from_memory(rng)
         yield {
             "id": str(n + (1 if split == "test" else 10_001)),
             "image": Drawn(split, index) if pictured else None,
@@ -41,15 +41,6 @@ def scienceqa_rows(split: Split) -> Iterator[Row]:
             "skill": f"Tell the {asked.about}",
             "split": split,
         }
-
-
-def _from_memory(rng: random.Random) -> Choice:
-    """A question that needs no picture."""
-    right = rng.choice(SHAPES[1:3])
-    options = rng.sample(("square", "triangle"), 2)
-    corners = {"square": "4", "triangle": "3"}[right]
-    text = f"What shape is the thing with {corners} corners?"
-    return Choice(text, tuple(options), options.index(right), "shape")
 
 
 _LEVELS: Mapping[str, tuple[str, str]] = {

@@ -79,6 +79,15 @@ def choose(scene: Scene, rng: random.Random, most: int = 4) -> Choice:
     return Choice(question.text, tuple(options), options.index(question.answer), about)
 
 
+def from_memory(rng: random.Random) -> Choice:
+    """A question that needs no picture."""
+    right = rng.choice(SHAPES[1:3])
+    options = rng.sample(("square", "triangle"), 2)
+    corners = {"square": "4", "triangle": "3"}[right]
+    text = f"What shape is the thing with {corners} corners?"
+    return Choice(text, tuple(options), options.index(right), "shape")
+
+
 def lettered(options: Sequence[str]) -> str:
     """ "A. red", "B. blue", each on a line of its own."""
     return "".join(f"{letter}. {option}\n" for letter, option in zip("ABCD", options, strict=False))

@@ -37,6 +37,14 @@ class Found(NamedTuple):
     told: Told
 
 
+class Weights(NamedTuple):
+    """A checkpoint's weights, read and checked, before they are a model's."""
+
+    model: Flamingo
+    """What they are for, without numbers of its own."""
+    state: dict[str, Tensor]
+
+
 def find(
     folder_or_hub_id: str | Path, *, revision: str | None = None, told: Told = NOTHING
 ) -> Found:
@@ -79,6 +87,36 @@ def load(
 
 def load_found(found: Found, *, device: torch.device | str, dtype: torch.dtype) -> Flamingo:
     """The model of a checkpoint that was found; see `load`."""
+    return assembled(read(found, device=device, dtype=dtype))
+
+
+def assembled(weights: Weights) -> Flamingo:
+    """The model, of these very tensors."""
+    weights.model.load_state_dict(weights.state, assign=True)
+    return weights.model.eval()
+
+
+def fit(model: Flamingo, weights: Weights) -> bool:
+    """Whether a model is what they are for but for its numbers."""
+    alike = model.config is not None and model.config == weights.model.config
+    state = model.state_dict()
+    return alike and all(
+        name in weights.state
+        and (tensor.shape, tensor.dtype) == (weights.state[name].shape, weights.state[name].dtype)
+        for name, tensor in state.items()
+    )
+
+
+@torch.no_grad()
+def refill(model: Flamingo, weights: Weights) -> None:
+    """Copies weights that `fit` into a model, tensor by tensor, where its own stand: what knows
+    their addresses (fused products, recorded steps) stays right.  The weights are used up."""
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(weights.state.pop(name))
+
+
+def read(found: Found, *, device: torch.device | str, dtype: torch.dtype) -> Weights:
+    """All of a checkpoint's weights, none of them in a model yet; see `load`."""
     layout, sources = found.layout, found.parts.sources
     with _named(found.folder):
         config = layout.read(found.parts.description)
@@ -102,11 +140,10 @@ def load_found(found: Found, *, device: torch.device | str, dtype: torch.dtype) 
     missing = set(wanted)
     for source in sources:
         parameters = {name: wanted[name] for name in missing if source.holds(name)}
-        read = _read(source, parameters, torch.device(device), dtype)
-        state |= read
-        missing -= read.keys()
-    model.load_state_dict(state, assign=True)
-    return model.eval()
+        given = _read(source, parameters, torch.device(device), dtype)
+        state |= given
+        missing -= given.keys()
+    return Weights(model, state)
 
 
 @contextmanager

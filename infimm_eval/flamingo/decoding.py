@@ -19,6 +19,7 @@ from torch import Tensor
 from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.prefill import read_prompts
+from infimm_eval.flamingo.shown import Latents
 
 Finish: TypeAlias = Literal["eos", "stop", "length", "nan"]
 """``"nan"``: the model's scores were not finite, so that any token would have done as well."""
@@ -74,7 +75,7 @@ class Prompts:
     ids_BT: Tensor
     lengths: list[int]
     padded: int
-    latents_BIVD: Tensor | None
+    latents_BIVD: Latents | None
     n_images_B: Tensor | None
     prefixes: Sequence[KVCache | None]
     search: GenerationConfig

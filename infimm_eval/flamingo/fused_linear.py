@@ -5,6 +5,8 @@ Knows nothing of what they are for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,8 +29,11 @@ class FusedLinear(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Brings the weights into one memory; for inference, where they stay."""
+        """Brings the weights into one memory, if they are not there yet; for inference, where they
+        stay."""
         weights = [layer.weight for layer in self.layers]
+        if self._weight is not None and self._together(weights):
+            return
         self._weight = torch.cat([weight.data for weight in weights])
         parts = torch.split(self._weight, [len(weight) for weight in weights])
         for weight, part in zip(weights, parts, strict=True):
@@ -45,4 +50,7 @@ class FusedLinear(nn.Module):
         weights = [layer.weight for layer in self.layers]
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
             return False
+        return self._together(weights)
+
+    def _together(self, weights: Sequence[Tensor]) -> bool:
         return [weight.data_ptr() for weight in weights] == self._places

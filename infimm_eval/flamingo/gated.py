@@ -2,8 +2,8 @@
 
 Knows nothing of decoders or caches: it is told which slot of latents each position sees.
 
-Shapes: B rows, T positions, I picture slots of a row, V latents of a picture, D their width,
-M text width, h heads, d head width, S slots, 2 for keys and values.
+Shapes: B rows, T positions, P distinct pictures, I picture slots of a row, V latents of a picture,
+D their width, M text width, h heads, d head width, S slots, 2 for keys and values.
 
 Every position sees exactly one slot.  Slot 0 is what the row saw before this chunk of text:
 nothing (zeros) at the start of a sequence.  Slots 1..I are the chunk's pictures.  Slot I + 1 is
@@ -25,6 +25,7 @@ from infimm_eval.flamingo.attention import attend, join_heads, split_heads, visi
 from infimm_eval.flamingo.kv_cache import MediaShape
 from infimm_eval.flamingo.resampler import feed_forward
 from infimm_eval.flamingo.section import Section, Size
+from infimm_eval.flamingo.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -40,26 +41,27 @@ class GatedConfig(Section):
 
 
 class Media(NamedTuple):
-    """What a chunk of text can see, for every gated block.
+    """What a chunk of text can see, for every gated block: the pictures of `shown`, and the mean of
+    those that a row has.
 
     `bias` lets each position see its slot (`slot_bias`); `last_B` is the slot seen by a row's last
     real position, which later text inherits.  `fresh`: no row saw anything before.
     """
 
-    slots_BSVD: Tensor
+    shown: Shown
+    mean_BD: Tensor
     bias: Tensor
     last_B: Tensor
     fresh: bool
 
 
-def slots(latents_BIVD: Tensor, n_images_B: Tensor) -> Tensor:
-    """(B, S, V, D), S = I + 2: nothing, the pictures, the mean of those that the row has."""
-    B, I, V, _ = latents_BIVD.shape  # noqa: E741
-    real_BI = torch.arange(I, device=n_images_B.device) < n_images_B[:, None]
-    sum_BD = (latents_BIVD * real_BI[..., None, None]).sum(dim=(1, 2))
-    mean_BD = sum_BD / (n_images_B.clamp(min=1) * V)[:, None]
-    mean_B1VD = mean_BD.to(latents_BIVD.dtype)[:, None, None].expand(B, 1, V, -1)
-    return torch.cat([torch.zeros_like(mean_B1VD), latents_BIVD, mean_B1VD], dim=1)
+def mean_of(shown: Shown, n_images_B: Tensor) -> Tensor:
+    """The mean over the latents of a row's first `n_images_B` pictures, (B, D); 0 without any."""
+    pictures, which_BI = shown.pictures_PVD, shown.which_BI
+    real_BI = torch.arange(which_BI.shape[1], device=n_images_B.device) < n_images_B[:, None]
+    sum_BD = (pictures.sum(dim=1)[which_BI] * real_BI[..., None]).sum(dim=1)
+    count_B = n_images_B.clamp(min=1) * pictures.shape[1]
+    return (sum_BD / count_B[:, None]).to(pictures.dtype)
 
 
 def slots_of(tags_BT: Tensor, n_images_B: Tensor, images: int) -> Tensor:
@@ -136,9 +138,7 @@ class GatedBlock(nn.Module):
         (`None`) where those are fresh.  Returns the slot that later text sees, too."""
         bias = None
         if media is not None:
-            seen_BSV2hd, bias = self.attn.project(media.slots_BSVD), media.bias
-            if seen_BV2hd is not None:
-                seen_BSV2hd[:, 0] = seen_BV2hd
+            seen_BSV2hd, bias = self.attn.slots(media, seen_BV2hd), media.bias
             rows = torch.arange(len(x_BTM), device=x_BTM.device)
             seen_BV2hd = seen_BSV2hd[rows, media.last_B]
         else:
@@ -156,16 +156,29 @@ class _CrossAttention(nn.Module):
     def __init__(self, text_width: int, media_width: int, config: GatedConfig) -> None:
         super().__init__()
         inner = config.heads * config.dim_head
-        self.dim_head = config.dim_head
+        self.heads, self.dim_head = config.heads, config.dim_head
         self.norm = nn.LayerNorm(text_width)
         self.to_q = nn.Linear(text_width, inner, bias=False)
         self.to_kv = nn.Linear(media_width, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, text_width, bias=False)
 
-    def project(self, latents_BSVD: Tensor) -> Tensor:
-        """Keys and values of every slot, (B, S, V, 2, h, d): once per sequence."""
-        kv: Tensor = self.to_kv(latents_BSVD)
-        return kv.view(*kv.shape[:-1], 2, -1, self.dim_head)
+    def slots(self, media: Media, seen_BV2hd: Tensor | None) -> Tensor:
+        """Keys and values of every slot, (B, S, V, 2, h, d), S = I + 2: what the rows saw before,
+        the pictures, their mean.  Each is projected once, however many rows show it."""
+        which_BI = media.shown.which_BI
+        pictures_PV2hd = self.project(media.shown.pictures_PVD)
+        B, I = which_BI.shape  # noqa: E741
+        slots_BSV2hd = pictures_PV2hd.new_zeros(B, I + 2, *pictures_PV2hd.shape[1:])
+        if seen_BV2hd is not None:
+            slots_BSV2hd[:, 0] = seen_BV2hd
+        slots_BSV2hd[:, 1:-1] = pictures_PV2hd[which_BI]
+        slots_BSV2hd[:, -1] = self.project(media.mean_BD)[:, None]
+        return slots_BSV2hd
+
+    def project(self, latents: Tensor) -> Tensor:
+        """Keys and values of latents: (..., D) -> (..., 2, h, d)."""
+        kv: Tensor = self.to_kv(latents)
+        return kv.view(*kv.shape[:-1], 2, self.heads, self.dim_head)
 
     def forward(self, x_BTM: Tensor, seen_BSV2hd: Tensor, bias: Tensor | None) -> Tensor:
         """Without `bias` all slots are seen."""

@@ -21,6 +21,7 @@ from infimm_eval.flamingo.greedy_search import greedy_search
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.prefill import check_batch, pack
+from infimm_eval.flamingo.shown import Latents
 
 
 @torch.inference_mode()
@@ -28,7 +29,7 @@ def generate(
     model: Flamingo,
     ids_BT: Tensor,
     mask_BT: Tensor | None = None,
-    latents_BIVD: Tensor | None = None,
+    latents_BIVD: Latents | None = None,
     n_images_B: Tensor | None = None,
     *,
     config: GenerationConfig,

@@ -20,10 +20,11 @@ from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.flamingo.chunk import Chunk, SelfAttention
 from infimm_eval.flamingo.fused_linear import FusedLinear
-from infimm_eval.flamingo.gated import GatedBlocks, Media, slot_bias, slots, slots_of
+from infimm_eval.flamingo.gated import GatedBlocks, Media, mean_of, slot_bias, slots_of
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.protocols import Decoder, Tower
 from infimm_eval.flamingo.resampler import PerceiverResampler
+from infimm_eval.flamingo.shown import Latents, Shown
 
 CACHE_BYTES = 12 << 20
 """Of a processor's caches, as far as one layer of a tower may count on them."""
@@ -96,6 +97,19 @@ class Flamingo(nn.Module):
         few = torch.split(pixels_I3HW, self._pictures_at_a_time(pixels_I3HW.device))
         return torch.cat([self.resampler(self.tower(some_I3HW)) for some_I3HW in few])
 
+    @any_shape()
+    def see(self, pixels_I3HW: Tensor) -> Tensor:
+        """The first half of `encode_images`: (I, 3, H, W) -> what the tower makes of them, for
+        `resample` to be asked again when the resampler is another one."""
+        few = torch.split(pixels_I3HW, self._pictures_at_a_time(pixels_I3HW.device))
+        return torch.cat([self.tower(some_I3HW) for some_I3HW in few])
+
+    @any_shape()
+    def resample(self, seen_IND: Tensor) -> Tensor:
+        """The second half: the tower's output -> latents (I, V, D)."""
+        few = torch.split(seen_IND, self._pictures_at_a_time(seen_IND.device))
+        return torch.cat([self.resampler(some_IND) for some_IND in few])
+
     def _pictures_at_a_time(self, device: torch.device) -> int:
         """All of them on an accelerator.  On a processor as many as keep a layer's widest
         activations, four times the width, in its cache: memory for more is slower than the
@@ -109,13 +123,14 @@ class Flamingo(nn.Module):
         self,
         ids_BT: Tensor,
         mask_BT: Tensor | None = None,
-        latents_BIVD: Tensor | None = None,
+        latents_BIVD: Latents | None = None,
         n_images_B: Tensor | None = None,
     ) -> Tensor:
         """Logits (B, T, Y), float32, for training and for checking; those of padding mean nothing.
 
-        `mask_BT` is 1 for real tokens, on whichever side the padding is.  `n_images_B` says how
-        many slots of `latents_BIVD` belong to each row, from the first; None means all of them.
+        `mask_BT` is 1 for real tokens, on whichever side the padding is.  `latents_BIVD` are
+        (B, I, V, D), or `Shown`; `n_images_B` says how many of the slots belong to each row, from
+        the first; None means all of them.
         UsageError for more tokens than the model has positions.
         """
         return self.logits(self.hidden(ids_BT, mask_BT, latents_BIVD, n_images_B))
@@ -124,7 +139,7 @@ class Flamingo(nn.Module):
         self,
         ids_BT: Tensor,
         mask_BT: Tensor | None = None,
-        latents_BIVD: Tensor | None = None,
+        latents_BIVD: Latents | None = None,
         n_images_B: Tensor | None = None,
     ) -> Tensor:
         """As `forward`, but the final hidden states (B, T, M): `logits` of a few save the rest."""
@@ -159,7 +174,7 @@ class Flamingo(nn.Module):
         cache: KVCache,
         ids_BT: Tensor,
         lengths: Sequence[int],
-        latents_BIVD: Tensor | None = None,
+        latents_BIVD: Latents | None = None,
         n_images_B: Tensor | None = None,
         *,
         rows: Sequence[int] | None = None,
@@ -280,7 +295,7 @@ class Flamingo(nn.Module):
         self,
         ids_BT: Tensor,
         lengths_B: Tensor,
-        latents_BIVD: Tensor | None,
+        latents_BIVD: Latents | None,
         n_images_B: Tensor | None,
         cache: KVCache | None = None,
         rows: Sequence[int] | None = None,
@@ -325,22 +340,20 @@ class Flamingo(nn.Module):
         self,
         tags_BT: Tensor,
         lengths_B: Tensor,
-        latents_BIVD: Tensor | None,
+        latents_BIVD: Latents | None,
         n_images_B: Tensor | None,
         *,
         fresh: bool,
     ) -> Media:
         B = len(tags_BT)
-        if latents_BIVD is None:
-            latents_BIVD = self.resampler.latents.expand(B, 0, -1, -1)
-        I = latents_BIVD.shape[1]  # noqa: E741
+        none = self.resampler.latents.expand(B, 0, -1, -1)
+        shown = Shown.of(none if latents_BIVD is None else latents_BIVD)
         if n_images_B is None:
-            n_images_B = torch.full((B,), I, device=tags_BT.device)
-        slot_BT = slots_of(tags_BT, n_images_B, I)
+            n_images_B = torch.full((B,), shown.slots, device=tags_BT.device)
+        slot_BT = slots_of(tags_BT, n_images_B, shown.slots)
         last_B = slot_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
-        slots_BSVD = slots(latents_BIVD, n_images_B)
-        bias = slot_bias(slot_BT, slots_BSVD.shape[1], slots_BSVD.shape[2], self.dtype)
-        return Media(slots_BSVD, bias, last_B, fresh)
+        bias = slot_bias(slot_BT, shown.slots + 2, shown.pictures_PVD.shape[1], self.dtype)
+        return Media(shown, mean_of(shown, n_images_B), bias, last_B, fresh)
 
     def _earlier(self, place_BT: Tensor, keys: int) -> Tensor:
         """(B, T, S): a token sees itself and what stands before it, within the window."""

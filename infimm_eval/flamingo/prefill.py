@@ -15,11 +15,12 @@ from torch import Tensor
 from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo, packing
+from infimm_eval.flamingo.shown import Latents, Shown
 
 
 def check_batch(
     lengths: Sequence[int],
-    latents_BIVD: Tensor | None,
+    latents_BIVD: Latents | None,
     n_images_B: Tensor | None,
     prefixes: Sequence[KVCache | None],
 ) -> None:
@@ -31,7 +32,7 @@ def check_batch(
     for name, part in parts.items():
         if part is not None and len(part) != B:
             raise UsageError(f"{B} prompts came with {name} for {len(part)}")
-    slots = 0 if latents_BIVD is None else latents_BIVD.shape[1]
+    slots = 0 if latents_BIVD is None else Shown.of(latents_BIVD).slots
     if n_images_B is not None and B and (most := int(n_images_B.max())) > slots:
         raise UsageError(f"n_images says {most}, the latents of a prompt have room for {slots}")
 
@@ -51,7 +52,7 @@ def read_prompts(
     cache: KVCache,
     ids_BT: Tensor,
     lengths: Sequence[int],
-    latents_BIVD: Tensor | None,
+    latents_BIVD: Latents | None,
     n_images_B: Tensor | None,
     rows: Sequence[int],
 ) -> Tensor:
@@ -68,7 +69,7 @@ def read_after(
     cache: KVCache,
     ids_BT: Tensor,
     lengths: Sequence[int],
-    latents_BIVD: Tensor | None,
+    latents_BIVD: Latents | None,
     n_images_B: Tensor | None,
     rows: Sequence[int] | None = None,
 ) -> Tensor:
@@ -97,7 +98,7 @@ def read_after(
                 cache,
                 ids_BT[of, : max(lengths[i] for i in of)],
                 [lengths[i] for i in of],
-                None if latents_BIVD is None else latents_BIVD[of],
+                None if latents_BIVD is None else Shown.of(latents_BIVD).rows(of),
                 None if n_images_B is None else n_images_B[of],
                 [to[i] for i in of],
             )
@@ -108,7 +109,8 @@ def read_after(
     tags_BT = ids_BT == model.tokens.image
     shown_B = (tags_BT & (place_BT < held_B1)).sum(dim=1)
     if n_images_B is None:
-        n_images_B = torch.full_like(shown_B, 0 if latents_BIVD is None else latents_BIVD.shape[1])
+        slots = 0 if latents_BIVD is None else Shown.of(latents_BIVD).slots
+        n_images_B = torch.full_like(shown_B, slots)
     if bool((tags_BT.sum(dim=1) > n_images_B).any()):
         # A surplus tag sees the mean of all pictures, and the prefix has taken some away.
         raise UsageError("a prompt with a prefix has more picture tags than pictures")
@@ -116,10 +118,16 @@ def read_after(
         cache,
         _without_first(ids_BT, held_B1[:, 0])[:, : max(left)],
         left,
-        None if latents_BIVD is None else _without_first(latents_BIVD, shown_B),
+        None if latents_BIVD is None else _still_shown(Shown.of(latents_BIVD), shown_B),
         n_images_B - shown_B,
         rows=rows,
     )
+
+
+def _still_shown(shown: Shown, n_B: Tensor) -> Shown:
+    """Without each row's first n pictures, and without those that no row shows any more."""
+    left, which_BI = torch.unique(_without_first(shown.which_BI, n_B), return_inverse=True)
+    return Shown(shown.pictures_PVD[left], which_BI)
 
 
 def _without_first(x_BN: Tensor, n_B: Tensor) -> Tensor:

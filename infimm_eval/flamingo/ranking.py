@@ -17,6 +17,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.kv_cache import KVCache
 from infimm_eval.flamingo.model import Flamingo
 from infimm_eval.flamingo.prefill import check_batch, pack, read_after
+from infimm_eval.flamingo.shown import Latents
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def rank(
     model: Flamingo,
     ids_BT: Tensor,
     mask_BT: Tensor | None = None,
-    latents_BIVD: Tensor | None = None,
+    latents_BIVD: Latents | None = None,
     n_images_B: Tensor | None = None,
     *,
     continuations: Sequence[Sequence[Sequence[int]]],

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, fields, replace
 from hashlib import sha256
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from infimm_eval.logs.frames import unfold
 from infimm_eval.logs.values import Cell, Entry, NamedImage
-from infimm_eval.types import Answer, Content, Document, Prompt, Request, Sample, Score, Unit
+from infimm_eval.types import (
+    Answer,
+    Content,
+    Decoding,
+    Document,
+    Prompt,
+    Request,
+    Sample,
+    Score,
+    Turn,
+    Unit,
+)
+
+T = TypeVar("T")
 
 _UNITS_AT_ONCE = 1024
+_KEPT = 8192
+"""Texts of values that are kept, two for each of the examples that prompts keep."""
 
 
 def request_key(asker: str, sample_id: str, request: Request, prompt: str) -> str:
     """Names an answer by all that can change it: who is asked and how (``asker``, see below), the
     sample, the prompt with its pictures (as ``dump_prompt`` writes it), the search, the options."""
     never = (f"never {text}" for text in request.decoding.banned)
-    asked = (asker, sample_id, prompt, repr(request.decoding), *never, *request.options)
+    asked = (asker, sample_id, prompt, _search(request.decoding), *never, *request.options)
     return sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -55,11 +70,11 @@ def load_samples(texts: Iterable[str]) -> Iterator[Sample]:
 def _sample(body: Mapping[str, Any]) -> Sample:
     return Sample(
         id=body["id"],
-        images=tuple(NamedImage(name, key) for key, name in body.get("images", ())),
+        images=tuple([NamedImage(name, key) for key, name in body.get("images", ())]),
         question=_content(body.get("question", ())),
         target=body.get("target", ""),
         references=tuple(body.get("references", ())),
-        options=tuple(_content(option) for option in body.get("options", ())),
+        options=tuple(map(_content, body.get("options", ()))),
         hint=body.get("hint", ""),
         group=body.get("group", ""),
         tags=body.get("tags", {}),
@@ -69,9 +84,38 @@ def _sample(body: Mapping[str, Any]) -> Sample:
 def dump_prompt(prompt: Prompt) -> str:
     """A prompt as JSON, pictures by key and name; the usual document's parts are not written out,
     since they were not in earlier versions."""
-    turns = [[turn.role, *_parts(turn.content)] for turn in prompt.turns]
-    document = [astuple(prompt.document)] if prompt.document != Document() else []
-    return _text([prompt.style, prompt.system, turns, *document])
+    turns = ",".join([*map(_example, prompt.turns[:-1]), *map(_turn, prompt.turns[-1:])])
+    document = f",{_text(astuple(prompt.document))}" if prompt.document != _USUAL else ""
+    head = _text([prompt.style, prompt.system]).removesuffix("]")
+    return f"{head},[{turns}]{document}]"
+
+
+def _turn(turn: Turn) -> str:
+    return _text([turn.role, *_parts(turn.content)])
+
+
+class _Once(Generic[T]):
+    """The text of values that come again and again as one object, such as the turns of an example
+    in a thousand prompts.  Told apart by who they are, which takes no time, not by what they
+    hold; some thousands are kept."""
+
+    def __init__(self, text: Callable[[T], str]) -> None:
+        self._text = text
+        self._known: dict[int, tuple[T, str]] = {}
+
+    def __call__(self, value: T) -> str:
+        if (known := self._known.get(id(value))) is not None:
+            return known[1]
+        if len(self._known) == _KEPT:
+            self._known.clear()
+        text = self._text(value)
+        self._known[id(value)] = value, text  # alive, so that no other can have its id
+        return text
+
+
+_example = _Once(_turn)
+_search: _Once[Decoding] = _Once(repr)
+_USUAL = Document()
 
 
 def dump_ids(ids: Sequence[str]) -> str:
@@ -88,7 +132,18 @@ def _parts(content: Content) -> list[str | list[str]]:
 
 
 def _content(parts: Iterable[str | list[str]]) -> Content:
-    return tuple(part if isinstance(part, str) else NamedImage(part[1], part[0]) for part in parts)
+    return tuple([p if isinstance(p, str) else NamedImage(p[1], p[0]) for p in parts])
+
+
+def dump_answer(answer: Answer) -> tuple[str, str, str | None, str | None]:
+    """Text, finish, log-likelihoods and notes, as the columns of an answer."""
+    text = answer.text.encode("utf-8", "replace").decode()  # no byte stands for half a pair
+    logliks = json.dumps(answer.logliks) if answer.logliks else None
+    notes = _notes(dict(answer.notes)) if answer.notes else None
+    return text, answer.finish, logliks, notes
+
+
+_notes = json.JSONEncoder(default=str).encode
 
 
 def load_answer(row: Sequence[Any]) -> Answer | None:

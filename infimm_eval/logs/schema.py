@@ -61,6 +61,10 @@ picture   thumbnails of the pictures that a report shows
 Logs of earlier versions lack ``shot``, ``frame`` and the columns ``frame`` and ``pixels``.
 """
 
+_PAGES_AHEAD = 4000
+"""Pages that commits put into the write-ahead log before they are copied into the file itself: four
+times SQLite's own, since a page that many commits touch is then copied once."""
+
 _NEEDED = {1: {"answer", "cell", "entry"}, 2: {"answer", "roster", "entry", "cell", "score"}}
 
 # Rows of the first schema as today's tables have them.  ``rosters`` and ``figures`` are temporary
@@ -111,6 +115,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, writing: bool) -> None:
     if writing:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint={_PAGES_AHEAD}")
     schema: int = db.execute("PRAGMA user_version").fetchone()[0]
     if writing and schema == 0:
         db.executescript(f"{TABLES}PRAGMA user_version={SCHEMA};")

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from threading import RLock, Timer
+from threading import Event, RLock, Thread
 from typing import Any, NamedTuple
 
 from infimm_eval.errors import MachineryError, UsageError
@@ -24,6 +24,8 @@ FILE = "run.db"
 
 _SECONDS_UNSAVED = 0.1
 _ROWS_READ = 512
+_ROWS_WRITTEN = 4096
+"""So many answers at most wait to be handed to the database; all of them are at every commit."""
 _FRAMES = 1_000_000
 """Bytes of frames that a log keeps; a model that frames every prompt in its own way fills it."""
 
@@ -59,7 +61,8 @@ class Log:
     def __init__(self, folder: Path, *, writing: bool = False) -> None:
         self.folder = folder
         self._lock = RLock()
-        self._saver: Timer | None = None
+        self._closing = Event()
+        self._unwritten: dict[str, tuple[Any, ...]] = {}
         self._frames: dict[str, int] = {}
         self._frame_bytes = 0
         self._failed: MachineryError | None = None
@@ -71,11 +74,13 @@ class Log:
             if self._guard is not None:
                 self._guard.close()
             raise
+        if writing:
+            Thread(target=self._save_behind, name="log", daemon=True).start()
 
     def close(self) -> None:
         """Saves.  MachineryError where that fails, or has failed and nobody was told."""
         with self._lock:
-            self._saver = None
+            self._closing.set()
             try:
                 if self._unheard or self._failed is None:
                     self.save()
@@ -95,72 +100,78 @@ class Log:
     def known(self, key: str) -> bool:
         """Whether there is an answer of this key."""
         with self._lock:
-            return (
-                self._db.execute("SELECT 1 FROM answer WHERE key=?", (key,)).fetchone() is not None
-            )
+            found = self._db.execute("SELECT 1 FROM answer WHERE key=?", (key,))
+            return key in self._unwritten or found.fetchone() is not None
 
     def answer(self, key: str) -> Answer | None:
         """The answer of this key, if there is one."""
         with self._lock:
-            row = self._db.execute(
-                "SELECT key, text, finish, logliks, notes FROM answer WHERE key=?", (key,)
-            ).fetchone()
-        return codec.load_answer(row) if row else None
+            row = (
+                self._unwritten.get(key)
+                or self._db.execute(
+                    "SELECT key, text, finish, logliks, notes, frame FROM answer WHERE key=?",
+                    (key,),
+                ).fetchone()
+            )
+        return codec.load_answer(row[:-1]) if row else None
 
     def add_answer(self, key: str, answer: Answer, frame: str | None = None) -> None:
         """Keep an answer; on disk within a tenth of a second, and before it is scored.  ``frame``
         says how the model read its prompt (``Frames.of``)."""
-        logliks = json.dumps(answer.logliks) if answer.logliks else None
-        notes = json.dumps(dict(answer.notes), default=str) if answer.notes else None
-        text = answer.text.encode("utf-8", "replace").decode()  # no byte stands for half a pair
-        with self._writing():
-            self._db.execute(
-                "INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?,?)",
-                (key, text, answer.finish, logliks, notes, self._frame(frame)),
-            )
-            if self._saver is None:
-                self._saver = Timer(_SECONDS_UNSAVED, self._save_behind)
-                self._saver.daemon = True
-                self._saver.start()
+        columns = codec.dump_answer(answer)
+        with self._lock:
+            self._require_sound()
+            if key not in self._unwritten:
+                self._unwritten[key] = (key, *columns, self._frame(frame) if frame else None)
+            if len(self._unwritten) >= _ROWS_WRITTEN:
+                self._write_answers()
 
-    def _frame(self, body: str | None) -> int | None:
+    def _write_answers(self) -> None:
+        """Hand the database the answers that wait for the next commit.  Many at once and sorted:
+        their keys are hashes, and neighbours in its index are then written together."""
+        if not self._unwritten:
+            return
+        with self._writing():
+            rows = sorted(self._unwritten.values())
+            self._db.executemany("INSERT OR IGNORE INTO answer VALUES (?,?,?,?,?,?)", rows)
+            self._unwritten.clear()
+
+    def _frame(self, body: str) -> int | None:
         """The number of a frame, which is kept once; ``None`` where there is no room for it."""
-        if body is None:
-            return None
-        if not self._frames:
-            self._frames.update(self._db.execute("SELECT body, id FROM frame"))
-            self._frame_bytes = sum(map(len, self._frames))
-        if body not in self._frames:
-            if self._frame_bytes + len(body) > _FRAMES:
-                return None
-            self._frame_bytes += len(body)
-            added = self._db.execute("INSERT INTO frame (body) VALUES (?)", (body,))
-            assert added.lastrowid is not None
-            self._frames[body] = added.lastrowid
-        return self._frames[body]
+        if body in self._frames:
+            return self._frames[body]
+        with self._writing():
+            if not self._frames:
+                self._frames.update(self._db.execute("SELECT body, id FROM frame"))
+                self._frame_bytes = sum(map(len, self._frames))
+            if body not in self._frames and self._frame_bytes + len(body) <= _FRAMES:
+                self._frame_bytes += len(body)
+                added = self._db.execute("INSERT INTO frame (body) VALUES (?)", (body,))
+                assert added.lastrowid is not None
+                self._frames[body] = added.lastrowid
+        return self._frames.get(body)
 
     def save(self) -> None:
         """Everything so far is on disk when this returns; ``MachineryError`` where it cannot be."""
         with self._writing():
+            self._write_answers()
             self._db.commit()
 
     def _save_behind(self) -> None:
         """Save while the model works on; what fails here is raised by whoever writes next."""
-        with self._lock:
-            if self._saver is None:
-                return
-            self._saver = None
-            try:
-                self.save()
-            except MachineryError:
-                self._unheard = True
+        while not self._closing.wait(_SECONDS_UNSAVED):
+            with self._lock:
+                if self._failed is not None or self._closing.is_set():
+                    return
+                try:
+                    self.save()
+                except MachineryError:
+                    self._unheard = True
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         with self._lock:
-            if self._failed is not None:
-                self._unheard = False
-                raise self._failed
+            self._require_sound()
             try:
                 yield
             except sqlite3.DatabaseError as error:
@@ -168,6 +179,12 @@ class Log:
                     f"{self.folder / FILE}: {error}; what was answered before is kept"
                 )
                 raise self._failed from error
+
+    def _require_sound(self) -> None:
+        """Raise what has failed."""
+        if self._failed is not None:
+            self._unheard = False
+            raise self._failed
 
     # -- what was asked --------------------------------------------------------------------------
 
@@ -244,6 +261,7 @@ class Log:
 
     def drafts(self) -> list[Draft]:
         """Rosters at spots that have no figure yet."""
+        self._write_answers()
         rows = self._db.execute(
             "SELECT r.task, r.shots, r.seed, COUNT(e.id), COUNT(a.key) FROM roster r"
             " JOIN entry e ON e.roster = r.id LEFT JOIN answer a ON a.key = e.answer"
@@ -375,6 +393,7 @@ class Log:
         nothing = """'["completion","",[]]'""", "NULL"
         prompt, frame = ("e.prompt", "f.body") if prompts else nothing
         with self._lock:
+            self._write_answers()
             rows = self._db.execute(
                 f"SELECT e.position, e.sample, {prompt}, e.shot_ids, s.said, s.value, s.read_as,"
                 f" s.parsed, s.parts, {frame}, a.key, a.text, a.finish, a.logliks, a.notes"

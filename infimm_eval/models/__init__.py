@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKENDS",
+    "DEMOS",
     "Backend",
     "BatchSize",
     "ModelOptions",
@@ -33,7 +34,9 @@ __all__ = [
     "backend",
     "known_settings",
     "load",
+    "load_ahead",
     "require_rank",
+    "stands_in",
     "wrap",
 ]
 
@@ -52,10 +55,18 @@ BACKENDS = {
         Backend(
             name="demo",
             form="demo",
-            about="the small InfiMM that comes with the package",
+            about="the small InfiMM that comes with the package, after pretraining",
             build="infimm_eval.models.flamingo.build:build_demo",
             takes=_HERE,
             known="infimm_eval.models.flamingo.build:known_of_demo",
+        ),
+        Backend(
+            name="demo-chat",
+            form="demo-chat",
+            about="the same after instruction tuning: spoken to in turns",
+            build="infimm_eval.models.flamingo.build:build_demo_chat",
+            takes=_HERE,
+            known="infimm_eval.models.flamingo.build:known_of_demo_chat",
         ),
         Backend(
             name="infimm",
@@ -64,6 +75,7 @@ BACKENDS = {
             build="infimm_eval.models.flamingo.build:build",
             takes=_HERE | {"revision"},
             known="infimm_eval.models.flamingo.build:known",
+            ahead="infimm_eval.models.flamingo.build:build_ahead",
         ),
         Backend(
             name="hf",
@@ -102,6 +114,9 @@ BACKENDS = {
 }
 """The built-in kinds of model, by name: one more is one value here, or an entry point."""
 
+DEMOS = ("demo", "demo-chat")
+"""Those that know the demo data alone, and are asked about it unless other data is named."""
+
 
 def available() -> list[tuple[str, str]]:
     """``(spec, what it is)`` of everything ``load`` understands; the layouts of the Flamingo family
@@ -139,6 +154,24 @@ def load(spec: str, options: ModelOptions | None = None, /, **chosen: Any) -> Mo
     elif chosen:
         raise TypeError("give ModelOptions or keyword arguments, not both")
     return _opener(spec, options.revision)(options)
+
+
+def load_ahead(spec: str, options: ModelOptions, standing: Model | None) -> Callable[[], Model]:
+    """Does of ``load`` now what takes long, beside a model that may still be answering.
+
+    What is returned does the rest when ``standing`` has given its last answer, and may make the
+    model in its memory, as ``stands_in`` tells: the old one is then nothing to be asked any more.
+    """
+    found = backend(spec, options.revision)
+    if found is not None and found[0].ahead is not None:
+        return found[0].open_ahead(found[1], options, standing)
+    model = load(spec, options)
+    return lambda: model
+
+
+def stands_in(model: Model) -> bool:
+    """Whether another one may be made in its memory."""
+    return callable(getattr(model, "hand_over", None))
 
 
 def known_settings(spec: str, options: ModelOptions) -> Mapping[str, Any]:

@@ -109,6 +109,8 @@ class Backend:
     known: Callable[[str, ModelOptions], Mapping[str, Any]] | str | None = None
     """Settings, its ``fingerprint`` above all, that can be known of a model before it is loaded:
     by what many workers that load it are measured."""
+    ahead: Callable[[str, ModelOptions, Model | None], Callable[[], Model]] | str | None = None
+    """See ``models.load_ahead``, for those that can take the place of another model."""
 
     @property
     def stands_alone(self) -> bool:
@@ -122,12 +124,24 @@ class Backend:
 
     def open(self, name: str, options: ModelOptions) -> Model:
         """The model; UsageError for a name or a choice that nothing can be done with."""
+        self._require(name, options)
+        model: Model = _function(self.build)(name, options)
+        return model
+
+    def open_ahead(
+        self, name: str, options: ModelOptions, standing: Model | None
+    ) -> Callable[[], Model]:
+        """What makes the model when ``standing`` is done with; UsageError as ``open``'s."""
+        self._require(name, options)
+        assert self.ahead is not None
+        made: Callable[[], Model] = _function(self.ahead)(name, options, standing)
+        return made
+
+    def _require(self, name: str, options: ModelOptions) -> None:
         spec = f"{self.name}:{name}" if name else self.name
         if (name and ":" not in self.form) or (not name and not self.stands_alone):
             raise UsageError(f"model {spec!r}: write {self.form}")
         options.require(self.takes, spec)
-        model: Model = _function(self.build)(name, options)
-        return model
 
     def settings(self, name: str, options: ModelOptions) -> Mapping[str, Any]:
         """What can be known of the model's settings without loading it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +68,13 @@ def _encoded(
     pictures: Iterable[tuple[_Picture, bytes | None]], sizes: tuple[int, int]
 ) -> list[str]:
     own, shot = sizes
-    return [
-        _shrunk(picture.name, webp, shot if picture.small else own) if webp else ""
-        for picture, webp in pictures
-    ]
+
+    def one(read: tuple[_Picture, bytes | None]) -> str:
+        picture, webp = read
+        return _shrunk(picture.name, webp, shot if picture.small else own) if webp else ""
+
+    with ThreadPoolExecutor() as pool:  # Pillow lets other threads work while it does
+        return list(pool.map(one, pictures))
 
 
 def _shrunk(name: str, webp: bytes, side: int) -> str:

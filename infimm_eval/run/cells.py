@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infimm_eval import logs, prompts, scorers, stats
+from infimm_eval import logs, prompts, stats
 from infimm_eval.run import model_graded, picture_tokens, provenance, thinking, thumbnails
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.questions import CellQuestions
@@ -33,7 +33,7 @@ def draft_name(questions: CellQuestions, model: Model) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What scorers learn of a whole split: made once, and kept in the log."""
+    """What scorers learn of a whole split, kept in the log."""
 
     log: logs.Log
     questions: CellQuestions
@@ -42,7 +42,7 @@ class Learned:
 
     def __call__(self, scorer: Scorer) -> Any:
         """A JSON value, or ``None`` where there is nothing to know."""
-        value = scorers.learn(scorer, self.questions.data.samples())
+        value = self.questions.data.learned(scorer)
         if value is not None:
             self.digests[scorer.name] = self.log.add_learned(value)
         return value
@@ -154,7 +154,7 @@ def keep_pictures(
         for image in prompts.pictures(questions.shown_with(sample)):
             if not log.has_picture(image.key):
                 try:
-                    log.add_picture(image.key, *thumbnails.webp(image))
+                    log.add_picture(image.key, *questions.data.thumbnail(image))
                 except OSError:
                     unseen.append(image.name)
     if unseen:

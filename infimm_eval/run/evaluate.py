@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -19,11 +20,12 @@ from infimm_eval.errors import UsageError
 from infimm_eval.run.plan import Options, Plan, PlanRequest, plan
 from infimm_eval.run.progress import ProgressListener
 from infimm_eval.run.results import Results
-from infimm_eval.run.run import run
+from infimm_eval.run.run import run, surely_short, warm
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from infimm_eval.models import ModelOptions
     from infimm_eval.types import Model, Task
     from infimm_eval.workers.opening import Wanted
 
@@ -84,14 +86,19 @@ def prepare(
     model: ModelLike, request: PlanRequest, listener: ProgressListener | None = None
 ) -> tuple[Plan, Model]:
     """The plan and the loaded model; the plan is checked first, since it costs nothing.  The
-    listener is told of workers, where there are any."""
+    listener is told of workers, where there are any.  Programs of scorers that are slow to start
+    do so while the model is loaded."""
     planned = planned_for(model, request)
+    if surely_short(planned):
+        warm(planned.tasks)
     return planned, opened(model, request.options, listener)
 
 
 def planned_for(model: ModelLike, request: PlanRequest) -> Plan:
     """The plan alone, for whoever opens models later."""
-    data = request.data or ("demo" if model == "demo" else "hub")
+    from infimm_eval.models import DEMOS
+
+    data = request.data or ("demo" if model in DEMOS else "hub")
     options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})
@@ -105,6 +112,26 @@ def opened(model: ModelLike, options: Options, listener: ProgressListener | None
     if not isinstance(model, str):
         return _adopt(model, options)
     return _load(model, options, wanted, listener or ProgressListener())
+
+
+def opened_ahead(spec: str, options: Options, standing: Model | None) -> Callable[[], Model]:
+    """Does of ``opened`` now what takes long, beside a model that may still be answering; what is
+    returned does the rest when that one is done with, and closes it.  ``standing``: one that
+    another may be made in the memory of (``models.stands_in``)."""
+    from infimm_eval import models
+
+    if _workers(spec, options) is not None:  # they want the accelerators that it holds
+        made: Callable[[], Model] = partial(opened, spec, options)
+    else:
+        made = models.load_ahead(spec, _chosen(spec, options), standing)
+
+    def taken() -> Model:
+        model = made()
+        if standing is not None:
+            close(standing)
+        return model
+
+    return taken
 
 
 def _adopt(model: Model, options: Options) -> Model:
@@ -168,13 +195,24 @@ def _workers(model: ModelLike, options: Options) -> Wanted | None:
 
 
 def _load(spec: str, options: Options, wanted: Wanted | None, listener: ProgressListener) -> Model:
+    from infimm_eval import models
+
+    chosen = _chosen(spec, options)
+    if wanted is None:
+        return models.load(spec, chosen)
+    from infimm_eval.workers.opening import open_fleet
+
+    return open_fleet(spec, chosen, wanted, say=listener.note, count=listener.workers)
+
+
+def _chosen(spec: str, options: Options) -> ModelOptions:
     # On a busy processor the threads of a small model wait longer than they work; OpenMP reads
     # this once, before torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from infimm_eval import models
 
     timeout = options.get("timeout") if _served(spec) else None
-    chosen = models.ModelOptions(
+    return models.ModelOptions(
         device=options.get("device") or "auto",
         dtype=options.get("dtype") or "auto",
         batch_size=options.get("batch_size") or "auto",
@@ -189,11 +227,6 @@ def _load(spec: str, options: Options, wanted: Wanted | None, listener: Progress
             **(options.get("model_option") or {}),
         },
     )
-    if wanted is None:
-        return models.load(spec, chosen)
-    from infimm_eval.workers.opening import open_fleet
-
-    return open_fleet(spec, chosen, wanted, say=listener.note, count=listener.workers)
 
 
 def _judges_address(spec: str, options: Options) -> bool:

@@ -95,11 +95,12 @@ class CellQuestions:
 
     def _question(self, sample: Sample) -> Question:
         """What goes wrong with one question is said of that one, and the others are asked."""
-        seen = shown((), sample)
+        seen = None
         try:
             seen = self._shown(sample)
             prompt, error = self._prompt(seen), ""
         except UsageError as wrong:
+            seen = seen or shown((), sample)
             prompt, error = Prompt(self.form.written, ()), str(wrong)
         request = Request(sample.id, prompt, self.template.decoding, self._options(sample))
         return Question(sample, seen.drawn, request, error, seen.shots, seen.changed)

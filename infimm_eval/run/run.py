@@ -35,10 +35,12 @@ def run(
     folder: Path,
     listener: ProgressListener,
     opened: Mapping[str, TaskData] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> list[logs.Cell]:
     """Run every cell of the plan and leave a finished log in ``folder``; continue one that is
     there.  Returns the cells of this plan, in its order.  ``opened``: benchmarks by name whose data
-    somebody has open.
+    somebody has open.  ``enough`` is asked after every answer: once it says so, no further question
+    is put, and ``Interrupted`` is raised when what the model was reading is answered and kept.
 
     ``UsageError`` for what is wrong with tasks, data and templates comes before anything is asked.
     A cell that cannot be scored takes no other with it: its error is raised once all are done.
@@ -50,9 +52,9 @@ def run(
         try:
             listener.started(total := sum(q.data.total for q in questions))
             if total <= SHORT:
-                _warm(plan.tasks)
+                warm(plan.tasks)
             over = queue.hold if plan.check_batching else queue.score
-            Stream(model, log, listener, over).ask(asked)
+            Stream(model, log, listener, over, enough).ask(asked)
             for cell in queue.held:
                 cell.statistics = {**cell.statistics, **_check_batching(cell, model, log, listener)}
                 queue.score(cell)
@@ -72,8 +74,14 @@ def run(
         return made
 
 
-def _warm(tasks: Sequence[Task]) -> None:
-    """Starts the slow programs of the tasks' scorers."""
+def surely_short(plan: Plan) -> bool:
+    """Whether a run is short, as far as that is known before its data is opened."""
+    limit = plan.limit if plan.limit is not None else SHORT + 1
+    return plan.data == "demo" or limit * len(plan.cells()) <= SHORT
+
+
+def warm(tasks: Sequence[Task]) -> None:
+    """Starts the slow programs of the tasks' scorers, and waits for none."""
     for start in dict.fromkeys(function.warm for function in _over_corpora(tasks)):
         if start is not None:
             start()

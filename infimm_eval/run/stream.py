@@ -70,6 +70,10 @@ HOPELESS = 20
 takes one picture a prompt, the context is too short."""
 
 
+class Interrupted(Exception):
+    """Whoever wanted answers has had enough for now; those that were given are kept."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A request that the model has not answered yet."""
@@ -92,6 +96,9 @@ class Stream:
     log: logs.Log
     listener: ProgressListener
     over: Callable[[CellProgress], None]
+    enough: Callable[[], bool] = lambda: False
+    """Asked after every answer; once it says so no further question is put."""
+    _ending: bool = False
     _waiting: dict[str, _Open] = field(default_factory=dict)
     """By the request's id."""
     _shown: set[str] = field(default_factory=set)
@@ -104,7 +111,8 @@ class Stream:
     _since: float = 0.0
 
     def ask(self, cells: Sequence[CellProgress]) -> None:
-        """Until every cell is over.  ``MachineryError`` where the model leaves questions open."""
+        """Until every cell is over.  ``MachineryError`` where the model leaves questions open,
+        ``Interrupted`` where it was ``enough`` before: what the model was reading is answered."""
         self._counted, self._since = statistics(self.model), time.monotonic()
         for ranks, group in groupby(cells, lambda cell: cell.questions.ranks):
             ask = models.require_rank(self.model).rank if ranks else self.model.generate
@@ -115,6 +123,11 @@ class Stream:
                 left = len(self._waiting)
                 some = ", ".join(islice(self._waiting, 3))
                 raise MachineryError(f"{self.model.name} left {left} questions open ({some})")
+            if self._ending:
+                break
+        if not all(cell.over for cell in cells):
+            self.log.save()
+            raise Interrupted
 
     def _answered(self, ask: Ask, requests: Iterator[Request]) -> bool:
         """Whether the model came to the end of the requests; False where an error of one of them
@@ -150,6 +163,8 @@ class Stream:
         """Whatever thread the model draws them in."""
         for cell in cells:
             yield from self._cell(cell)
+            if self._ending:
+                return
             with self._lock:
                 cell.drained = True
                 self._end(cell)
@@ -162,6 +177,8 @@ class Stream:
         cell.roster = self.log.begin(cell.name, task, shots, seed)
         asker = logs.asker("rank" if questions.ranks else "generate", settings(self.model))
         for position, question in enumerate(questions):
+            if self._ending:
+                return
             sample, request = question.sample, question.request
             prompt = logs.dump_prompt(request.prompt)
             key = logs.request_key(asker, sample.id, request, prompt)
@@ -242,6 +259,7 @@ class Stream:
         with self._lock:
             cell.open -= 1
             self._end(cell)
+        self._ending = self._ending or self.enough()
 
     def _fail(self, cell: CellProgress, reason: str, *, alone: bool = False) -> None:
         """One question comes to nothing.  ``MachineryError`` after many in a row for one reason,
@@ -274,12 +292,15 @@ class Stream:
         self.over(cell)
 
 
+_FINISHES = get_args(Finish)
+
+
 def _fault(answer: Answer, request: Request) -> str:
     """What is wrong with an answer, whatever it says."""
     if not isinstance(answer.text, str):
         return f"the text of an answer is {answer.text!r}"
-    if answer.finish not in get_args(Finish):
-        return f"finish {answer.finish!r} is none of {', '.join(get_args(Finish))}"
+    if answer.finish not in _FINISHES:
+        return f"finish {answer.finish!r} is none of {', '.join(_FINISHES)}"
     if wrong := _misread(answer.prompt, request):
         return wrong
     if answer.finish == "error" or not request.options:
@@ -291,6 +312,8 @@ def _fault(answer: Answer, request: Request) -> str:
 
 def _misread(read: object, request: Request) -> str:
     """What is wrong with a prompt as the model read it."""
+    if read == ():
+        return ""
     if not isinstance(read, tuple) or not all(isinstance(text, str) for text in read):
         return f"its prompt is {type(read).__name__!r}, and should be a tuple of texts"
     shown = sum(isinstance(p, Image) for turn in request.prompt.turns for p in turn.content)

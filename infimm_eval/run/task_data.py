@@ -9,17 +9,22 @@ from collections.abc import Iterator
 from copy import copy
 from functools import cached_property
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from infimm_eval import data, prompts
+from infimm_eval import data, prompts, scorers
 from infimm_eval.data import checking
 from infimm_eval.logs import fingerprint
+from infimm_eval.run import thumbnails
 from infimm_eval.run.plan import Plan
 from infimm_eval.shots import pool
-from infimm_eval.types import Sample, Source, Task
+from infimm_eval.types import Image, Sample, Scorer, Source, Task
 
 if TYPE_CHECKING:
     from infimm_eval.shots.split import Split
+
+
+THUMBNAILS = 2048
+"""So many are remembered, some 8 MB."""
 
 
 class TaskData:
@@ -28,12 +33,15 @@ class TaskData:
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task, self.plan = task, plan
         self._pools: dict[int, list[Sample]] = {}
+        self._learned: dict[str, Any] = {}
+        self._totals: dict[tuple[int | None, frozenset[str] | None], int] = {}
+        self._thumbnails: dict[str, tuple[bytes, int]] = {}
 
     def under(self, plan: Plan) -> TaskData:
-        """The same rows and pools, opened and drawn once, for another plan over the same data."""
+        """The same rows and pools, opened, drawn and looked through once, for another plan over the
+        same data."""
         other = copy(self)
         other.plan = plan
-        vars(other).pop("total", None)
         return other
 
     @cached_property
@@ -45,10 +53,16 @@ class TaskData:
         """Every sample of the split, in the published order."""
         return checking.samples(self.task, self.rows.rows(), self._where)
 
-    @cached_property
+    @property
     def total(self) -> int:
         """How many samples will be asked.  Makes each of them once, so that ``UsageError`` names
         before anything is asked the row that lacks something, and pictures that are missing."""
+        chosen = self.plan.limit, self.plan.only.get(self.task.name)
+        if chosen not in self._totals:
+            self._totals[chosen] = self._counted()
+        return self._totals[chosen]
+
+    def _counted(self) -> int:
         count = 0
         some: list[Sample] = []
 
@@ -89,6 +103,19 @@ class TaskData:
             shown = prompts.pictures(self._pools[seed])
             data.require_pictures(shown, f"{self.task.title} examples")
         return self._pools[seed]
+
+    def learned(self, scorer: Scorer) -> Any:
+        """What a scorer learns of the whole split (``scorers.learn``), once for all cells."""
+        if scorer.name not in self._learned:
+            self._learned[scorer.name] = scorers.learn(scorer, self.samples())
+        return self._learned[scorer.name]
+
+    def thumbnail(self, image: Image) -> tuple[bytes, int]:
+        """See ``thumbnails.webp``; made once, however many cells and runs show the picture."""
+        made = self._thumbnails.get(image.key) or thumbnails.webp(image)
+        if len(self._thumbnails) < THUMBNAILS:
+            self._thumbnails[image.key] = made
+        return made
 
     def queries(self) -> Iterator[Sample]:
         """The samples that are asked."""

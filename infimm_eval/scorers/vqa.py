@@ -73,8 +73,8 @@ def accuracy(
     def score(record: Record) -> Score:
         people = record.sample.references
         read = comparable
-        if verbatim is not None and verbatim([one_line(person) for person in people]):
-            read = one_line
+        if verbatim is not None and verbatim([on_one_line(person) for person in people]):
+            read = on_one_line
         said = read(record.text)
         if not people:
             return Score(None, said)
@@ -91,6 +91,7 @@ def unanimous(people: Sequence[str]) -> bool:
 # Of two million answers most are a few thousand different ones, and two dialects normalise alike.
 _remembered = lru_cache(maxsize=2**13)
 normalised = _remembered(normalise)
+on_one_line = _remembered(one_line)
 
 _cases = fixed.shared("vqa")
 always = Scorer(name="always", function=accuracy(normalised), cases=_cases)

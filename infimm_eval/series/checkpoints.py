@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from infimm_eval.errors import UsageError
 from infimm_eval.models.shared.checkpoints import ADAPTER
+from infimm_eval.series.folder import FILE
 
 MARKERS = (
     "DONE",
@@ -64,21 +65,30 @@ def find(folder: Path, *, any_files: bool = False) -> list[Checkpoint]:
 
     The step is what the nearest folder's name says (``checkpoint-500``, ``step_500``,
     ``global_step500``, ...), else what the trainer left in ``trainer_state.json``.  A checkpoint is
-    not looked into for others.  With ``any_files`` every folder that a step names is one, whatever
-    lies in it: for models of one's own.  ``UsageError`` where there is no such folder.
+    not looked into for others, and neither is the folder of a series.  With ``any_files`` every
+    folder that a step names is one, whatever lies in it: for models of one's own.  ``UsageError``
+    where there is no such folder.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name the one that a training run writes into")
-    found = list(_walk(folder, folder, None, any_files))
+    found = list(_walk(folder, folder, None, any_files, set()))
     deeper = {one.step for one in found if one.path != folder}
     # A trainer leaves its last weights in the folder itself, too.
     return sorted(one for one in found if one.path != folder or one.step not in deeper)
 
 
-def _walk(folder: Path, top: Path, step: int | None, any_files: bool) -> Iterator[Checkpoint]:
+def _walk(
+    folder: Path, top: Path, step: int | None, any_files: bool, seen: set[tuple[int, int]]
+) -> Iterator[Checkpoint]:
+    """``seen``: folders by device and number; what links lead to a second time is left out."""
+    if (identity := _identity(folder)) is None or identity in seen:
+        return
+    seen.add(identity)
     named = step_of(folder.name) if folder != top else None
     step = step if named is None else named
     files, folders = _listed(folder)
+    if FILE in files:
+        return
     at = step if step is not None else _state(folder) if "trainer_state.json" in files else None
     ours = _described(files) or (any_files and named is not None and bool(files or folders))
     if at is not None and ours:
@@ -87,7 +97,7 @@ def _walk(folder: Path, top: Path, step: int | None, any_files: bool) -> Iterato
             return
     for name in folders:
         if not _UNFINISHED.search(name):
-            yield from _walk(folder / name, top, step, any_files)
+            yield from _walk(folder / name, top, step, any_files, seen)
 
 
 def step_of(name: str) -> int | None:
@@ -126,6 +136,15 @@ def lacks(checkpoint: Path, before: Look | None, now: Look, *, any_files: bool =
     return "its files may still be written"
 
 
+def material(now: Look) -> Look:
+    """What of it a model is made of, as far as names tell: no logs, no states of a trainer."""
+    return {
+        name: state
+        for name, state in now.items()
+        if name.endswith((*_WEIGHTS, ".json", ".model", ".jinja")) and not _STATES.match(name)
+    }
+
+
 def _incomplete(checkpoint: Path, now: Look) -> str:
     """What the weights lack, whoever has declared them finished."""
     names = {name for name in now if "/" not in name}
@@ -158,7 +177,9 @@ def _ends(file: Path) -> bool:
         with file.open("rb") as stream:
             start = stream.read(2)  # of a zip, or of an old pickle, which does not tell its end
         return len(start) == 2 and (start != b"PK" or zipfile.is_zipfile(file))
-    except (OSError, struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (OSError, struct.error, ValueError, LookupError, TypeError, AttributeError):
+        return False
+    except RecursionError:
         return False
 
 
@@ -183,18 +204,24 @@ def _described(files: Collection[str]) -> bool:
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of its files and of its folders; a link to a folder is one unless it leads up."""
-    files, folders = [], []
+    """The names of its files and of its folders, links to folders last."""
+    files: list[str] = []
+    folders: list[str] = []
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(folder), key=lambda entry: (entry.is_symlink(), entry.name))
     except OSError:  # vanished, or nobody's business
         return [], []
     for entry in entries:
-        if not entry.is_dir():
-            files.append(entry.name)
-        elif not (entry.is_symlink() and Path(entry.path).resolve() in folder.resolve().parents):
-            folders.append(entry.name)
+        (folders if Path(entry.path).is_dir() else files).append(entry.name)
     return files, folders
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _state(folder: Path) -> int | None:

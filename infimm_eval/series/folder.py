@@ -17,6 +17,8 @@ from infimm_eval.logs.locking import claim
 
 SCHEMA = 1
 FILE = "series.json"
+LIVE = "live"
+"""The path of a point that was measured in memory."""
 FEATURES = "features"
 """Encoded pictures, by what they depend on."""
 
@@ -162,7 +164,10 @@ def read(folder: Path) -> tuple[Agreed, list[Point]]:
             raise UsageError(f"{path} has schema {body['schema']!r}, this version reads {SCHEMA}")
         given = {f.name: body[f.name] for f in fields(Agreed)}
         lists = {name: tuple(v) for name, v in given.items() if isinstance(v, list)}
-        return Agreed(**{**given, **lists}), [Point(**point) for point in body["points"]]
+        points = [Point(**point) for point in body["points"]]
+        if not all(type(p.step) is int and isinstance(p.path, str) for p in points):
+            raise TypeError("a point lacks its step or its path")
+        return Agreed(**{**given, **lists}), points
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is no folder of a series: it has no {FILE}") from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

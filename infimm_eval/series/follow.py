@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, cast
 
 from infimm_eval.errors import InfimmEvalError, UsageError, first_line
 from infimm_eval.run import evaluate
+from infimm_eval.run.stream import Interrupted
 from infimm_eval.series import page, trackers
-from infimm_eval.series.checkpoints import Checkpoint, Look, find, lacks, look
-from infimm_eval.series.folder import FEATURES, Point, first_regression
+from infimm_eval.series.checkpoints import Checkpoint, Look, find, lacks, look, material
+from infimm_eval.series.folder import FEATURES, LIVE, Point, first_regression
 from infimm_eval.series.loader import Loader
 from infimm_eval.series.measuring import Measuring
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 CHECKPOINT, STEP = "{checkpoint}", "{step}"
 """What stands for a checkpoint's folder and step in a model's name and options."""
+
+EVERY = 1.0
+"""Seconds between two looks at the folder, unless given."""
 
 SETTLING = 1.0
 """Seconds between the two looks at a checkpoint that nothing declares finished."""
@@ -48,9 +52,13 @@ class Watcher:
     _unsettled: bool = False
     _looks: dict[Path, tuple[Look, float]] = field(default_factory=dict)
     """What lay in every checkpoint, and since when nothing has changed there."""
+    _read_as: dict[Path, Look] = field(default_factory=dict)
+    """What lay in a checkpoint when it was last begun to be read."""
     _failed: dict[Path, tuple[Look, float, float]] = field(default_factory=dict)
     """Checkpoints that could not be measured: as they were, when, and how long to wait."""
     _loader: Loader = field(init=False)
+    _next_look: float = 0.0
+    """When the folder is looked at again while a checkpoint is asked."""
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()  # however it is named the next time
@@ -64,25 +72,30 @@ class Watcher:
             self._loader.warm()
         names, project = self.how.get("track") or (), self.how.get("track_project")
         try:
-            with trackers.opened(names, self.series, project) as written:
+            with trackers.opened(names, self.series, project, self.listener.note) as written:
                 self._follow(written)
         finally:
             self._loader.close()
 
-    def _follow(self, written: Sequence[trackers.Tracker]) -> None:
-        trackers.tell(written, self.series)
+    def _follow(self, written: trackers.Trackers) -> None:
+        written.tell()
+        self.measuring.open()
         page.write(self.measuring.tables)
         while not self._over():
             jobs = self._jobs()
             if jobs:
                 self._measure(jobs)
-                trackers.tell(written, self.series)
+                written.tell()
             elif self._unsettled:
                 time.sleep(SETTLING)
             elif self.how.get("once") or self._reached():
                 return
             else:
-                time.sleep(self.how.get("every") or 3.0)
+                time.sleep(self._every)
+
+    @property
+    def _every(self) -> float:
+        return self.how.get("every") or EVERY
 
     def _over(self) -> bool:
         """Whether a regression ends it."""
@@ -97,12 +110,29 @@ class Watcher:
 
     def _jobs(self) -> list[Checkpoint]:
         """What can be measured now, what comes first before the rest."""
-        self._found = find(self.folder, any_files=self._own)
         self._unsettled = False
+        try:
+            self._found = find(self.folder, any_files=self._own)
+        except UsageError as error:
+            if not self._looks:
+                raise
+            self._leave(self.folder, "the folder", f"{error}; it is looked for again")
+            return []
+        self.series.skipped.pop(str(self.folder), None)
+        self._say_what_vanished()
         last = self.how.get("until_step")
         ready = [c for c in self._found if (last is None or c.step <= last) and self._ready(c)]
         ready.sort(key=lambda c: -c.step if self.how.get("newest_first") else c.step)
         return sorted(ready, key=lambda c: self._state(c) == "first")
+
+    def _cheaper_is_due(self) -> bool:
+        """Whether a checkpoint has become whole of which nothing is measured: its cheap part comes
+        before the rest of another one."""
+        if time.monotonic() < self._next_look:
+            return False
+        jobs = self._jobs()
+        self._next_look = time.monotonic() + self._every
+        return bool(jobs) and self._state(jobs[0]) == "begun"
 
     def _state(self, checkpoint: Checkpoint) -> str:
         known = self.series.known(checkpoint.step, str(checkpoint.path))
@@ -132,27 +162,44 @@ class Watcher:
             self._skip(checkpoint, f"{reason}; it is looked at again")
         return False
 
+    def _say_what_vanished(self) -> None:
+        """Of checkpoints whose rest was still to be asked."""
+        there = {str(one.path) for one in self._found}
+        for point in self.series.points:
+            if point.state == "first" and point.path not in there and point.path != LIVE:
+                reason = "it has vanished before all of it was asked"
+                self._leave(Path(point.path), f"step {point.step:,}", reason)
+
     def _skip(self, checkpoint: Checkpoint, reason: str) -> None:
-        """Say once why a checkpoint is left alone."""
-        path = str(checkpoint.path)
-        if self.series.skipped.get(path) != reason:
-            self.series.skipped[path] = reason
+        self._leave(checkpoint.path, f"step {checkpoint.step:,}", reason)
+
+    def _leave(self, path: Path, what: str, reason: str) -> None:
+        """Say once why something is left alone."""
+        if self.series.skipped.get(str(path)) != reason:
+            self.series.skipped[str(path)] = reason
             self.series.save()
-            self.listener.note(f"step {checkpoint.step:,} ({path}) is left out: {reason}")
+            self.listener.note(f"{what} ({path}) is left out: {reason}")
 
     def _measure(self, jobs: Sequence[Checkpoint]) -> None:
         """The next part of the first job, the weights of the one after it being read meanwhile."""
         checkpoint = jobs[0]
+        fresh = not self._loader.holds(checkpoint)
         try:
             model = self._loader.take(checkpoint)
         except (InfimmEvalError, OSError) as error:
             self._fail(checkpoint, error)
             return
+        if fresh and not self._own and self._rewritten(checkpoint):
+            self._loader.forget(checkpoint)
+            return
         if len(jobs) > 1:
             self._loader.read_ahead(jobs[1])
         point = self.series.point(checkpoint.step, str(checkpoint.path))
         try:
-            self.measuring.next_part(point, model)
+            self.measuring.next_part(point, model, self._cheaper_is_due)
+        except Interrupted:
+            self.listener.note(f"step {checkpoint.step:,}: the rest waits for a new checkpoint")
+            return
         except UsageError:
             raise
         except (InfimmEvalError, OSError) as error:
@@ -168,6 +215,18 @@ class Watcher:
             self.say(line)
         page.write(self.measuring.tables)
 
+    def _rewritten(self, checkpoint: Checkpoint) -> bool:
+        """Whether its files changed since they were read: it settles anew, and is read again."""
+        now = look(checkpoint.path)
+        if not now or material(now) == material(self._read_as[checkpoint.path]):
+            return False
+        self.listener.note(
+            f"step {checkpoint.step:,} ({checkpoint.path}) was written to since it was read; it "
+            "is read again"
+        )
+        self._looks[checkpoint.path] = now, time.monotonic()
+        return True
+
     def _fail(self, checkpoint: Checkpoint, error: Exception) -> None:
         there = look(checkpoint.path)
         reason = first_line(error) if there else "it has vanished"
@@ -180,7 +239,8 @@ class Watcher:
         """Whether checkpoints are opened by a model of one's own, which alone knows their files."""
         return (self.how.get("model") or CHECKPOINT).split(":")[-1] != CHECKPOINT
 
-    def _opened(self, checkpoint: Checkpoint) -> Model:
+    def _opened(self, checkpoint: Checkpoint, standing: Model | None) -> Callable[[], Model]:
+        self._read_as[checkpoint.path] = look(checkpoint.path)
         spec = _filled(self.how.get("model") or CHECKPOINT, checkpoint)
         given = self.options.get("model_option") or {}
         filled = {n: _filled(v, checkpoint) if isinstance(v, str) else v for n, v in given.items()}
@@ -189,7 +249,7 @@ class Watcher:
             options["picture_cache"] = self.series.folder / FEATURES
         if not self._own:
             options["model_option"] = {"by_tower": True, **filled}
-        return evaluate.opened(spec, cast("Options", options))
+        return evaluate.opened_ahead(spec, cast("Options", options), standing)
 
 
 def told(point: Point) -> Iterator[str]:

@@ -8,20 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
+from typing import TypeAlias
 
+from infimm_eval import models
 from infimm_eval.errors import InfimmEvalError
 from infimm_eval.run import evaluate
 from infimm_eval.series.checkpoints import Checkpoint
 from infimm_eval.types import Model
 
+Ready: TypeAlias = Callable[[], Model]
+"""What makes a model of what was read, and closes the one in whose memory it may be made."""
+
 
 class Loader:
-    """Opens checkpoints, one of them ahead of its turn; holds those that are not let go."""
+    """Opens checkpoints, one of them ahead of its turn, and holds the model of one.
 
-    def __init__(self, load: Callable[[Checkpoint], Model]) -> None:
+    A model whose memory the next one can be made in is held until then: there are never more than
+    it and the weights that are read.
+    """
+
+    def __init__(self, load: Callable[[Checkpoint, Model | None], Ready]) -> None:
+        """``load``: from a checkpoint and the model that stands, which may be answering."""
         self._load = load
         self._held: tuple[Checkpoint, Model] | None = None
-        self._ahead: tuple[Checkpoint, Future[Model]] | None = None
+        self._ahead: tuple[Checkpoint, Future[Ready]] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
 
     def warm(self) -> None:
@@ -30,22 +40,38 @@ class Loader:
 
     def take(self, checkpoint: Checkpoint) -> Model:
         """The checkpoint's model, which is held until another is taken or it is let go."""
-        if self._held is not None and self._held[0] == checkpoint:
+        if self._held is not None and self.holds(checkpoint):
             return self._held[1]
-        self._drop()
-        model = self._read(checkpoint) or self._load(checkpoint)
+        if self._standing is None:
+            self._drop()
+        ready = self._read(checkpoint) or self._load(checkpoint, self._standing)
+        self._held = None  # whatever comes of it, that one is not what it was
+        model = ready()
         self._held = checkpoint, model
         return model
 
+    def holds(self, checkpoint: Checkpoint) -> bool:
+        """Whether its model is there."""
+        return self._held is not None and self._held[0] == checkpoint
+
     def read_ahead(self, checkpoint: Checkpoint) -> None:
         """Begin to open a checkpoint in a thread, unless another one is being opened."""
-        held = self._held is not None and self._held[0] == checkpoint
-        if not held and self._ahead is None:
-            self._ahead = checkpoint, self._pool.submit(self._load, checkpoint)
+        if not self.holds(checkpoint) and self._ahead is None:
+            self._ahead = checkpoint, self._pool.submit(self._load, checkpoint, self._standing)
 
     def let_go(self, checkpoint: Checkpoint) -> None:
-        """Give back what its model holds."""
-        if self._held is not None and self._held[0] == checkpoint:
+        """Give back what its model holds; its memory alone where the next one can be made in it,
+        and also what it has recorded where that one's weights are being read."""
+        if self._held is None or not self.holds(checkpoint):
+            return
+        if self._standing is None:
+            self._drop()
+        elif self._ahead is None:
+            evaluate.close(self._held[1])
+
+    def forget(self, checkpoint: Checkpoint) -> None:
+        """Give back its model, which is not what the checkpoint holds."""
+        if self.holds(checkpoint):
             self._drop()
 
     def close(self) -> None:
@@ -53,7 +79,13 @@ class Loader:
         self._drop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, checkpoint: Checkpoint) -> Model | None:
+    @property
+    def _standing(self) -> Model | None:
+        """The model that is held, if the next one can be made in its memory."""
+        held = None if self._held is None else self._held[1]
+        return held if held is not None and models.stands_in(held) else None
+
+    def _read(self, checkpoint: Checkpoint) -> Ready | None:
         """What was read ahead, if it was this one and went well: beside another model there may
         have been too little memory."""
         if self._ahead is None:
@@ -61,12 +93,13 @@ class Loader:
         ours, future = self._ahead
         self._ahead = None
         try:
-            model = future.result()
+            ready = future.result()
         except (InfimmEvalError, OSError):
             return None
         if ours == checkpoint:
-            return model
-        evaluate.close(model)
+            return ready
+        if self._standing is None:  # else there are weights alone, which go by themselves
+            evaluate.close(ready())
         return None
 
     def _drop(self) -> None:

@@ -6,7 +6,7 @@ folders in which checkpoints appear, and of where a model came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,14 @@ class Measuring:
     first: int | None = None
     """How many samples of each benchmark the cheap part has; ``None``: there is none."""
 
+    def open(self) -> None:
+        """Open the data, draw samples and shots: a checkpoint is to wait for nothing but itself."""
+        for rows in self._data.values():
+            for seed in self.plan.seeds if rows.task.shots is not None else ():
+                rows.pool(seed, with_pictures=any(self.plan.shots))
+        if self.first is not None or self.series.agreed.looks:
+            _ = self._drawings
+
     @cached_property
     def tables(self) -> Tables:
         """What was measured, for comparison."""
@@ -48,8 +56,11 @@ class Measuring:
         """Who judges; ``None`` where there is nothing to compare with."""
         return Jury(self.tables, spots_of(self.plan)) if self.series.agreed.judged else None
 
-    def next_part(self, point: Point, model: Model) -> None:
-        """Measure the next part of a checkpoint and write down what came of it."""
+    def next_part(
+        self, point: Point, model: Model, enough: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Measure the next part of a checkpoint and write down what came of it.  Once it is
+        ``enough`` the rest of a checkpoint breaks off, by ``Interrupted``: it is asked later."""
         point.fingerprint = str(model.settings.get("fingerprint", ""))
         if self.series.agreed.looks:
             self._until_decided(point, model)
@@ -59,7 +70,7 @@ class Measuring:
             )
             point.state = "first"
         else:
-            self._ask(point, model, {})
+            self._ask(point, model, {}, enough=enough if point.state == "first" else None)
             point.state = "whole"
             if self.jury is not None:
                 point.verdicts = self.jury.whole(point)
@@ -87,12 +98,13 @@ class Measuring:
         model: Model,
         samples: Mapping[str, frozenset[str] | None],
         spots: Sequence[Spot] | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> None:
         """Ask these samples of every benchmark (``None``: all), at all ``spots`` or some."""
         only = {task: ids for task, ids in samples.items() if ids is not None}
         folder = self.series.run_folder(point)
         for plan in _plans(replace(self.plan, only=only), spots):
-            run(plan, model, folder, self.listener, self._data)
+            run(plan, model, folder, self.listener, self._data, enough or (lambda: False))
         point.cells = [_row(cell) for cell in logs.read(folder)]
 
     @cached_property

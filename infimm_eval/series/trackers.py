@@ -5,12 +5,14 @@ Knows no benchmark; each tracker's package is imported only where it is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from infimm_eval.errors import UsageError, unknown
+from infimm_eval.errors import UsageError, unforeseen, unknown
 from infimm_eval.series.folder import Point, SeriesFolder
 
 RUN_ID = "infimm-eval"
@@ -29,19 +31,52 @@ class Tracker(Protocol):
         """Everything is written when this returns."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trackers:
+    """Those of one watch.  One that fails costs no figure: that is said, and it is told again."""
+
+    written: Sequence[Tracker]
+    series: SeriesFolder
+    note: Callable[[str], None]
+
+    def tell(self) -> None:
+        """Give every tracker the measured checkpoints that it does not have yet."""
+        for tracker in self.written:
+            new = [p for p in self.series.points if p.done and tracker.name not in p.tracked]
+            for point in sorted(new, key=lambda point: point.step):
+                if not self._tried(tracker, partial(tracker.log, point.step, values(point))):
+                    break
+                point.tracked.append(tracker.name)
+                self.series.save()
+
+    def finish(self) -> None:
+        """Let each write the rest."""
+        for tracker in self.written:
+            self._tried(tracker, tracker.finish)
+
+    def _tried(self, tracker: Tracker, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the tracker's
+            self.note(f"--track {tracker.name} failed ({unforeseen(error)}); it is told again")
+            return False
+        return True
+
+
 @contextmanager
 def opened(
-    names: Iterable[str], series: SeriesFolder, project: str | None
-) -> Iterator[list[Tracker]]:
+    names: Iterable[str], series: SeriesFolder, project: str | None, note: Callable[[str], None]
+) -> Iterator[Trackers]:
     """The trackers that are named, finished at the end; the ``project`` is called as the series'
-    folder unless given.  ``UsageError`` for one that nobody knows or that is not installed."""
+    folder unless given.  ``UsageError`` for one that nobody knows, that is not installed or does
+    not open."""
     named = project or series.folder.resolve().name
     written = [_opened(name, series.folder.resolve(), named) for name in names]
+    trackers = Trackers(written, series, note)
     try:
-        yield written
+        yield trackers
     finally:
-        for tracker in written:
-            tracker.finish()
+        trackers.finish()
 
 
 def _opened(name: str, folder: Path, project: str) -> Tracker:
@@ -54,16 +89,8 @@ def _opened(name: str, folder: Path, project: str) -> Tracker:
             f"--track {name}: {error.name or name} is not installed; "
             f"pip install 'infimm-eval[{name}]'"
         ) from error
-
-
-def tell(written: Iterable[Tracker], series: SeriesFolder) -> None:
-    """Give every tracker the measured checkpoints that it does not have yet."""
-    for tracker in written:
-        for point in sorted(series.points, key=lambda point: point.step):
-            if point.done and tracker.name not in point.tracked:
-                tracker.log(point.step, values(point))
-                point.tracked.append(tracker.name)
-                series.save()
+    except Exception as error:
+        raise UsageError(f"--track {name} does not open ({unforeseen(error)})") from error
 
 
 def values(point: Point) -> dict[str, float]:

@@ -16,7 +16,7 @@ from infimm_eval.errors import UsageError
 from infimm_eval.run import PlanRequest, ProgressListener, evaluate
 from infimm_eval.run.plan import Options
 from infimm_eval.series import page, trackers
-from infimm_eval.series.folder import Agreed, Point, SeriesFolder, first_regression
+from infimm_eval.series.folder import LIVE, Agreed, Point, SeriesFolder, first_regression
 from infimm_eval.series.follow import CHECKPOINT, Watcher
 from infimm_eval.series.looks import LOOKS
 from infimm_eval.series.measuring import Measuring
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from infimm_eval.run.plan import Plan
     from infimm_eval.types import Model, Task
-
-LIVE = "live"
-"""The path of a point that was measured in memory."""
 
 SHOWN = 48
 """Samples of a cell whose pictures are kept: so many logs, and few of them are looked at."""
@@ -124,8 +121,8 @@ def measure_step(
             measuring.next_part(point, evaluate.opened(model, request.options))
         page.write(measuring.tables)
         names, project = options.get("track") or (), options.get("track_project")
-        with trackers.opened(names, series, project) as written:
-            trackers.tell(written, series)
+        with trackers.opened(names, series, project, listener.note) as written:
+            written.tell()
         return _as_left(series)
 
 
@@ -196,6 +193,8 @@ def _check(options: WatchOptions) -> None:
     if options.get("stop_when_decided") and options.get("first"):
         raise UsageError("--first is for evaluations that are asked whole; --stop-when-decided "
                          "asks no more than it needs")  # fmt: skip
+    if (every := options.get("every", 1.0)) <= 0:
+        raise UsageError(f"--every should be a number of seconds above 0, not {every!r}")
     if (first := options.get("first")) is not None and (type(first) is not int or first < 1):
         raise UsageError(f"--first should be a number of samples from 1, not {first!r}")
 

@@ -86,9 +86,12 @@ class Shots:
         """Every example that a question may have, in the order in which it would take them."""
         seen: set[tuple[Image, ...]] = set()
         for shot in in_line(self.pool, self._chance(sample)):
-            if own(sample, shot) or (self.distinct and shot.images and shot.images in seen):
+            if own(sample, shot):
                 continue
-            seen.add(shot.images)
+            if self.distinct and shot.images:
+                if shot.images in seen:
+                    continue
+                seen.add(shot.images)
             yield shot
 
     def protocol(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import mul
 from statistics import median
 from typing import Literal, TypeAlias
 
@@ -21,8 +22,10 @@ Manner: TypeAlias = tuple[Kind, Decoding]
 
 FIRST = 16
 """Requests that a worker is given while nobody knows how long they take."""
+STOCK = 256
+"""The most requests that wait for a worker."""
 AHEAD = 4
-"""Leases' worth of requests that wait for each worker."""
+"""Requests that are read for each worker, in stocks."""
 LEAST = 8
 """The smallest leases are this part of usual ones."""
 DEATHS = 2
@@ -35,42 +38,54 @@ def pictures(requests: Iterable[Request]) -> Iterator[Image]:
     return (part for turn in turns for part in turn.content if isinstance(part, Image))
 
 
+def last_picture(request: Request) -> Image | None:
+    """That of the question."""
+    backwards = (part for turn in request.prompt.turns[::-1] for part in turn.content[::-1])
+    return next((part for part in backwards if isinstance(part, Image)), None)
+
+
 @dataclass(slots=True)
 class Pace:
     """How long a request takes, by its manner: the median of what was seen last."""
 
     seconds: float
-    """A lease is as many requests as take so long, ..."""
+    """So much work waits for a worker, ..."""
     most: int
-    """... and never more than this."""
+    """... in leases of at most so many requests."""
     _seen: dict[Manner, deque[float]] = field(default_factory=dict)
+    _each: dict[Manner, float] = field(default_factory=dict)
 
     def saw(self, kind: Kind, answered: Sequence[Request], seconds: float) -> None:
         """Requests that a worker answered one after another, or together, in so long."""
         each = seconds / len(answered)
         for manner in {(kind, request.decoding) for request in answered}:
-            self._seen.setdefault(manner, deque(maxlen=64)).append(each)
+            seen = self._seen.setdefault(manner, deque(maxlen=64))
+            seen.append(each)
+            self._each[manner] = max(median(seen), 1e-6)
 
     def each(self, kind: Kind, request: Request) -> float | None:
         """Seconds for a request; ``None`` before one of its manner was answered."""
-        seen = self._seen.get((kind, request.decoding))
-        return max(median(seen), 1e-6) if seen else None
+        return self._each.get((kind, request.decoding))
 
     def expected(self, kind: Kind, requests: Iterable[Request]) -> float | None:
         """Seconds for all of them; ``None`` where that of one is not known."""
         counted = Counter(request.decoding for request in requests)
-        total = 0.0
-        for decoding, count in counted.items():
-            seen = self._seen.get((kind, decoding))
-            if not seen:
-                return None
-            total += max(median(seen), 1e-6) * count
-        return total
+        each = [self._each.get((kind, decoding)) for decoding in counted]
+        known = [seconds for seconds in each if seconds is not None]
+        if len(known) < len(each):
+            return None
+        seconds: float = sum(map(mul, known, counted.values()))
+        return seconds
 
     def size(self, kind: Kind, request: Request) -> int:
         """How many of its like make a lease."""
+        return min(self.most, self.stock(kind, request))
+
+    def stock(self, kind: Kind, request: Request) -> int:
+        """How many of its like should wait for a worker, in however many leases: an engine that
+        batches draws far ahead, and makes better batches of what it sees."""
         each = self.each(kind, request)
-        return FIRST if each is None else max(1, min(self.most, int(self.seconds / each)))
+        return FIRST if each is None else max(1, min(STOCK, int(self.seconds / each)))
 
 
 class Call:
@@ -89,6 +104,7 @@ class Call:
         self.number, self.kind, self.pace, self.counts = number, kind, pace, counts
         self._source = iter(requests)
         self._exhausted = False
+        self._stock = FIRST
         self._open: dict[str, Request] = {}
         self._waiting: dict[int, deque[Request]] = {}
         self._returned: deque[Request] = deque()
@@ -145,7 +161,7 @@ class Call:
         again = [self._returned.popleft() for _ in range(min(size, len(self._returned)))]
         if again := [request for request in again if request.id in self._open]:
             return again
-        while len(mine) < size and self._read(size):
+        while len(mine) < size and self._read():
             size = self._size(mine)
         size = min(size, self._taper(size))
         if mine:
@@ -210,14 +226,15 @@ class Call:
         queued = line or self._returned
         return self.pace.size(self.kind, queued[0]) if queued else FIRST
 
-    def _read(self, size: int) -> bool:
+    def _read(self) -> bool:
         """One more request into its line; not where enough of them wait."""
-        if sum(map(len, self._waiting.values())) >= AHEAD * size * len(self._waiting):
+        if sum(map(len, self._waiting.values())) >= AHEAD * self._stock * len(self._waiting):
             return False
         request = None if self._exhausted else next(self._source, None)
         if request is None:
             self._exhausted = True
             return False
+        self._stock = self.pace.stock(self.kind, request)
         self._open[request.id] = request
         self._waiting[self._home(request)].append(request)
         return True
@@ -233,6 +250,6 @@ class Call:
     def _home(self, request: Request) -> int:
         """Rendezvous hashing (Thaler & Ravishankar 1998): a worker that comes or goes moves only
         what is its own."""
-        shown = [part.key for part in pictures([request])]
-        about = shown[-1] if shown else request.id
+        last = last_picture(request)
+        about = request.id if last is None else last.key
         return max(self._waiting, key=lambda n: sha256(f"{n} {about}".encode()).digest())

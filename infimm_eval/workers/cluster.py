@@ -10,15 +10,24 @@ import os
 import secrets
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from infimm_eval.errors import MachineryError, UsageError, unforeseen
+from infimm_eval.workers.scratch import Scratch
+
+_FRUGAL: dict[str, Any] = {
+    "prestart_worker_first_driver": False,  # one for each processor, whoever needs them
+    "task_events_report_interval_ms": 0,  # for a dashboard, once a second
+    "enable_timeline": False,
+    "enable_metrics_collection": False,
+    "event_stats": False,
+}
+"""Settings of Ray's for a cluster that has one user, one job and nobody who looks at it."""
 
 _LACKING = "many workers need Ray; install it: pip install 'infimm-eval[ray]'"
 
@@ -39,7 +48,7 @@ class Cluster:
         _require_tokens()
         # Read when Ray is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ["RAY_AUTH_MODE"] = "token"
         if address is None:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:
@@ -47,7 +56,7 @@ class Cluster:
         except ImportError as error:
             raise UsageError(_LACKING) from error
         self.ray = ray
-        self._temporary: str | None = None
+        self._scratch: Scratch | None = None
         self._owned = not ray.is_initialized()
         if self._owned:
             self._start(address, cpus, gpus)
@@ -61,10 +70,10 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster, or end it."""
         if self._owned:
-            with _signals_kept():
+            with _signals_kept(), _uninterrupted():
                 self.ray.shutdown()
-        if self._temporary is not None:
-            rmtree(self._temporary, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.close()
 
     def _start(self, address: str | None, cpus: int, gpus: int) -> None:
         # It says that tokens are on.
@@ -78,11 +87,11 @@ class Cluster:
             "configure_logging": False,
         }
         if address is None:
-            self._temporary = tempfile.mkdtemp(prefix="ie-ray-")  # a socket's path is short
+            self._scratch = Scratch()
             asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
-            asked |= {"_temp_dir": self._temporary}
+            asked |= {"_temp_dir": str(self._scratch.path), "_system_config": {**_FRUGAL}}
         try:
-            with _signals_kept():
+            with _signals_kept(), few_helpers(self.ray):
                 self._init(asked)
         except Exception as error:  # Ray raises anything, Exception itself among it
             self.close()
@@ -119,6 +128,20 @@ def _require_tokens() -> None:
 
 
 @contextmanager
+def few_helpers(ray: Any) -> Iterator[None]:
+    """A cluster of our own starts without what shows it, scales it, and brings its workers' words
+    here: three processes, each of which takes longer to start than a worker."""
+    services, parameters = ray._private.services, ray._private.parameter
+    shows, given = services.start_api_server, parameters.RayParams
+    services.start_api_server = lambda *_, **__: (None, None)
+    parameters.RayParams = partial(given, no_monitor=True, include_log_monitor=False)
+    try:
+        yield
+    finally:
+        services.start_api_server, parameters.RayParams = shows, given
+
+
+@contextmanager
 def _signals_kept() -> Iterator[None]:
     """Ray takes SIGTERM and the hook for uncaught exceptions; they are the program's."""
     hook, main = sys.excepthook, threading.current_thread() is threading.main_thread()
@@ -129,6 +152,19 @@ def _signals_kept() -> Iterator[None]:
         sys.excepthook = hook
         if main and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A further Ctrl-C would leave half of Ray's processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def reason(error: BaseException) -> str:

@@ -118,7 +118,7 @@ class Fleet:
         if call.dry:
             self._relieve(call, [place for place in live if place.idle])
         for place in live:
-            place.listen(1 if call.dry else self._low(call, place))
+            place.listen(1 if call.dry else self._low(call, place), more=not call.dry)
 
     def _fill(self, call: Call, place: Place) -> None:
         """A worker that has nothing gets a suspect, if there is one, and the first sees to it that
@@ -137,7 +137,7 @@ class Fleet:
     def _low(self, call: Call, place: Place) -> int:
         """So many requests should wait for a worker beside what its model is at."""
         last = next(reversed(place.held.values()), None)
-        usual = 0 if last is None else self._pace.size(last[0].kind, last[1])
+        usual = 0 if last is None else self._pace.stock(last[0].kind, last[1])
         return usual // (LEAST if call.ending else 2) + 1
 
     def _give(self, call: Call, place: Place, requests: Sequence[Request]) -> None:
@@ -166,14 +166,11 @@ class Fleet:
         if not coming:
             self._crew.look(TICK)
             return
-        ready, rest = ray.wait(list(coming), num_returns=1, timeout=TICK)
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        for ref in ready:
+        for ref in ray.wait(list(coming), num_returns=1, timeout=TICK)[0]:
             place = coming[ref]
             if ref is place.collecting:
                 yield from self._take(call, place)
-            elif ref in place.feeding:
+            else:
                 self._arrive(place, ref)
         now = time.monotonic()
         for place in self._crew.live:

@@ -46,19 +46,24 @@ def open_fleet(
     found = models.backend(spec, options.revision)
     options = _spread(spec, found and found[0], options, wanted)
     computes = (found is None or found[0].computes) and options.device != "cpu"
+    recipe = Recipe.of(spec, options)
     cluster = _cluster(wanted, computes)
-    from infimm_eval.workers.crew import FleetOptions
-    from infimm_eval.workers.fleet import Fleet
+    try:
+        from infimm_eval.workers.crew import FleetOptions
+        from infimm_eval.workers.fleet import Fleet
 
-    gpus = _gpus(wanted, computes, cluster.resources.get("GPU", 0.0))
-    workers = None if wanted.workers == "auto" else wanted.workers
-    own = FleetOptions(
-        workers=workers,
-        cpus=1 if wanted.ray else _threads(workers),
-        gpus=gpus,
-        patience=wanted.patience,
-    )
-    return Fleet(Recipe.of(spec, options), cluster, own, say=say, count=count)
+        gpus = _gpus(wanted, computes, cluster.resources.get("GPU", 0.0))
+        workers = None if wanted.workers == "auto" else wanted.workers
+        own = FleetOptions(
+            workers=workers,
+            cpus=1 if wanted.ray else _threads(workers),
+            gpus=gpus,
+            patience=wanted.patience,
+        )
+        return Fleet(recipe, cluster, own, say=say, count=count)
+    except BaseException:
+        cluster.close()
+        raise
 
 
 def _spread(

@@ -19,8 +19,10 @@ from infimm_eval.workers.identity import Hello
 from infimm_eval.workers.serving import Collected
 from infimm_eval.workers.travel import PictureStore, exchange
 
-LINGER = 0.5
-"""Seconds that answers are gathered for before they come back together."""
+LINGER = 1.0
+"""Seconds that answers are gathered for before they come back together; each way has its price."""
+LAST = 0.25
+"""The same when no more is to come, so that it is known who could help whom."""
 SOON = 0.3
 """Seconds of work that are as good as none."""
 
@@ -132,10 +134,11 @@ class Place:
         if by_path is not True:
             self.feeding[fed] = list(given)
 
-    def listen(self, low: int) -> None:
-        """Wait for answers, and for fewer than ``low`` requests waiting, from now on."""
+    def listen(self, low: int, *, more: bool) -> None:
+        """Wait for answers, and for fewer than ``low`` requests waiting, from now on.  ``more``:
+        whether there will be further requests."""
         if self.collecting is None and self.held:
-            self.collecting = self.actor.collect.remote(low, LINGER)
+            self.collecting = self.actor.collect.remote(low, LINGER if more else LAST, more)
 
     def recall(self, count: int) -> None:
         """Ask for requests back that the model has not taken yet."""
@@ -170,10 +173,12 @@ class Place:
         return expected is not None and now > self.due + max(0.5, expected)
 
     def silent(self, now: float, floor: float, times: float) -> bool:
-        """Whether no answer has come for so many ``times`` what all of them should take."""
+        """Whether no answer has come for so many ``times`` what all of them should take, and not
+        for ``floor`` seconds."""
+        if not self.held or now - self.heard <= floor:
+            return False
         expected = _expected(self.held.values())
-        usual = 10 * floor if expected is None else times * expected
-        return bool(self.held) and now - self.heard > max(floor, usual)
+        return now - self.heard > (10 * floor if expected is None else times * expected)
 
     def sees(self, shown: Image | None, *, here: str, paths: bool) -> bool | None:
         """Whether it reads pictures where the driver does; ``None``: it is to look, each time.

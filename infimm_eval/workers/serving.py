@@ -21,9 +21,9 @@ from infimm_eval.workers.calls import Kind
 
 T = TypeVar("T")
 
-GAP = 0.05
-"""Seconds that a model waits for further requests before it is told that there are none, so that it
-ends what it has begun."""
+GAP = 0.2
+"""Seconds that a model waits for further requests, where some are to come, before it is told that
+there are none, so that it ends what it has begun."""
 COUNTED_EVERY = 1.0
 """Seconds between looks at what the model counts, beside that after its last answer."""
 
@@ -65,6 +65,7 @@ class Serving:
         self._returned: list[tuple[int, str]] = []
         self._works: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._drawn = self._told = 0
+        self._low, self._more = 0, False
         self._since: float | None = None
         self._seconds = 0.0
         self._error: InfimmEvalError | None = None
@@ -83,6 +84,7 @@ class Serving:
         """Requests to be answered after those that are there."""
         with self._changed:
             self._inbox.extend(_Task(call, kind, request) for request in requests)
+            self._more = True
             self._changed.notify_all()
 
     def give_back(self, count: int) -> None:
@@ -104,12 +106,15 @@ class Serving:
                     self._inbox.append(task)
             self._changed.notify_all()
 
-    def collect(self, low: int, linger: float) -> Collected:
-        """Waits for an answer, then ``linger`` seconds for more; no longer once fewer than ``low``
-        requests wait, or all are answered."""
+    def collect(self, low: int, linger: float, *, more: bool) -> Collected:
+        """Waits for an answer, then ``linger`` seconds for others; no longer once fewer than
+        ``low`` requests wait, or all are answered.  ``more``: whether there will be further
+        requests."""
         with self._changed:
-            self._changed.wait_for(lambda: self._answers or self._urgent(low))
-            self._changed.wait_for(lambda: self._urgent(low) or self._idle, linger)
+            self._low, self._more = low, more
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._answers or self._urgent)
+            self._changed.wait_for(lambda: self._urgent or self._idle, linger)
             self._clock()
             told = Collected(
                 self._answers,
@@ -178,11 +183,12 @@ class Serving:
         while True:
             with self._changed:
                 if not self._inbox:
-                    self._changed.wait_for(lambda: self._inbox or self._works, GAP)
+                    self._changed.wait_for(self._disturbed, GAP)
                 if self._works or not self._inbox or self._inbox[0].kind != kind:
                     return
                 request = self._opened(self._inbox.popleft())
-                self._changed.notify_all()
+                if self._urgent:
+                    self._changed.notify_all()
             yield request
 
     def _opened(self, task: _Task) -> Request:
@@ -211,7 +217,8 @@ class Serving:
             self._counted_at = now
         with self._changed:
             self._answers.append((task.call, replace(answer, id=task.request.id)))
-            self._changed.notify_all()
+            if last or len(self._answers) == 1:  # who collects would wake up for nothing
+                self._changed.notify_all()
 
     def _let_go(self, task: _Task) -> None:
         self._returned.append((task.call, task.request.id))
@@ -222,9 +229,13 @@ class Serving:
             self._error = error
             self._changed.notify_all()
 
-    def _urgent(self, low: int) -> bool:
-        short = len(self._inbox) < low and self._drawn != self._told
+    @property
+    def _urgent(self) -> bool:
+        short = len(self._inbox) < self._low and self._drawn != self._told
         return self._error is not None or short or bool(self._returned)
+
+    def _disturbed(self) -> bool:
+        return bool(self._inbox or self._works) or not self._more
 
     @property
     def _idle(self) -> bool:

@@ -63,9 +63,9 @@ class Worker:
         self._serving.feed(call, kind, requests)
         return True
 
-    def collect(self, low: int, linger: float) -> Collected:
+    def collect(self, low: int, linger: float, more: bool) -> Collected:
         """What was answered since the last time; see ``Serving``."""
-        return self._serving.collect(low, linger)
+        return self._serving.collect(low, linger, more=more)
 
     def give_back(self, count: int) -> None:
         """Let go of requests that the model has not taken yet; see ``Serving``."""

@@ -2,12 +2,13 @@
 
 Run by hand, never by the tests:
     python tests/bench/bench_series.py [--checkpoints 10] [--questions 48] [--separate 10]
+    python tests/bench/bench_series.py --parts first_figure
 
-The checkpoints share tower and language model; resampler and gated blocks are other random numbers
-in each, as where the card freezes the rest.  All are asked the same 4-shot VQAv2 questions of the
-demo data, once by `watch`, and each by a `run` of its own in a process of its own, without a
-picture cache.  Seconds are CPU seconds of the processes, all threads; with fewer `--separate` runs
-than checkpoints the sum is scaled up.  Sizes are those of `bench_engine.py`.
+The checkpoints share tower and language model; what is `--trained` (resampler and gated blocks, as
+where the card freezes the rest) is other random numbers in each.  All are asked the same 4-shot
+VQAv2 questions of the demo data, once by `watch`, and each by a `run` of its own in a process of
+its own, without a picture cache.  Seconds are CPU seconds of the processes, all threads; with fewer
+`--separate` runs than checkpoints the sum is scaled up.  Sizes are those of `bench_engine.py`.
 
 `encoded` counts pictures that went through the tower over the whole series, `distinct` those that
 there are.  `first_figure` is the time from a new checkpoint being there to its figure on 20
@@ -42,12 +43,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def training(args: argparse.Namespace, folder: Path) -> None:
-    """The checkpoints of a run that trains resampler and gated blocks."""
+    """The checkpoints of a run that trains some parts of the model."""
     made = model(args)
     for step in range(1, args.checkpoints + 1):
         torch.manual_seed(step)
-        for part in (made.resampler, made.gates):
-            for parameter in part.parameters():
+        for part in args.trained:
+            for parameter in made.get_submodule(part).parameters():
                 if parameter.dim() > 1:
                     torch.nn.init.normal_(parameter, std=0.02)
         here = folder / f"checkpoint-{step}"
@@ -115,36 +116,48 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, default=10)
     parser.add_argument("--questions", type=int, default=48)
     parser.add_argument("--separate", type=int, default=10)
+    for name, usual in (("trained", "resampler,gates"), ("parts", "series,first_figure")):
+        parser.add_argument(f"--{name}", type=lambda text: text.split(","), default=usual)
     parser.set_defaults(device="cpu", dtype="float32")
     args = parser.parse_args()
     take_shape(args)
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        training(args, place / "run")
-        words = [str(place / "run"), "--output", str(place / "series"), "--once"]
-        series = cpu(command("watch", *words, questions=args.questions))
-        apart = 0.0
-        for step in range(1, args.separate + 1):
-            words = ["--model", str(place / "run" / f"checkpoint-{step}")]
-            words += ["--no-companions", "--output", str(place / f"apart-{step}")]
-            apart += cpu(command("run", *words, questions=args.questions))
-        apart *= args.checkpoints / args.separate
-        statistics = counted(place / "series")
-        found = {
-            "checkpoints": args.checkpoints,
-            "questions": args.questions,
-            "separate_runs": args.separate,
-            "distinct": max(s.get("pictures_distinct", 0) for s in statistics),
-            "encoded": sum(s.get("pictures_encoded", 0) for s in statistics),
-            "cpu_series": round(series, 1),
-            "cpu_separate": round(apart, 1),
-            "share": round(series / apart, 3),
-            "first_figure": round(first_figure(place), 1),
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "date": date.today().isoformat(),
-        }
-    print(json.dumps(found, indent=2))
+        if "series" in args.parts:
+            found |= shared(args, Path(scratch))
+        if "first_figure" in args.parts:
+            found["first_figure"] = round(first_figure(Path(scratch)), 1)
+    about = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "date": date.today().isoformat(),
+    }
+    print(json.dumps(found | about, indent=2))
+
+
+def shared(args: argparse.Namespace, place: Path) -> dict[str, Any]:
+    """CPU seconds of one series, and of a run for each checkpoint."""
+    training(args, place / "run")
+    words = [str(place / "run"), "--output", str(place / "series"), "--once"]
+    series = cpu(command("watch", *words, questions=args.questions))
+    apart = 0.0
+    for step in range(1, args.separate + 1):
+        words = ["--model", str(place / "run" / f"checkpoint-{step}")]
+        words += ["--no-companions", "--output", str(place / f"apart-{step}")]
+        apart += cpu(command("run", *words, questions=args.questions))
+    apart *= args.checkpoints / args.separate
+    statistics = counted(place / "series")
+    return {
+        "trained": args.trained,
+        "checkpoints": args.checkpoints,
+        "questions": args.questions,
+        "separate_runs": args.separate,
+        "distinct": max(s.get("pictures_distinct", 0) for s in statistics),
+        "encoded": sum(s.get("pictures_encoded", 0) for s in statistics),
+        "cpu_series": round(series, 1),
+        "cpu_separate": round(apart, 1),
+        "share": round(series / apart, 3),
+    }
 
 
 if __name__ == "__main__":

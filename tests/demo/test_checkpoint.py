@@ -14,9 +14,11 @@ from safetensors import safe_open
 from infimm_eval import models
 from infimm_eval.demo import choice_rows, judged_rows, open_rows, rows
 from infimm_eval.demo.scenes import Drawn, scene
+from infimm_eval.demo.train import __main__ as training
 from infimm_eval.demo.train import loop
-from infimm_eval.demo.train.__main__ import main
+from infimm_eval.demo.train.courses import STAGES, Course, Interleaved, Lesson, Requests
 from infimm_eval.demo.train.documents import ask_for_caption, shown, told
+from infimm_eval.demo.train.instructions import KINDS
 from infimm_eval.demo.train.measure import SHOTS, TASKS, run
 from infimm_eval.demo.vocabulary import IMAGE, UNKNOWN, build
 from infimm_eval.demo.words import HOUSE, PLAIN, caption
@@ -111,21 +113,58 @@ def test_its_record_is_what_the_program_measures() -> None:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training of two steps, one in each course, on few pictures."""
+    """Training of one step in each course, on few pictures."""
     monkeypatch.setattr(loop, "PICTURES", 80)
-    stage = loop.Stage(1, told=(1, 1, 1, 1, 1), shown=(1, 1, 1, 1, 1))
-    courses = [replace(course, stages=(stage,)) for course in loop.COURSES]
-    monkeypatch.setattr(loop, "COURSES", courses)
+    stages = tuple(replace(s, courses=tuple(map(shortened, s.courses))) for s in STAGES)
+    for module in (loop, training):
+        monkeypatch.setattr(module, "STAGES", stages)
+
+
+def shortened(course: Course) -> Course:
+    lesson: Lesson = Interleaved(1, told=(1, 1, 1, 1, 1), shown=(1, 1, 1, 1, 1))
+    if isinstance(course.lessons[0], Requests):
+        lesson = replace(course.lessons[0], steps=1, counts=dict.fromkeys(KINDS, 1))
+    return replace(course, lessons=(lesson,))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("brief")
-def test_the_same_seed_trains_the_same_model_and_it_answers(tmp_path: Path) -> None:
-    for name in ("once", "again"):
-        main(["--output", str(tmp_path / name), "--threads", "2"])
-    once, again = (tmp_path / name / "model.safetensors" for name in ("once", "again"))
-    assert once.read_bytes() == again.read_bytes()
-    model = models.load(str(tmp_path / "once"), device="cpu", dtype="float32")
+def test_the_same_seed_trains_the_same_models_in_one_call_or_stage_by_stage(
+    tmp_path: Path,
+) -> None:
+    training.main(["--output", str(tmp_path / "whole")])
+    ends = {"pretraining": "step-4", "multitask": "step-1", "instruction": "step-1"}
+    before: list[str] = []
+    for stage, end in ends.items():
+        chosen = ["--from-stage", stage, "--to-stage", stage, *before]
+        training.main(["--output", str(tmp_path / "parts"), *chosen])
+        before = ["--start", str(tmp_path / "parts" / stage / end)]
+        whole, part = (
+            tmp_path / run / stage / end / "model.safetensors" for run in ("whole", "parts")
+        )
+        assert whole.read_bytes() == part.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief")
+def test_it_keeps_checkpoints_that_answer_and_the_last_ones_are_spoken_to_in_turns(
+    tmp_path: Path,
+) -> None:
+    training.main(["--output", str(tmp_path), "--every", "2", "--to-stage", "instruction"])
+    kept = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*"))
+    assert kept == [
+        "instruction/step-1",
+        "multitask/step-1",
+        "pretraining/step-2",
+        "pretraining/step-4",
+    ]
+    styles = {
+        place: models.load(str(tmp_path / place), device="cpu", dtype="float32").style
+        for place in kept
+    }
+    assert styles.pop("instruction/step-1") == "instruct"
+    assert set(styles.values()) == {"completion"}
+    model = models.load(str(tmp_path / kept[-1]), device="cpu", dtype="float32")
     prompt = Prompt("completion", (Turn("user", (Drawn("test", 0), "Output:")),))
     (answer,) = model.generate([Request("1", prompt, Decoding(max_new_tokens=3))])
     assert model.style == "completion"
@@ -139,8 +178,8 @@ def test_an_example_that_nothing_was_shown_for_is_not_trained_in_its_style() -> 
         document = shown(ask_for_caption, scenes, range(40), rng)
         assert all(example.trained for example in document[1:])
         first = document[0]
-        assert first.picture is not None
-        plain = caption(scenes[first.picture], PLAIN)
+        (picture,) = first.pictures
+        plain = caption(scenes[picture], PLAIN)
         assert first.trained == (first.answer == plain)
 
 
@@ -151,8 +190,8 @@ def test_text_only_examples_leave_the_model_its_own_words() -> None:
     for _ in range(50):
         *before, last = told(ask_for_caption, scenes, range(40), rng)
         lengths.add(len(before))
-        assert all(e.picture is None and not e.trained and IMAGE not in e.prompt for e in before)
-        assert last.picture is not None
+        assert all(not e.pictures and not e.trained and IMAGE not in e.prompt for e in before)
+        (picture,) = last.pictures
         assert last.trained
-        assert last.answer == caption(scenes[last.picture], PLAIN)
+        assert last.answer == caption(scenes[picture], PLAIN)
     assert lengths == {0, 2}

@@ -13,7 +13,7 @@ import infimm_eval as ie
 from infimm_eval.models.fake import Fake
 from infimm_eval.series.callback import SeriesCallback
 from tests.models import families
-from tests.series.test_watch import RIGHT, Training
+from tests.series.training import RIGHT, Training
 
 
 def test_a_model_in_memory_is_a_point_of_the_series_that_a_watch_goes_on_with(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,41 @@ def test_a_link_that_leads_up_is_not_followed_for_ever(tmp_path: Path) -> None:
     (tmp_path / "run" / "up").symlink_to(tmp_path)
     (tmp_path / "elsewhere").symlink_to(tmp_path / "run")
     assert 1 in steps(tmp_path)
+
+
+def test_links_that_lead_to_each_other_or_to_themselves_end(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        (tmp_path / name).mkdir()
+    for name in "abcdefgh":
+        for other in "abcdefgh":
+            (tmp_path / name / f"to-{other}").symlink_to(tmp_path / other)
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    write(tmp_path / "h" / "checkpoint-4")
+    assert steps(tmp_path) == [4]
+
+
+def test_a_link_to_a_checkpoint_is_no_second_one(tmp_path: Path) -> None:
+    write(tmp_path / "checkpoint-7")
+    (tmp_path / "checkpoint-7" / "trainer_state.json").write_text('{"global_step": 7}')
+    (tmp_path / "best").symlink_to(tmp_path / "checkpoint-7")
+    assert [one.path.name for one in find(tmp_path)] == ["checkpoint-7"]
+
+
+def test_the_series_may_lie_in_the_folder_that_it_is_of(tmp_path: Path) -> None:
+    (tmp_path / "step-3").mkdir()
+    (tmp_path / "step-3" / "weights.npz").write_bytes(b"x")
+    (tmp_path / "series" / "step-3").mkdir(parents=True)
+    (tmp_path / "series" / "step-3" / "run.db").write_bytes(b"x")
+    (tmp_path / "series" / "series.json").write_text("{}")
+    assert [one.path for one in find(tmp_path, any_files=True)] == [tmp_path / "step-3"]
+
+
+def test_a_table_of_weights_that_is_nested_without_end_is_a_cut_file(tmp_path: Path) -> None:
+    folder = write(tmp_path / "checkpoint-1")
+    table = b"[" * 200_000
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(table)) + table + b" ")
+    now = look(folder)
+    assert lacks(folder, now, now) == "model.safetensors is cut off"
 
 
 def test_for_models_of_one_s_own_every_named_folder_counts(tmp_path: Path) -> None:

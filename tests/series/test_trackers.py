@@ -13,7 +13,7 @@ import pytest
 from infimm_eval.errors import UsageError
 from infimm_eval.series import trackers
 from infimm_eval.series.folder import Agreed, Point, SeriesFolder
-from tests.series.test_watch import Training
+from tests.series.training import Noted, Training
 
 
 def cell(value: float) -> dict[str, Any]:
@@ -45,7 +45,8 @@ def logged_twice(name: str, folder: Path) -> None:
     """Two processes' worth: the second goes on with the first's run."""
     for step, value in ((100, 50.0), (200, 52.5)):
         series = SeriesFolder(folder, Agreed())
-        with trackers.opened([name], series, "project") as (tracker,):
+        with trackers.opened([name], series, "project", print) as opened:
+            (tracker,) = opened.written
             tracker.log(step, trackers.values(point(step, value)))
         series.close()
 
@@ -137,6 +138,54 @@ def test_a_tracker_that_is_not_installed_is_said_in_one_line(
     series = SeriesFolder(tmp_path, Agreed())
     try:
         with pytest.raises(UsageError, match=r"wandb is not installed; .*infimm-eval\[wandb\]"):
-            trackers.opened(["wandb"], series, "project").__enter__()
+            trackers.opened(["wandb"], series, "project", print).__enter__()
     finally:
         series.close()
+
+
+def test_a_tracker_that_fails_costs_no_figure_and_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    away = [True]
+
+    class Fails:
+        name = "fails"
+
+        def __init__(self, folder: Path, project: str) -> None:
+            pass
+
+        def log(self, step: int, values: dict[str, float]) -> None:
+            if away[0]:
+                raise ConnectionError("no route to host")
+            told.append(step)
+
+        def finish(self) -> None:
+            if away[0]:
+                raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(trackers, "TRACKERS", {"fails": Fails})
+    training = Training(tmp_path)
+    for step in (1, 2):
+        training.save(step)
+    noted = Noted()
+    series = training.watch(track=["fails"], limit=6, progress=noted)
+    assert [point.state for point in series.points] == ["whole", "whole"] and not told
+    assert (
+        "--track fails failed (ConnectionError: no route to host); it is told again" in noted.said
+    )
+    away[0] = False
+    training.watch(track=["fails"], limit=6)
+    assert told == [1, 2]
+
+
+def test_a_tracker_that_does_not_open_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(folder: Path, project: str) -> Any:
+        raise RuntimeError("api_key not configured")
+
+    monkeypatch.setattr(trackers, "TRACKERS", {"wandb": refuses})
+    training = Training(tmp_path)
+    with pytest.raises(UsageError, match=r"--track wandb does not open \(RuntimeError: api_key"):
+        training.watch(track=["wandb"])

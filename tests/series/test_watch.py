@@ -7,9 +7,7 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,84 +15,14 @@ from typing import Any
 import pytest
 
 import infimm_eval as ie
-from infimm_eval import cli, logs
+from infimm_eval import cli
 from infimm_eval.cli import watching as watching_line
 from infimm_eval.errors import UsageError
 from infimm_eval.models.flamingo.build import DEMO
 from infimm_eval.run import task_data
 from infimm_eval.series import follow
 from infimm_eval.series.folder import Agreed, SeriesFolder
-
-MODEL = '''
-"""Says what its checkpoint says, and writes down what it was asked."""
-from pathlib import Path
-from infimm_eval.models.fake import Fake
-
-class Told(Fake):
-    def generate(self, requests):
-        for answer in super().generate(requests):
-            with (Path(__file__).parent / "asked.txt").open("a") as file:
-                file.write(f"{self.step} {answer.id}\\n")
-            yield answer
-
-def make(weights, delay=0.0):
-    model = Told((Path(weights) / "says.txt").read_text(), delay=float(delay))
-    model.step = Path(weights).name
-    return model
-'''
-RIGHT = "unanswerable"
-"""What a third of the demo's VizWiz questions want."""
-
-
-class Training:
-    """A folder that a training run writes into, with a model of its own that says one word."""
-
-    def __init__(self, place: Path) -> None:
-        self.folder, self.place, self.output = place / "run", place, place / "series"
-        self.folder.mkdir(parents=True)
-        (place / "model.py").write_text(MODEL)
-
-    def save(self, step: int, says: str = RIGHT, *, whole: bool = True) -> Path:
-        checkpoint = self.folder / f"step-{step}"
-        checkpoint.mkdir()
-        (checkpoint / "says.txt").write_text(says)
-        if whole:
-            (checkpoint / "DONE").touch()
-        return checkpoint
-
-    @property
-    def own(self) -> dict[str, Any]:
-        return {
-            "model": f"{self.place}/model.py:make",
-            "model_option": {"weights": "{checkpoint}"},
-            "data": "demo",
-            "limit": 60,
-            "output": self.output,
-            "progress": False,
-        }
-
-    def watch(self, **how: Any) -> ie.Series:
-        return ie.watch(self.folder, "vizwiz", **{**self.own, "once": True, **how})
-
-    def baseline(self, says: str = RIGHT, **how: Any) -> Path:
-        folder = self.place / f"base-{says}"
-        how = {"data": "demo", "limit": 60, "progress": False, **how}
-        ie.evaluate(f"fake:{says}", "vizwiz", output=folder, **how)
-        return folder
-
-    def command(self, *more: str) -> list[str]:
-        command = [sys.executable, "-m", "infimm_eval", "watch", str(self.folder)]
-        command += ["--tasks", "vizwiz", "--data", "demo", "--output", str(self.output)]
-        command += ["--model", f"{self.place}/model.py:make", "--limit", "60"]
-        return [*command, "--model-option", "weights={checkpoint}", *more]
-
-    @property
-    def asked(self) -> list[str]:
-        file = self.place / "asked.txt"
-        return file.read_text().splitlines() if file.exists() else []
-
-    def series(self) -> Any:
-        return json.loads((self.output / "series.json").read_text())
+from tests.series.training import MODEL, RIGHT, Noted, Training, answers, results
 
 
 @pytest.fixture
@@ -148,6 +76,39 @@ def test_a_cheap_part_comes_first_for_all_and_is_part_of_the_rest(training: Trai
     ids = [line.split()[1] for line in training.asked]
     assert ids[:20] == ids[20:40], "the same samples of every checkpoint"
     assert set(ids[:20]).isdisjoint(ids[40:80])
+    assert [point.cells[0]["n"] for point in series.points] == [60, 60]
+
+
+SAVING = """
+    def generate(self, requests):
+        for answer in super().generate(requests):
+            yield answer
+            later = Path(__file__).parent / "run" / "step-9"
+            if self.answered == 30 and self.step == "step-1" and not later.exists():
+                later.mkdir()
+                (later / "says.txt").write_text("no")
+                (later / "DONE").touch()
+
+def make("""
+
+
+def test_the_cheap_part_of_a_new_checkpoint_comes_before_the_rest_of_an_older_one(
+    training: Training,
+) -> None:
+    model = training.place / "model.py"
+    told, _, make = MODEL.partition("\ndef make(")
+    told = told.replace("class Told(Fake)", "class Said(Fake)")
+    model.write_text(f"{told}\nclass Told(Said):{SAVING}{make}")
+    training.save(1)
+    series = training.watch(first=20, every=0.0001)
+    steps = [line.split()[0] for line in training.asked]
+    assert steps[:20] == ["step-1"] * 20
+    asked_before = steps.index("step-9")
+    assert 30 <= asked_before < 60, "the rest of the older one broke off"
+    assert steps[asked_before : asked_before + 20] == ["step-9"] * 20
+    assert steps[asked_before + 20] == "step-1", "and goes on in its turn"
+    assert len(set(training.asked)) == len(training.asked) == 120, "nothing is asked twice"
+    assert [(point.step, point.state) for point in series.points] == [(1, "whole"), (9, "whole")]
     assert [point.cells[0]["n"] for point in series.points] == [60, 60]
 
 
@@ -288,6 +249,79 @@ def test_one_that_vanishes_while_it_is_measured_is_said(
     assert series.skipped == {str(gone): "it has vanished; it is tried again"}
 
 
+def test_one_that_vanishes_before_its_rest_is_asked_is_said(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = training.save(1)
+    training.save(2)
+    measured = follow.Watcher._measure
+
+    def and_then(self: follow.Watcher, jobs: Any) -> None:
+        measured(self, jobs)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    monkeypatch.setattr(follow.Watcher, "_measure", and_then)
+    series = training.watch(first=20)
+    assert [(point.step, point.state) for point in series.points] == [(1, "first"), (2, "whole")]
+    assert series.skipped == {str(gone): "it has vanished before all of it was asked"}
+
+
+def test_a_folder_that_is_away_for_a_while_is_said_and_waited_for(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.save(1)
+    away = training.place / "away"
+    sleep = time.sleep
+
+    def slept(seconds: float) -> None:
+        if not away.exists() and training.folder.exists():
+            training.folder.rename(away)
+        elif away.exists():
+            away.rename(training.folder)
+            training.save(5)
+        sleep(0)
+
+    monkeypatch.setattr(time, "sleep", slept)
+    noted = Noted()
+    series = training.watch(once=False, until_step=5, progress=noted)
+    assert [point.step for point in series.points] == [1, 5] and not series.skipped
+    assert any("it is looked for again" in line for line in noted.said)
+
+
+def test_one_that_is_written_to_while_it_is_read_is_read_again(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = training.folder / "checkpoint-10"
+    shutil.copytree(DEMO, checkpoint)
+    opened, rewritten = follow.evaluate.opened_ahead, []
+
+    def and_written(*given: Any) -> Any:
+        ready = opened(*given)
+        if not rewritten:
+            rewritten.append((checkpoint / "config.json").read_text())
+            (checkpoint / "config.json").write_text(rewritten[0] + "\n")
+        return ready
+
+    monkeypatch.setattr(follow.evaluate, "opened_ahead", and_written)
+    how = {**training.own, "once": True, "limit": 4, "progress": (noted := Noted())}
+    del how["model"], how["model_option"]
+    series = ie.watch(training.folder, "vizwiz", **how)
+    assert [point.state for point in series.points] == ["whole"] and not series.skipped
+    assert any("was written to since it was read" in line for line in noted.said)
+    known = ie.load_model(str(checkpoint)).settings["fingerprint"]
+    assert series.points[0].fingerprint == known
+
+
+def test_a_series_whose_file_is_damaged_is_said_in_one_line(training: Training) -> None:
+    training.save(1)
+    training.watch()
+    body = training.series()
+    body["points"][0]["step"] = "one"
+    (training.output / "series.json").write_text(json.dumps(body))
+    with pytest.raises(UsageError, match=r"series\.json cannot be read"):
+        training.watch()
+
+
 def test_files_that_are_still_written_are_waited_for(training: Training) -> None:
     checkpoint = training.save(1, whole=False)
     began = time.monotonic()
@@ -309,30 +343,6 @@ def test_a_checkpoint_of_the_demo_is_measured_and_a_cut_one_is_not(training: Tra
     assert series.points[0].fingerprint and series.points[0].cells[0]["n"] == 4
     assert series.skipped == {str(cut): "model.safetensors is cut off; it is looked at again"}
     assert (training.output / "features").is_dir()
-
-
-def answers(output: Path) -> dict[tuple[str, str], str]:
-    """The answers on disk by run and key."""
-    found = {}
-    for file in output.glob(f"*/{logs.FILE}"):
-        db = sqlite3.connect(file, timeout=10)
-        try:
-            rows = db.execute("SELECT key, text FROM answer").fetchall()
-        except sqlite3.OperationalError:
-            continue
-        finally:
-            db.close()
-        found |= {(file.parent.name, key): text for key, text in rows}
-    return found
-
-
-def results(output: Path) -> Any:
-    """``series.json`` but for times."""
-    body = json.loads((output / "series.json").read_text())
-    for point in body["points"]:
-        for cell in point["cells"]:
-            del cell["seconds"]
-    return body
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
@@ -426,19 +436,33 @@ def test_every_option_of_the_page_is_one() -> None:
     assert COMMANDS and named and named <= known
 
 
-def test_the_pool_of_shots_is_read_once_for_all_checkpoints(
+def test_what_depends_on_data_alone_is_made_once_for_all_checkpoints(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    pool = task_data.pool
+    shrunk: list[str] = []
+    looked: list[int] = []
+    pool, webp, count = task_data.pool, task_data.thumbnails.webp, task_data.TaskData._counted
+
+    def shrinking(image: Any) -> Any:
+        shrunk.append(image.key)
+        return webp(image)
+
+    def counting(data: Any) -> int:
+        looked.append(count(data))
+        return looked[-1]
 
     def counted(samples: Any, task: str, seed: int) -> Any:
         read.append(task)
         return pool(samples, task, seed)
 
     monkeypatch.setattr(task_data, "pool", counted)
+    monkeypatch.setattr(task_data.thumbnails, "webp", shrinking)
+    monkeypatch.setattr(task_data.TaskData, "_counted", counting)
     for step in (1, 2):
         training.save(step)
     series = training.watch(shots=[4], limit=6, first=3)
     assert [point.state for point in series.points] == ["whole", "whole"]
     assert read == ["vizwiz"]
+    assert looked == [3, 6], "the first three, then all"
+    assert shrunk and len(set(shrunk)) == len(shrunk)

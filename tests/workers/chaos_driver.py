@@ -9,10 +9,10 @@ from pathlib import Path
 
 from infimm_eval import models
 from infimm_eval.models import ModelOptions
-from infimm_eval.models.fake import Fake
 from infimm_eval.run import run as run_plan
 from infimm_eval.run.plan import PlanRequest, plan
 from infimm_eval.run.progress import ProgressListener
+from infimm_eval.types import Model
 
 MOODY = Path(__file__).with_name("moody.py")
 
@@ -41,27 +41,31 @@ def main() -> None:
     if said.ray is None:
         run_plan(chosen, models.load(said.model), said.output, told)
         return
-    os.environ["RAY_AUTH_MODE"] = "token"
-    from infimm_eval.workers import crew
-    from infimm_eval.workers.cluster import Cluster
-    from infimm_eval.workers.crew import FleetOptions
-    from infimm_eval.workers.fleet import Fleet
-    from infimm_eval.workers.recipe import Recipe
-
-    own, spec = ModelOptions(), said.model
-    if said.model == "fake":
-        spec = f"{MOODY}:load"
-        own = ModelOptions(options={"folder": said.folder, "delay": said.delay})
-        # As of a checkpoint in a folder: what it is, is known before anybody says so.
-        crew.models.known_settings = lambda *_: Fake().settings  # type: ignore[assignment]
-    cluster = Cluster(said.ray, cpus=0, gpus=0)
-    options = FleetOptions(workers=said.workers, seconds=1.0, floor=3.0, patience=90.0)
-    model = Fleet(Recipe.of(spec, own), cluster, options, say=told.note)
+    model = _fleet(said, told)
     try:
         print("up", flush=True)
         run_plan(chosen, model, said.output, told)
     finally:
-        model.close()
+        model.close()  # type: ignore[attr-defined]
+
+
+def _fleet(said: argparse.Namespace, told: Telling) -> Model:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    from infimm_eval.workers import crew
+    from infimm_eval.workers.cluster import Cluster
+    from infimm_eval.workers.fleet import Fleet
+    from infimm_eval.workers.recipe import Recipe
+
+    own = {"folder": said.folder, "delay": said.delay, "model": said.model}
+    # As of a checkpoint in a folder: what it is, is known before anybody says so.
+    known = models.known_settings(said.model, ModelOptions())
+    crew.models.known_settings = lambda *_: known  # type: ignore[assignment]
+    return Fleet(
+        Recipe.of(f"{MOODY}:load", ModelOptions(options=own)),
+        Cluster(said.ray, cpus=0, gpus=0),
+        crew.FleetOptions(workers=said.workers, seconds=1.0, floor=3.0, patience=90.0),
+        say=told.note,
+    )
 
 
 if __name__ == "__main__":

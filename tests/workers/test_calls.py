@@ -119,6 +119,12 @@ def test_a_lease_is_as_many_as_take_a_given_time(each: float, size: int) -> None
     assert pace.size("generate", first) == size
 
 
+def test_small_leases_bring_no_smaller_stock() -> None:
+    pace, (first, *_) = Pace(1.0, 4), plain(1)
+    pace.saw("generate", [first], 0.01)
+    assert (pace.size("generate", first), pace.stock("generate", first)) == (4, 100)
+
+
 def test_leases_shrink_towards_the_end() -> None:
     call = call_of(plain(64), seconds=100, most=64)
     call.pace.saw("generate", plain(1), 0.1)

@@ -24,7 +24,7 @@ def serving(model: Fake) -> Serving:
 def everything(found: Serving, count: int) -> list[tuple[int, Answer]]:
     answers: list[tuple[int, Answer]] = []
     while len(answers) < count:
-        answers += found.collect(0, 0.05).answers
+        answers += found.collect(0, 0.05, more=True).answers
     return answers
 
 
@@ -99,10 +99,10 @@ def test_requests_that_were_not_begun_are_given_back_and_not_answered() -> None:
     model = Held()
     found = serving(model)
     found.feed(1, "generate", requests()[:6])
-    assert found.collect(10, 0).drawn == 1
+    assert found.collect(10, 0, more=True).drawn == 1
     found.give_back(2)
     found.drop(1, [requests()[1].id, requests()[0].id])
-    told = found.collect(0, 0)
+    told = found.collect(0, 0, more=True)
     assert [id for _, id in told.returned] == [requests()[i].id for i in (5, 4, 1)]
     model.go.set()
     assert [a.id for _, a in everything(found, 3)] == [requests()[i].id for i in (0, 2, 3)]
@@ -112,9 +112,22 @@ def test_it_is_said_when_few_requests_are_left() -> None:
     model = Held()
     found = serving(model)
     found.feed(1, "generate", requests()[:3])
-    told: Collected = found.collect(5, 10)
+    told: Collected = found.collect(5, 10, more=True)
     assert told.drawn == 1 and not told.answers
     model.go.set()
+
+
+def test_a_model_that_gets_no_more_ends_what_it_has_begun_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Batch(Fake):
+        def generate(self, asked: Iterable[Request]) -> Iterator[Answer]:
+            yield from super().generate(list(asked))
+
+    monkeypatch.setattr("infimm_eval.workers.serving.GAP", 60.0)
+    found = serving(Batch())
+    found.feed(1, "generate", requests()[:3])
+    assert len(found.collect(0, 1, more=False).answers) == 3
 
 
 @pytest.mark.parametrize("error", [UsageError("no"), MachineryError("broken")])
@@ -126,7 +139,7 @@ def test_what_ends_the_model_is_told(error: Exception) -> None:
 
     found = serving(Ending())
     found.feed(1, "generate", requests()[:3])
-    told = found.collect(0, 0.2)
+    told = found.collect(0, 0.2, more=True)
     assert len(told.answers) == 1 and told.error is error
 
 
@@ -137,7 +150,7 @@ def test_a_model_that_leaves_questions_open_is_not_waited_for() -> None:
 
     found = serving(Forgetful())
     found.feed(1, "generate", requests()[:3])
-    told = found.collect(0, 1)
+    told = found.collect(0, 1, more=True)
     assert isinstance(told.error, MachineryError) and "left 1 questions open" in str(told.error)
 
 

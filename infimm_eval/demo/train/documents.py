@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from infimm_eval.demo import judged_rows, questions
 from infimm_eval.demo.scenes import GROUNDS, Scene
@@ -31,13 +31,17 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """``picture`` is a number in the batch, ``None`` for an example without; ``trained`` says
-    whether the answer is to be learned or only read."""
+    """``pictures`` are numbers in the batch; ``trained`` says whether the answer is to be learned
+    or only read, ``end`` what follows it: the end of a chunk (of the last one in half the cases
+    that of the text), the end of a turn, or, where the same text goes on, nothing; ``weight`` is
+    how much each of its words counts."""
 
-    picture: int | None
+    pictures: tuple[int, ...]
     prompt: str
     answer: str
     trained: bool
+    end: Literal["chunk", "turn", "nothing"] = "chunk"
+    weight: float = 1.0
 
 
 Document: TypeAlias = tuple[Example, ...]
@@ -56,7 +60,7 @@ def shown(
     for n, picture in enumerate(rng.sample(among, rng.choice((2, 3, 4, 5, 5, 5, 5, 5)))):
         asked = asker(scenes[picture], style, rng)
         known = n > 0 or asked.answer == asked.plain
-        examples.append(Example(picture, asked.prompt, asked.answer, trained=known))
+        examples.append(Example((picture,), asked.prompt, asked.answer, trained=known))
     return tuple(examples)
 
 
@@ -73,10 +77,10 @@ def told(
     for picture in rng.sample(among, rng.choice((0, 0, 0, 2))):
         asked = asker(scenes[picture], style, rng)
         blind = asked.prompt.replace(IMAGE, "")
-        examples.append(Example(None, blind, asked.answer, trained=False))
+        examples.append(Example((), blind, asked.answer, trained=False))
     seen = rng.choice(among)
     asked = asker(scenes[seen], style, rng)
-    return (*examples, Example(seen, asked.prompt, asked.plain, trained=True))
+    return (*examples, Example((seen,), asked.prompt, asked.plain, trained=True))
 
 
 # -- what is asked -------------------------------------------------------------------------------

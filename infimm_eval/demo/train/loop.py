@@ -11,9 +11,10 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from tokenizers import Tokenizer
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from infimm_eval.demo import vocabulary
 from infimm_eval.demo.scenes import Drawn, Family, Scene
 from infimm_eval.demo.scenes import scene as described
-from infimm_eval.demo.train import documents, tiny
-from infimm_eval.demo.train.documents import Asker, Document, shown, told
+from infimm_eval.demo.train import tiny
+from infimm_eval.demo.train.courses import STAGES, SUBJECTS, Course, Lesson, Stage
+from infimm_eval.demo.train.documents import shown
 from infimm_eval.demo.train.labels import Facts, Labels
 from infimm_eval.demo.train.reading import Reader
 from infimm_eval.flamingo import Flamingo
@@ -34,109 +36,40 @@ PICTURES = 8000
 DECAY = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What may be asked about pictures without a sign, or with one."""
-
-    name: str
-    asked: tuple[Asker, ...]
-    signs: bool = False
+Keep: TypeAlias = Callable[[Stage, int, Flamingo, Tokenizer], None]
+"""Told of a model after every step of a stage: which, how many steps, and its tokenizer."""
 
 
-SUBJECTS = (
-    Subject("captions", (documents.ask_for_caption,)),
-    Subject("questions", (documents.ask_question,)),
-    Subject("others", documents.OF_SCENES),
-    Subject("signs", documents.OF_SIGNS, signs=True),
-    Subject("exams", documents.OF_EXAMS),
-)
+def train(seed: int, keep: Keep, stages: Sequence[Stage], start: Path | None = None) -> None:
+    """Train through the stages, from nothing or from the checkpoint ``start``.
 
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """So many steps with the same number of documents of every subject: ``told`` examples that
-    stand alone, and ``shown`` ones together."""
-
-    steps: int
-    told: tuple[int, ...]
-    shown: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """Stages under one learning rate, which rises to ``rate`` and falls along a cosine."""
-
-    rate: float
-    falls_over: int
-    """The steps after which the rate would have fallen to a thirtieth; a course may end before."""
-    pictures: int
-    """Pictures a step."""
-    labels: bool
-    """Whether the tower is told what stands in every place."""
-    stages: tuple[Stage, ...]
-    style: float = 1.0
-    """How much more ``shown`` captions weigh than anything else: one word in three of theirs is a
-    matter of style."""
-
-    @property
-    def steps(self) -> int:
-        """Of all stages together."""
-        return sum(stage.steps for stage in self.stages)
-
-
-COURSES = (
-    Course(
-        rate=2e-3,
-        falls_over=900,
-        pictures=64,
-        labels=True,
-        stages=(
-            Stage(315, told=(32, 72, 24, 8, 0), shown=(0, 0, 0, 0, 0)),
-            Stage(285, told=(8, 24, 8, 4, 0), shown=(20, 32, 8, 4, 0)),
-        ),
-    ),
-    Course(
-        rate=8e-4,
-        falls_over=450,
-        pictures=40,
-        labels=False,
-        stages=(Stage(450, told=(2, 16, 4, 2, 0), shown=(14, 40, 4, 2, 0)),),
-        style=3.0,
-    ),
-    Course(
-        rate=1e-3,
-        falls_over=360,
-        pictures=40,
-        labels=False,
-        stages=(Stage(360, told=(2, 8, 4, 2, 0), shown=(24, 24, 4, 2, 0)),),
-        style=4.0,
-    ),
-    Course(
-        rate=1e-3,
-        falls_over=300,
-        pictures=40,
-        labels=False,
-        stages=(Stage(300, told=(2, 28, 4, 2, 16), shown=(4, 52, 4, 2, 2)),),
-    ),
-)
-"""First to see and to speak plainly, then to follow the style of what was shown before."""
-
-
-def train(seed: int) -> tuple[Flamingo, Tokenizer]:
-    """The trained model and its tokenizer, the same ones from the same seed with as many threads
-    on such a processor.  Says on stderr how it gets on."""
+    The same seed with as many threads on such a processor gives the same models, also where a later
+    stage starts from what an earlier call kept.  Says on stderr how it gets on.
+    """
     torch.manual_seed(seed)
     scenes, pixels_I3HW = gallery(PICTURES)
-    tokenizer = vocabulary.build(corpus(scenes))
-    model = infimm.build(tiny.config(tokenizer))
-    labels = Labels(model.tower.width)
-    open_gates(model)
+    if start is None:
+        tokenizer = vocabulary.build(corpus(scenes))
+        model = infimm.build(tiny.config(tokenizer))
+        labels = Labels(model.tower.width)
+        open_gates(model)
+    else:
+        model, tokenizer = tiny.load(start)
+        labels = Labels(model.tower.width)
     classroom = Classroom(model, labels, Reader(tokenizer), scenes, pixels_I3HW)
     with repeatable():
-        for number, course in enumerate(COURSES):
-            classroom.take(course, random.Random(seed + number))
-            rounded(model)
-    return model.eval(), tokenizer
+        for stage in stages:
+            first, steps = _before(stage), 0
+            for number, course in enumerate(stage.courses, first):
+                for _ in classroom.take(course, random.Random(seed + number)):
+                    steps += 1
+                    keep(stage, steps, model, tokenizer)
+                rounded(model)
+
+
+def _before(stage: Stage) -> int:
+    """How many courses the recipe has before a stage."""
+    return sum(len(earlier.courses) for earlier in STAGES[: STAGES.index(stage)])
 
 
 class Classroom:
@@ -152,10 +85,14 @@ class Classroom:
     ) -> None:
         self.model, self.labels, self.reader = model, labels, reader
         self.scenes, self.pixels_I3HW, self.facts = scenes, pixels_I3HW, Facts.of(scenes)
+        self.tokens: dict[int, Tensor] = {}
 
-    def take(self, course: Course, rng: random.Random) -> None:
-        """One course, with an optimizer of its own."""
+    def take(self, course: Course, rng: random.Random) -> Iterator[None]:
+        """One course, with an optimizer of its own; yields after every step."""
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not (course.frozen_tower and name.startswith("tower.")))
         parameters = [*self.model.parameters(), *self.labels.parameters()]
+        parameters = [p for p in parameters if p.requires_grad]
         optimizer = torch.optim.AdamW(
             [
                 {"params": [p for p in parameters if p.dim() > 1], "weight_decay": DECAY},
@@ -164,31 +101,43 @@ class Classroom:
             betas=(0.9, 0.98),
         )
         report = Report(course.steps)
-        stages = (stage for stage in course.stages for _ in range(stage.steps))
-        for step, stage in enumerate(stages):
+        lessons = (lesson for lesson in course.lessons for _ in range(lesson.steps))
+        for step, lesson in enumerate(lessons):
             for group in optimizer.param_groups:
                 group["lr"] = rate(course.rate, step, course.falls_over)
-            losses = self.losses(course, stage, rng)
+            losses = self.losses(course, lesson, rng)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(torch.stack(list(losses.values())).sum())
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             report(step, losses)
+            yield
 
-    def losses(self, course: Course, stage: Stage, rng: random.Random) -> dict[str, Tensor]:
+    def losses(self, course: Course, lesson: Lesson, rng: random.Random) -> dict[str, Tensor]:
         """Of one step: a lot of pictures, each encoded once, and documents about them."""
         chosen = rng.sample(range(len(self.scenes)), course.pictures)
-        tokens_IND = self.model.tower(self.pixels_I3HW[chosen])
+        tokens_IND = self.seen(chosen, frozen=course.frozen_tower)
         latents_IVD = self.model.resampler(tokens_IND)
         losses = {}
         if course.labels:
             losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])
         lot = [self.scenes[i] for i in chosen]
-        for subject, *counts in zip(SUBJECTS, stage.told, stage.shown, strict=True):
-            for name, batch in write(subject, counts, lot, rng).items():
-                weight = course.style if name == "captions shown" else 1.0
-                losses[name] = weight * self.reader.loss(self.model, latents_IVD, batch, rng)
+        for name, batch in lesson.documents(lot, rng):
+            weight = course.style if name == "captions shown" else 1.0
+            losses[name] = weight * self.reader.loss(self.model, latents_IVD, batch, rng)
         return losses
+
+    def seen(self, chosen: Sequence[int], *, frozen: bool) -> Tensor:
+        """The tower's tokens of pictures (I, N, D); a frozen one looks at a picture once."""
+        if not frozen:
+            self.tokens.clear()
+            return self.model.tower(self.pixels_I3HW[chosen])
+        missing = [i for i in chosen if i not in self.tokens]
+        if missing:
+            with torch.no_grad():
+                made = self.model.tower(self.pixels_I3HW[missing])
+            self.tokens |= dict(zip(missing, made, strict=True))
+        return torch.stack([self.tokens[i] for i in chosen])
 
 
 def gallery(count: int) -> tuple[list[Scene], Tensor]:
@@ -250,20 +199,6 @@ def rounded(model: Flamingo) -> None:
 def rate(peak: float, step: int, steps: int) -> float:
     """Linear over the first 60 steps, then half a cosine down to a thirtieth."""
     return peak * min(1, (step + 1) / 60) * (0.03 + 0.485 * (1 + math.cos(math.pi * step / steps)))
-
-
-def write(
-    subject: Subject, counts: Sequence[int], lot: Sequence[Scene], rng: random.Random
-) -> dict[str, list[Document]]:
-    """The documents of one step about one subject: so many ``told`` and so many ``shown``."""
-    among = [i for i, scene in enumerate(lot) if bool(scene.sign) == subject.signs]
-    return {
-        f"{subject.name} {make.__name__}": [
-            make(rng.choice(subject.asked), lot, among, rng) for _ in range(count)
-        ]
-        for make, count in zip((told, shown), counts, strict=True)
-        if count and len(among) >= 5
-    }
 
 
 class Report:

@@ -29,8 +29,11 @@ from infimm_eval.types import Answer, Image, Model, Request
 
 TASKS = ("coco", "vqav2")
 SHOTS = (0, 4)
+CHAT_TASKS = ("mme", "mmbench", "scienceqa", "mmmu")
+"""What a model that is spoken to in turns is measured on, zero-shot."""
 CONSTANTS = 12
 """How many of the most common targets of the train split are tried as constant answers."""
+CHAT_CONSTANTS = {"mme": ("yes", "no")} | dict.fromkeys(CHAT_TASKS[1:], ("A", "B", "C", "D"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,19 +50,22 @@ def measure(folder: Path, limit: int | None = None) -> dict[str, dict[str, float
     """``{"coco": {"0 shots": ..., "4 shots": ..., "4 shots, black pictures": ...}, ...}`` in the
     published units, rounded to one decimal."""
     model = models.load(str(folder), device="cpu", dtype="float32")
-    scores: dict[str, dict[str, float]] = {task: {} for task in TASKS}
+    chat = model.style == "instruct"
+    tasks, shots = (CHAT_TASKS, SHOTS[:1]) if chat else (TASKS, SHOTS)
+    scores: dict[str, dict[str, float]] = {task: {} for task in tasks}
     for suffix, shown in (("", model), (", black pictures", Blindfolded(model))):
-        for task in TASKS:
-            found = run(shown, task, SHOTS, limit)
-            for shots, value in zip(SHOTS, found, strict=True):
-                scores[task][f"{shots} shots{suffix}"] = value
-    for task in TASKS:
+        for task in tasks:
+            for count, value in zip(shots, run(shown, task, shots, limit), strict=True):
+                scores[task][f"{count} shots{suffix}"] = value
+    for task in tasks:
+        constants = CHAT_CONSTANTS[task] if chat else common(task)
         scores[task]["constant"] = max(
-            run(Fake(said), task, SHOTS[:1], limit)[0] for said in common(task)
+            run(Fake(said), task, SHOTS[:1], limit)[0] for said in constants
         )
-    scores["vqav2"]["constant by kind of question"] = run(
-        Fake(usual_answers()), "vqav2", SHOTS[:1], limit
-    )[0]
+    if not chat:
+        scores["vqav2"]["constant by kind of question"] = run(
+            Fake(usual_answers()), "vqav2", SHOTS[:1], limit
+        )[0]
     return scores
 
 

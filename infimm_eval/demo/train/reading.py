@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,18 @@ from torch import Tensor
 from infimm_eval.demo import vocabulary
 from infimm_eval.demo.train.documents import Document
 from infimm_eval.flamingo import Flamingo
+from infimm_eval.flamingo.shown import Shown
 
 TOGETHER = 24
 """Documents of like length that are read at once."""
-NOT_TRAINED = -100
+
+
+class _Row(NamedTuple):
+    """Ids, how much each of them is to be learned, and the pictures in order."""
+
+    ids: list[int]
+    weights: list[float]
+    pictures: list[int]
 
 
 class Reader:
@@ -38,42 +47,44 @@ class Reader:
     def loss(
         self, model: Flamingo, latents_IVD: Tensor, batch: Sequence[Document], rng: random.Random
     ) -> Tensor:
-        """Mean over the tokens to be learned.  Documents of like length are read together."""
-        rows = sorted((self._row(document, rng) for document in batch), key=lambda row: len(row[0]))
-        parts = [rows[i : i + TOGETHER] for i in range(0, len(rows), TOGETHER)]
-        learned = sum(wanted != NOT_TRAINED for _, row, _ in rows for wanted in row)
-        sums = [self._sum(model, latents_IVD, part) for part in parts]
-        return torch.stack(sums).sum() / max(1, learned)
-
-    def _sum(
-        self, model: Flamingo, latents_IVD: Tensor, rows: Sequence[tuple[list[int], ...]]
-    ) -> Tensor:
-        n_images_B = torch.tensor([len(pictures) for _, _, pictures in rows])
-        ids_BT = _padded([ids for ids, _, _ in rows], self._pad)
-        wanted_BT = _padded([wanted for _, wanted, _ in rows], NOT_TRAINED)[:, 1:]
-        pictures_BI = _padded([pictures for _, _, pictures in rows], 0)
-        x_BTM = model.hidden(ids_BT, None, latents_IVD[pictures_BI], n_images_B)[:, :-1]
-        trained_BT = wanted_BT != NOT_TRAINED
-        return F.cross_entropy(
-            model.logits(x_BTM[trained_BT]), wanted_BT[trained_BT], reduction="sum"
+        """Mean over the tokens to be learned, by weight.  Documents of like length are read
+        together."""
+        rows = sorted(
+            (self._row(document, rng) for document in batch), key=lambda row: len(row.ids)
         )
+        parts = [rows[i : i + TOGETHER] for i in range(0, len(rows), TOGETHER)]
+        total = sum(sum(row.weights) for row in rows)
+        sums = [self._sum(model, latents_IVD, part) for part in parts]
+        return torch.stack(sums).sum() / max(1.0, total)
 
-    def _row(self, document: Document, rng: random.Random) -> tuple[list[int], ...]:
-        """Ids, what is to be learned at each of them, and the pictures in order.
+    def _sum(self, model: Flamingo, latents_IVD: Tensor, rows: Sequence[_Row]) -> Tensor:
+        n_images_B = torch.tensor([len(row.pictures) for row in rows])
+        ids_BT = _padded([row.ids for row in rows], self._pad)
+        weights_BT = _padded([row.weights for row in rows], 0.0)[:, 1:]
+        shown = Shown(latents_IVD, _padded([row.pictures for row in rows], 0))
+        x_BTM = model.hidden(ids_BT, None, shown, n_images_B)[:, :-1]
+        learned_BT = weights_BT > 0
+        losses = F.cross_entropy(
+            model.logits(x_BTM[learned_BT]), ids_BT[:, 1:][learned_BT], reduction="none"
+        )
+        return (losses * weights_BT[learned_BT]).sum()
 
-        The last answer ends the chunk or the text, so that a model kept from saying one of the
-        two says the other.
-        """
-        ids, wanted, pictures = [self._bos], [NOT_TRAINED], []
+    def _row(self, document: Document, rng: random.Random) -> _Row:
+        """The last answer ends the chunk or the text, so that a model kept from saying one of the
+        two says the other."""
+        row = _Row([self._bos], [0.0], [])
         for example in document:
-            last = example is document[-1]
-            end = self._eos if last and rng.random() < 0.5 else self._end
-            prompt, answer = self._ids(example.prompt), [*self._ids(example.answer), end]
-            ids += prompt + answer
-            wanted += [NOT_TRAINED] * len(prompt)
-            wanted += answer if example.trained else [NOT_TRAINED] * len(answer)
-            pictures += [] if example.picture is None else [example.picture]
-        return ids, wanted, pictures
+            prompt, answer = self._ids(example.prompt), list(self._ids(example.answer))
+            if example.end == "turn":
+                answer.append(self._eos)
+            elif example.end == "chunk":
+                last = example is document[-1]
+                answer.append(self._eos if last and rng.random() < 0.5 else self._end)
+            row.ids.extend(prompt + answer)
+            row.weights.extend([0.0] * len(prompt))
+            row.weights.extend([example.weight if example.trained else 0.0] * len(answer))
+            row.pictures.extend(example.pictures)
+        return row
 
     def _ids(self, text: str) -> list[int]:
         if text not in self._known:
@@ -81,6 +92,8 @@ class Reader:
         return self._known[text]
 
 
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+def _padded(rows: Sequence[Sequence[float]], filler: float) -> Tensor:
+    """(B, T), of whole numbers where the filler is one."""
     width = max(map(len, rows))
-    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows])
+    dtype = torch.long if isinstance(filler, int) else torch.float32
+    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], dtype=dtype)

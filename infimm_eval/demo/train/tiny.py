@@ -5,12 +5,14 @@ Knows nothing of training.
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
+from infimm_eval import flamingo
 from infimm_eval.demo import vocabulary
 from infimm_eval.flamingo import Flamingo, save_pretrained
 from infimm_eval.flamingo.decoders.llama import LlamaConfig
@@ -70,9 +72,24 @@ def config(tokenizer: Tokenizer) -> infimm.Config:
     )
 
 
-def save(model: Flamingo, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a checkpoint folder, weights in bfloat16."""
-    save_pretrained(model.to(torch.bfloat16), folder)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}USER: {{ message['content'] }} "
+    "{% elif message['role'] == 'assistant' %}ASSISTANT: {{ message['content'] }}</s>{% endif %}"
+    "{% endfor %}ASSISTANT:"
+)
+"""Vicuna's turns without its system text, whose words the tokenizer does not know."""
+
+
+def load(folder: Path) -> tuple[Flamingo, Tokenizer]:
+    """A checkpoint that `save` wrote, in float32, to be trained on."""
+    model = flamingo.load(folder, dtype=torch.float32)
+    return model.requires_grad_(), Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def save(model: Flamingo, tokenizer: Tokenizer, folder: Path, *, chat: bool = False) -> None:
+    """Write a checkpoint folder, weights in bfloat16; the model goes on as it is."""
+    save_pretrained(copy.deepcopy(model).to(torch.bfloat16).eval(), folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     _write(
         folder / "tokenizer_config.json",
@@ -83,6 +100,7 @@ def save(model: Flamingo, tokenizer: Tokenizer, folder: Path) -> None:
             "pad_token": vocabulary.PAD,
             "unk_token": vocabulary.UNKNOWN,
             "model_max_length": CONTEXT,
+            **({"chat_template": CHAT_TEMPLATE} if chat else {}),
         },
     )
     pictures = Pictures(SIZE)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import join_heads
 from infimm_eval.flamingo.fused_linear import FusedLinear
+from infimm_eval.flamingo.kernels import output_layer, swiglu
 from infimm_eval.flamingo.kv_cache import KVShape
 from infimm_eval.flamingo.protocols import Attend
 from infimm_eval.flamingo.rope import Rope, rotary_angles, rotate
@@ -223,7 +224,7 @@ class Llama(nn.Module):
     def logits(self, x_BTM: Tensor) -> Tensor:
         """(..., M) -> (..., Y), float32."""
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        return F.linear(x_BTM, head.weight).float()
+        return output_layer(x_BTM, head.weight)
 
 
 class _Layer(nn.Module):
@@ -273,7 +274,7 @@ class _MLP(nn.Module):
         self.down_proj = nn.Linear(inner, M, bias=False)
 
     def forward(self, x_BTM: Tensor) -> Tensor:
-        x_BTM = self.down_proj(F.silu(self.gate_proj(x_BTM)) * self.up_proj(x_BTM))
+        x_BTM = self.down_proj(swiglu(self.gate_proj(x_BTM), self.up_proj(x_BTM)))
         return x_BTM
 
 

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import join_heads, split_heads
+from infimm_eval.flamingo.kernels import output_layer
 from infimm_eval.flamingo.kv_cache import KVShape
 from infimm_eval.flamingo.protocols import Attend
 from infimm_eval.flamingo.section import Number, Section, Size, SomeNumber, Switch
@@ -246,7 +247,7 @@ class _Alibi(nn.Module):
 
     def logits(self, x_BTM: Tensor) -> Tensor:
         """(..., M) -> (..., Y), float32."""
-        scores = F.linear(x_BTM, self.wte.weight).float()
+        scores = output_layer(x_BTM, self.wte.weight)
         scale = self.config.logit_scale
         if scale is None:
             return scores

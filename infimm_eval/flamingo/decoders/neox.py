@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import join_heads
+from infimm_eval.flamingo.kernels import output_layer
 from infimm_eval.flamingo.kv_cache import KVShape
 from infimm_eval.flamingo.protocols import Attend
 from infimm_eval.flamingo.rope import Rope, rotary_angles, rotate
@@ -173,7 +174,7 @@ class NeoX(nn.Module):
     def logits(self, x_BTM: Tensor) -> Tensor:
         """(..., M) -> (..., Y), float32."""
         head = self.embed_in if self.embed_out is None else self.embed_out
-        return F.linear(x_BTM, head.weight).float()
+        return output_layer(x_BTM, head.weight)
 
 
 class _Layer(nn.Module):

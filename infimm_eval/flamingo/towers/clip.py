@@ -20,14 +20,9 @@ from torch import Tensor, nn
 
 from infimm_eval.errors import UsageError, unknown
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.kernels import quick_gelu
 from infimm_eval.flamingo.patches import embed_patches
 from infimm_eval.flamingo.section import Number, Section, Size
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """OpenAI's approximation of GELU: x sigmoid(1.702 x)."""
-    return x * torch.sigmoid(1.702 * x)
-
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 

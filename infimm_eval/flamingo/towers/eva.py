@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infimm_eval.flamingo.attention import attend, join_heads, split_heads
+from infimm_eval.flamingo.kernels import swiglu
 from infimm_eval.flamingo.patches import embed_patches
 from infimm_eval.flamingo.section import FromZero, Number, Section, Size, Switch
 
@@ -263,7 +264,7 @@ class _SwiGLU(nn.Module):
         return self.padded(x_INW, spare) if spare else self.plain(x_INW)
 
     def plain(self, x_INW: Tensor) -> Tensor:
-        x_INW = self.w3(self.ffn_ln(F.silu(self.w1(x_INW)) * self.w2(x_INW)))
+        x_INW = self.w3(self.ffn_ln(swiglu(self.w1(x_INW), self.w2(x_INW))))
         return x_INW
 
     def padded(self, x_INW: Tensor, spare: int) -> Tensor:
@@ -274,7 +275,7 @@ class _SwiGLU(nn.Module):
             F.linear(x_INW, F.pad(w.weight, (0, 0, 0, spare)), F.pad(w.bias, (0, spare)))
             for w in (self.w1, self.w2)
         )
-        hidden_INh = self.ffn_ln((F.silu(gate_INh) * up_INh)[..., :-spare])
+        hidden_INh = self.ffn_ln(swiglu(gate_INh, up_INh)[..., :-spare])
         w3 = F.pad(self.w3.weight, (0, spare))
         return F.linear(F.pad(hidden_INh, (0, spare)), w3, self.w3.bias)
 

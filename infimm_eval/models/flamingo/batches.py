@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infimm_eval.flamingo.shown import Latents, Shown
 from infimm_eval.models.flamingo.requests import Job, widest
 from infimm_eval.models.shared.statistics import Statistics
 
@@ -25,13 +26,13 @@ class Batch(NamedTuple):
 
     ids_BT: Tensor
     mask_BT: Tensor
-    latents_BIVD: Tensor | None
+    latents_BIVD: Latents | None
     n_images_B: Tensor | None
 
 
 def collate(jobs: Sequence[Job], device: torch.device, statistics: Statistics) -> Batch:
     """The batch of these jobs, whose latents are there; counts their ``tokens_in``.  A picture that
-    several show is copied on the device alone."""
+    several show is there once."""
     statistics.count("tokens_in", sum(len(job.ids) for job in jobs))
     longest = max(len(job.ids) for job in jobs)
     ids = torch.tensor([job.ids + [0] * (longest - len(job.ids)) for job in jobs])
@@ -42,6 +43,6 @@ def collate(jobs: Sequence[Job], device: torch.device, statistics: Statistics) -
     place = {digest: n for n, digest in enumerate(distinct, 1)}
     table = torch.stack([torch.zeros_like(next(iter(distinct.values()))), *distinct.values()])
     slots = [[place[d] for d in job.digests] + [0] * (most - len(job.digests)) for job in jobs]
-    latents = table[torch.tensor(slots, device=device)]
+    latents_BIVD = Shown(table, torch.tensor(slots, device=device))
     counts = torch.tensor([len(job.latents) for job in jobs], device=device)
-    return Batch(ids.to(device), mask.to(device), latents, counts)
+    return Batch(ids.to(device), mask.to(device), latents_BIVD, counts)

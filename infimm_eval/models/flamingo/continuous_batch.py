@@ -18,6 +18,7 @@ from infimm_eval.flamingo import KVCache
 from infimm_eval.flamingo.cuda_graphs import Steps
 from infimm_eval.flamingo.decoding import Finish
 from infimm_eval.flamingo.prefill import read_prompts
+from infimm_eval.flamingo.shown import Latents
 from infimm_eval.models.flamingo.requests import Job
 
 
@@ -73,7 +74,7 @@ class ContinuousBatch:
         self,
         jobs: Sequence[Job],
         ids_BT: Tensor,
-        latents_BIVD: Tensor | None,
+        latents_BIVD: Latents | None,
         n_images_B: Tensor | None,
         prefixes: Sequence[KVCache | None],
     ) -> None:

@@ -89,7 +89,9 @@ class Engine:
         *,
         fingerprint: str,
         options: EngineOptions,
+        graphs: CudaGraphs | None = None,
     ) -> None:
+        """``graphs``: steps that were recorded on this model before."""
         self.model = model
         self.formatter = formatter
         self.processor = formatter.processor
@@ -103,7 +105,7 @@ class Engine:
             model.fuse()
         self.images = self._image_encoder(seeing or fingerprint, tower)
         self.prefixes = PrefixCache(model, PREFIXES, self.statistics)
-        graphs = CudaGraphs() if options.recording else CudaGraphs(after=None)
+        graphs = graphs or (CudaGraphs() if options.recording else CudaGraphs(after=None))
         self.generation = Generation(model, self.processor, graphs, self.prefixes, self.statistics)
         self.ranking = Ranking(model, self.prefixes, self.statistics)
         self.limiter: BatchLimiter[Job] = (
@@ -172,7 +174,7 @@ class Engine:
             folder=self.options.picture_cache,
         )
         inference = torch.inference_mode()
-        return Tower(features, inference(self.model.tower), inference(self.model.resampler))
+        return Tower(features, inference(self.model.see), inference(self.model.resample))
 
     def _give_way(self) -> bool:
         return self.generation.graphs.give_way() or self.images.features.give_way()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from infimm_eval import flamingo
+from infimm_eval.flamingo.cuda_graphs import CudaGraphs
 from infimm_eval.flamingo.layouts import find_layout
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.flamingo.engine import Engine, EngineOptions
@@ -45,9 +46,11 @@ class FlamingoModel:
         style: Style | None = None,
         facts: Mapping[str, Any] | None = None,
         options: EngineOptions | None = None,
+        graphs: CudaGraphs | None = None,
     ) -> None:
-        """``facts`` join the settings.  ``prompt_format`` is the one that the published models of
-        the checkpoint's layout were evaluated with; ``remarks`` are lines for whoever asks it."""
+        """``facts`` join the settings; ``graphs`` were recorded on this very ``model``.
+        ``prompt_format`` is the one that the published models of the checkpoint's layout were
+        evaluated with; ``remarks`` are lines for whoever asks it."""
         self.name = name
         self.processor = processor
         self.formatter = PromptFormatter(processor)
@@ -72,7 +75,11 @@ class FlamingoModel:
             **(facts or {}),
         }
         self.engine = Engine(
-            model, self.formatter, fingerprint=fingerprint, options=options or EngineOptions()
+            model,
+            self.formatter,
+            fingerprint=fingerprint,
+            options=options or EngineOptions(),
+            graphs=graphs,
         )
         self.remarks = [SPELLED] if model.tokens.end_is_spelled else []
         self._answering = Answering()
@@ -118,6 +125,12 @@ class FlamingoModel:
         begins anew."""
         self._answering.close()
         self.engine.release()
+
+    def hand_over(self) -> CudaGraphs:
+        """Closed for good, it leaves its module, and the steps recorded on that, to another one."""
+        graphs, self.engine.generation.graphs = self.engine.generation.graphs, CudaGraphs()
+        self.close()
+        return graphs
 
 
 def _peculiar(model: flamingo.Flamingo, prompt_format: str) -> dict[str, Any]:

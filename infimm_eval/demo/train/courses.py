@@ -1,0 +1,233 @@
+"""The recipe: InfiMM's three stages of training at toy scale, step by step.
+
+Knows which lessons there are and in what order; nothing of tensors.
+
+* Pretraining, on interleaved documents and on pairs.  InfiMM's tower and language model come
+  pretrained and are frozen; here nothing comes pretrained, and nothing is frozen.
+* Multi-task training: captions, VQA and ScienceQA, with a request in words.  The tower is frozen.
+* Instruction tuning: conversations in the chat format.  As for InfiMM-LLaMA the tower is frozen and
+  the language model is not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from infimm_eval.demo.scenes import Scene
+from infimm_eval.demo.train import documents, instructions
+from infimm_eval.demo.train.documents import Asker, Document, shown, told
+
+Batches: TypeAlias = Iterator[tuple[str, list[Document]]]
+"""What a step learns from: documents under the name of their kind."""
+
+
+class Lesson(Protocol):
+    """Steps of one kind."""
+
+    @property
+    def steps(self) -> int:
+        """How many."""
+
+    def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
+        """Those of one step, about the scenes of its pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What may be asked about pictures without a sign, or with one."""
+
+    name: str
+    asked: tuple[Asker, ...]
+    signs: bool = False
+
+
+SUBJECTS = (
+    Subject("captions", (documents.ask_for_caption,)),
+    Subject("questions", (documents.ask_question,)),
+    Subject("others", documents.OF_SCENES),
+    Subject("signs", documents.OF_SIGNS, signs=True),
+    Subject("exams", documents.OF_EXAMS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Interleaved:
+    """The same number of documents of every subject at every step: ``told`` examples that stand
+    alone, and ``shown`` ones together."""
+
+    steps: int
+    told: tuple[int, ...]
+    shown: tuple[int, ...]
+
+    def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
+        """Subject by subject, the lone examples first."""
+        for subject, *counts in zip(SUBJECTS, self.told, self.shown, strict=True):
+            among = [i for i, scene in enumerate(lot) if bool(scene.sign) == subject.signs]
+            yield from {
+                f"{subject.name} {make.__name__}": [
+                    make(rng.choice(subject.asked), lot, among, rng) for _ in range(count)
+                ]
+                for make, count in zip((told, shown), counts, strict=True)
+                if count and len(among) >= 5
+            }.items()
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """So many requests of every kind at every step, one by one or as conversations."""
+
+    steps: int
+    counts: Mapping[str, int]
+    chat: bool
+
+    def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
+        """Kind by kind."""
+        make = instructions.conversation if self.chat else instructions.multitask
+        for name, count in self.counts.items():
+            kind = instructions.KINDS[name]
+            among = [i for i, scene in enumerate(lot) if bool(scene.sign) == kind.signs]
+            if len(among) >= kind.pictures:
+                yield name, [make(kind, lot, among, rng) for _ in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Lessons under one learning rate, which rises to ``rate`` and falls along a cosine."""
+
+    rate: float
+    falls_over: int
+    """The steps after which the rate would have fallen to a thirtieth; a course may end before."""
+    pictures: int
+    """Pictures a step."""
+    lessons: tuple[Lesson, ...]
+    labels: bool = False
+    """Whether the tower is told what stands in every place."""
+    frozen_tower: bool = False
+    style: float = 1.0
+    """How much more ``shown`` captions weigh than anything else: one word in three of theirs is a
+    matter of style."""
+
+    @property
+    def steps(self) -> int:
+        """Of all lessons together."""
+        return sum(lesson.steps for lesson in self.lessons)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Courses one after another; ``chat``: the model that comes of them is spoken to in turns."""
+
+    name: str
+    courses: tuple[Course, ...]
+    chat: bool = False
+
+
+PRETRAINING = Stage(
+    "pretraining",
+    (
+        Course(
+            rate=2e-3,
+            falls_over=900,
+            pictures=64,
+            labels=True,
+            lessons=(
+                Interleaved(315, told=(32, 72, 24, 8, 0), shown=(0, 0, 0, 0, 0)),
+                Interleaved(285, told=(8, 24, 8, 4, 0), shown=(20, 32, 8, 4, 0)),
+            ),
+        ),
+        Course(
+            rate=8e-4,
+            falls_over=450,
+            pictures=40,
+            lessons=(Interleaved(450, told=(2, 16, 4, 2, 0), shown=(14, 40, 4, 2, 0)),),
+            style=3.0,
+        ),
+        Course(
+            rate=1e-3,
+            falls_over=360,
+            pictures=40,
+            lessons=(Interleaved(360, told=(2, 8, 4, 2, 0), shown=(24, 24, 4, 2, 0)),),
+            style=4.0,
+        ),
+        Course(
+            rate=1e-3,
+            falls_over=300,
+            pictures=40,
+            lessons=(Interleaved(300, told=(2, 28, 4, 2, 16), shown=(4, 52, 4, 2, 2)),),
+        ),
+    ),
+)
+"""First to see and to speak plainly, then to follow the style of what was shown before."""
+
+MULTITASK = Stage(
+    "multitask",
+    (
+        Course(
+            rate=1.5e-3,
+            falls_over=1100,
+            pictures=96,
+            frozen_tower=True,
+            lessons=(
+                Requests(
+                    900,
+                    {
+                        "captions": 4,
+                        "questions": 12,
+                        "knowledge": 6,
+                        "unanswerable": 4,
+                        "signs": 6,
+                        "letters": 80,
+                        "letters from text": 10,
+                        "yes or no": 60,
+                        "yes or no, signs": 8,
+                    },
+                    chat=False,
+                ),
+            ),
+        ),
+    ),
+)
+
+INSTRUCTION = Stage(
+    "instruction",
+    (
+        Course(
+            rate=1.2e-3,
+            falls_over=700,
+            pictures=96,
+            frozen_tower=True,
+            lessons=(
+                Requests(
+                    700,
+                    {
+                        "captions": 4,
+                        "questions": 8,
+                        "knowledge": 4,
+                        "unanswerable": 2,
+                        "signs": 4,
+                        "letters": 50,
+                        "letters from text": 6,
+                        "letters in brackets": 16,
+                        "letters, second picture": 16,
+                        "which picture": 16,
+                        "numbers": 4,
+                        "yes or no": 50,
+                        "yes or no, signs": 8,
+                        "at length": 6,
+                        "at length, signs": 3,
+                        "reasoning": 4,
+                        "reasoning, two pictures": 3,
+                    },
+                    chat=True,
+                ),
+            ),
+        ),
+    ),
+    chat=True,
+)
+
+STAGES = (PRETRAINING, MULTITASK, INSTRUCTION)
+"""In their order; each goes on from the model that the one before it made."""

@@ -1,0 +1,65 @@
+"""The folder of a cluster: whose it is, and when it goes; without Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infimm_eval.workers.scratch import PREFIX, Scratch, sweep
+
+
+@pytest.fixture(autouse=True)
+def tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as folder:  # pytest's is too long
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
+def test_no_folder_has_too_long_a_path_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 20)))
+    made = Scratch()
+    assert len(str(made.path)) < 45
+    made.close()
+
+
+def test_a_folder_goes_with_its_maker(tmp: Path) -> None:
+    made = Scratch()
+    (made.path / "logs").mkdir()
+    made.close()
+    made.close()
+    assert not list(tmp.iterdir())
+
+
+def test_what_is_in_use_or_not_ours_stays(tmp: Path) -> None:
+    made = Scratch()
+    (tmp / f"{PREFIX}123").mkdir()  # a job's of SLURM, say
+    sweep()
+    assert {made.path, tmp / f"{PREFIX}123"} == set(tmp.iterdir())
+    made.close()
+
+
+def test_the_folder_of_one_that_was_killed_goes_when_the_next_is_made(tmp: Path) -> None:
+    code = (
+        "import sys, time; from infimm_eval.workers.scratch import Scratch; "
+        "made = Scratch(); (made.path / 'log').touch(); print('up', flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"up\n"
+        sweep()
+        (left,) = tmp.iterdir()
+        other.send_signal(signal.SIGKILL)
+    made = Scratch()
+    assert not left.exists()
+    assert list(tmp.iterdir()) == [made.path]
+    made.close()
