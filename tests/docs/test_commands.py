@@ -37,6 +37,7 @@ from tests.models.test_openai import says, serving
 
 NOT_RUN = {
     "make": "installs from an index; what it then runs, CI runs",
+    "source": "the environment of the test is active",
     "bash .ci/run": "is CI",
     "pip install": "installs from an index",
     "sbatch": "needs SLURM; tests/workers/test_slurm.py runs the script with stand-ins",
@@ -52,7 +53,7 @@ REPLACED = (
     (r"--shots 0,4,8,16,32", "--shots 0,32", "a Java program tokenizes each cell of captions"),
     (r"--prompt-format otter", "--prompt-format otter --max-new-tokens 8", "512 tokens each"),
     (r"--trials \d+", "--trials 1", "hours"),
-    (r"simulate_series.py", "simulate_series.py --seconds 1 --samples 400", "hours"),
+    (r"simulate_series", "simulate_series --seconds 1 --samples 400", "hours"),
     (r'device="cuda"', 'device="cpu"', "there may be none"),
     (r"limit=50", "limit=5", "a minute"),
 )
@@ -109,8 +110,7 @@ class Shell:
                     else:
                         assert main(rest) == 0
                 case ["python", *rest]:
-                    at_root = [str(ROOT / word) if word.endswith(".py") else word for word in rest]
-                    self._process([sys.executable, *at_root])
+                    self._process([sys.executable, *rest])
                 case [program, *rest]:
                     self._process([str(Path(sys.executable).with_name(program)), *rest])
 
