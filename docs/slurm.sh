@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs infimm-eval on every node of a SLURM allocation:
-#     sbatch --nodes=4 --gpus-per-node=8 slurm.sh --model FOLDER --tasks all --data DIR --output FOLDER
+#     sbatch --nodes=4 --gpus-per-node=8 slurm.sh --model FOLDER --tasks coco,vqav2 --data DIR --output FOLDER
 #SBATCH --job-name=infimm-eval
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16

@@ -279,6 +279,9 @@ class CorpusFunction:
     warm: Callable[[], None] | None = None
     """Starts what takes seconds to start, and does not wait for it: called while the model is
     asked.  What is missing is said when it is needed, not here."""
+    require: Callable[[], object] | None = None
+    """Fails with ``UsageError`` where scoring takes what is not installed: called before anything
+    is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

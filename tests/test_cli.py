@@ -429,3 +429,30 @@ def test_show_names_near_ids_where_none_is_as_asked(go: Go, made: Made) -> None:
     assert (code, out) == (2, "") and known in line
     code, out, line = go("show", run, "--search", "no such words")
     assert code == 2 and "leave one out" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "\u00b2"], "neither auto nor a number of at least 1"),
+        (["--timeout", "nan"], "'nan' is no finite number"),
+        (["--wait-for-workers", "inf"], "'inf' is no finite number"),
+    ],
+)
+def test_what_only_looks_like_a_number_is_refused_in_a_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--tasks", "vqav2", "--model", "fake", "--data", "demo", *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("value", "kind"), [("2020-01-01", "a date"), ("{a = 1}", "a table")])
+def test_a_setting_of_another_kind_in_a_file_of_options_is_refused_in_a_line(
+    value: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text(f'tasks = "vqav2"\nlimit = {value}\n')
+    assert cli.main(["--config", str(file)]) == 2
+    told = capsys.readouterr().err
+    assert f"--limit is {kind}" in told and told.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -75,6 +76,19 @@ def limits(_: click.Context, __: click.Parameter, given: Sequence[str] | None) -
     return found
 
 
+class FiniteRange(click.FloatRange):
+    """Numbers of a range, none of them ``nan`` or infinite."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number; click compares, and ``nan`` is beyond no limit."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return found
+
+
 def batch(_: click.Context, __: click.Parameter, text: str) -> int | str:
     """``auto``, or how many requests a batch holds."""
     if text == "auto":
@@ -96,9 +110,9 @@ def workers(_: click.Context, __: click.Parameter, text: str | None) -> int | st
     """``auto``, or how many."""
     if text is None or text == "auto":
         return text
-    if not text.isdigit() or int(text) < 1:
+    if (count := _count(text)) < 1:
         raise click.BadParameter(f"{text!r} is neither auto nor a number of at least 1")
-    return int(text)
+    return count
 
 
 def samples(_: click.Context, __: click.Parameter, text: str) -> int | None:
@@ -138,7 +152,12 @@ def _as_typed(option: click.Parameter, value: Any) -> Any:
         if isinstance(value, Mapping):
             return [f"{key}={inner}" for key, inner in value.items()]
         return [str(inner) for inner in (value if isinstance(value, list) else [value])]
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if not isinstance(value, str | int | float):
+        kind = "a table" if isinstance(value, Mapping) else "a date or time"
+        raise UsageError(f"{option.opts[0]} is {kind}; a text or a number is wanted")
+    return value
 
 
 def as_config(ctx: click.Context) -> str:

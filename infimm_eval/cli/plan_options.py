@@ -225,7 +225,7 @@ _OPTIONS: Mapping[str, Callable[..., Any]] = {
     ),
     "timeout": click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=parsing.FiniteRange(min=0, min_open=True),
         metavar="SECONDS",
         help="For a whole reply of an openai: model or judge; 300 if not given.",
     ),
@@ -288,13 +288,13 @@ _OPTIONS: Mapping[str, Callable[..., Any]] = {
     ),
     "gpus_per_worker": click.option(
         "--gpus-per-worker",
-        type=click.FloatRange(min=0),
+        type=parsing.FiniteRange(min=0),
         metavar="G",
         help="Accelerators of each; one, where there are any, if not given.",
     ),
     "wait_for_workers": click.option(
         "--wait-for-workers",
-        type=click.FloatRange(min=0),
+        type=parsing.FiniteRange(min=0),
         metavar="SECONDS",
         help="So long a run waits when no worker is left; 300 if not given.",
     ),

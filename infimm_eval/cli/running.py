@@ -34,8 +34,8 @@ def run(ctx: click.Context, /, **given: Unpack[_Run]) -> int:
     \b
     infimm-eval --tasks coco,vqav2 --shots 0,4
         the demo model on the demo data
-    infimm-eval --model FOLDER --tasks all --data DIR --output results/mine
-        a checkpoint on files in the official layouts, zero-shot
+    infimm-eval --model FOLDER --tasks all --judge openai:NAME --data DIR --output results/mine
+        a checkpoint on files in the official layouts, zero-shot; the judge grades two of them
     infimm-eval --model hf:ID --tasks textvqa --limit 50 --batch-size 8
         fifty samples of one benchmark, with a model of the transformers library
     infimm-eval --model openai:NAME --base-url http://127.0.0.1:8000/v1 --tasks okvqa

@@ -42,7 +42,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=parsing.FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.05,
     show_default=True,
     help="How often a training in which nothing drops may raise any alarm at all.",
@@ -72,7 +72,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--gate", is_flag=True, help="Exit 1 at the first proven regression.")
 @click.option(
     "--every",
-    type=click.FloatRange(min=0.1),
+    type=parsing.FiniteRange(min=0.1),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

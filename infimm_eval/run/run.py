@@ -6,7 +6,7 @@ not print: it tells a ``ProgressListener``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +82,21 @@ def surely_short(plan: Plan) -> bool:
 
 def warm(tasks: Sequence[Task]) -> None:
     """Starts the slow programs of the tasks' scorers, and waits for none."""
-    functions = [task.scorers[0].function for task in tasks]
-    starts = [f.warm for f in functions if isinstance(f, CorpusFunction) and f.warm is not None]
-    for start in dict.fromkeys(starts):
-        start()
+    for start in dict.fromkeys(function.warm for function in _over_corpora(tasks)):
+        if start is not None:
+            start()
+
+
+def _require_scorers(tasks: Sequence[Task]) -> None:
+    """``UsageError`` for a scorer that takes what is not installed."""
+    for require in dict.fromkeys(function.require for function in _over_corpora(tasks)):
+        if require is not None:
+            require()
+
+
+def _over_corpora(tasks: Sequence[Task]) -> Iterator[CorpusFunction]:
+    functions = (task.scorers[0].function for task in tasks)
+    return (function for function in functions if isinstance(function, CorpusFunction))
 
 
 def _prepared(
@@ -98,6 +109,7 @@ def _prepared(
             f"{model.name} takes one picture a prompt, so that it cannot be shown shots; run it at "
             "--shots 0"
         )
+    _require_scorers(plan.tasks)
     forms = {task.name: _form(task, plan, model, listener.note) for task in plan.tasks}
     data = {
         task.name: opened[task.name].under(plan) if task.name in opened else TaskData(task, plan)

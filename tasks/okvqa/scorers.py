@@ -34,7 +34,7 @@ def against_stems(record: Record) -> Score:
 
 
 def stemming(grammar_of: Callable[[], Grammar]) -> CorpusFunction:
-    """The same of stemmed predictions; the grammar is opened once an answer is to be scored."""
+    """The same of stemmed predictions; the grammar is opened when answers are to be scored."""
 
     def by(grammar: Grammar, records: Iterable[Record]) -> Scoring:
         stem_once = cache(lambda text: stem(text, grammar))
@@ -44,6 +44,7 @@ def stemming(grammar_of: Callable[[], Grammar]) -> CorpusFunction:
     return CorpusFunction(
         score=lambda records, _: by(grammar_of(), records),
         probe=lambda records: by(_PLAIN_GRAMMAR, records),
+        require=grammar_of,
     )
 
 

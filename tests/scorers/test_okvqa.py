@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from infimm_eval.cli import main
 from infimm_eval.errors import UsageError
 from infimm_eval.types import Scorer
 from tasks.okvqa import scorers as okvqa
@@ -45,6 +46,13 @@ def test_without_nltk_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "nltk", None)
     with pytest.raises(UsageError, match=r"the package nltk; pip install 'infimm-eval\[okvqa\]'"):
         scores(okvqa.stemmed, [record("racing", ["race"])])
+
+
+def test_without_nltk_nothing_is_asked(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    words = ["--tasks", "okvqa", "--scorer", "okvqa=stemmed", "--model", "fake", "--limit", "2"]
+    assert main([*words, "--output", str(tmp_path / "run"), "-q"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 def test_with_nltk_and_its_data_stems_are_those_of_openflamingo():

@@ -12,21 +12,18 @@ import pytest
 
 from infimm_eval import registry
 from infimm_eval.cli import infimm_eval
+from tests.docs.pages import COMMANDS, ROOT
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^    (?:python -m infimm_eval|infimm-eval) (.+)$", re.MULTILINE)
+PROGRAM = re.compile(r"(?:python -m infimm_eval|infimm-eval) ")
 
 
 def commands() -> list[Any]:
-    """Every command of every page, lines that go on joined, without what explains it."""
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for line in COMMAND.findall(text):
-            words = shlex.split(re.split(r"\s{2,}#", line)[0], comments=False)
-            found.append(pytest.param(words, id=f"{page.stem}: {' '.join(words)[:70]}"))
-    return found
+    """The words of every command of this program."""
+    own = ((block, command) for block, command in COMMANDS if PROGRAM.match(command))
+    return [
+        pytest.param(shlex.split(PROGRAM.sub("", command, count=1)), id=f"{block.place} {n}")
+        for n, (block, command) in enumerate(own)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -79,4 +76,5 @@ def test_every_page_that_is_included_exists_and_every_benchmark_has_its_section(
 
 def test_every_page_is_in_the_navigation() -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES[1:] if f" {page.name}" not in nav] == []
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    assert [page.name for page in pages if f" {page.name}" not in nav] == []

@@ -13,7 +13,7 @@ from PIL import Image
 from infimm_eval import logs
 from infimm_eval.cli import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
