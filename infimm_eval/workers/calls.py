@@ -73,7 +73,7 @@ class Pace:
         known = [seconds for seconds in each if seconds is not None]
         if len(known) < len(each):
             return None
-        seconds: float = sum(map(mul, known, counted.values()))
+        seconds: float = sum(each * n for each, n in zip(known, counted.values(), strict=True))
         return seconds
 
     def size(self, kind: Kind, request: Request) -> int:
