@@ -26,11 +26,11 @@ from infimm_eval.run.task_data import TaskData
 from infimm_eval.submissions import lists
 from infimm_eval.types import Answer, Record, Sample, Source, Task
 from tasks.mmbench.submission import write
-from tests.data_readers import test_one_folder as layouts
+from tests import official
 from tests.golden import mini
 
 CONFORMANCE = Path(__file__).parents[1] / "golden" / "conformance"
-PICTURE = base64.b64encode(layouts.PIXELS).decode()
+PICTURE = base64.b64encode(official.PIXELS).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,14 @@ def tsvs(root: Path) -> None:
     (root / "ScienceQA_TEST.tsv").write_text(head + choice)
 
 
+def benchmarks(root: Path) -> None:
+    """Every benchmark as its authors distribute it."""
+    official.write(root)
+
+
 def packed(root: Path) -> None:
     """VizWiz with its pictures in an archive."""
-    layouts.vizwiz(root)
+    official.write(root)
     with zipfile.ZipFile(root / "vizwiz" / "val.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((root / "vizwiz" / "val").iterdir()):
             archive.write(path, f"val/{path.name}")
@@ -129,7 +134,7 @@ def shards(root: Path) -> None:
         "answers": [{"answer": "race", "answer_id": n} for n in range(10)],
         "question_type": "what",
         "answer_type": "other",
-        "image": {"bytes": layouts.PIXELS, "path": None},
+        "image": {"bytes": official.PIXELS, "path": None},
     }
     pq.write_table(pa.Table.from_pylist([row, {**row, "question_id": 71}]), path)
 
@@ -138,7 +143,7 @@ def lines(root: Path) -> None:
     """A benchmark of one's own: JSON lines and a folder of pictures."""
     row = {"id": "1", "image": "1.jpg", "question": "Which?", "choices": ["a", "b"], "answer": 1}
     (root / "photos").mkdir(parents=True)
-    (root / "photos" / "1.jpg").write_bytes(layouts.PIXELS)
+    (root / "photos" / "1.jpg").write_bytes(official.PIXELS)
     rows = [row | {"hint": ""}, row | {"id": "2", "hint": "Look.", "options": ["a", "b"]}]
     (root / "signs.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
@@ -156,28 +161,28 @@ def drawn(root: Path) -> None:
 
 
 OFFICIAL: list[tuple[Callable[[Path], None], str, Sequence[str]]] = [
-    (layouts.coco, "coco", ["coco/dataset_coco.json"]),
-    (layouts.coco, "coco:val2014", ["coco/annotations/captions_val2014.json"]),
-    (layouts.coco, "coco:test2014", ["coco/annotations/image_info_test2014.json"]),
-    (layouts.flickr30k, "flickr30k", ["flickr30k/dataset_flickr30k.json"]),
+    (benchmarks, "coco", ["coco/dataset_coco.json"]),
+    (benchmarks, "coco:val2014", ["coco/annotations/captions_val2014.json"]),
+    (benchmarks, "coco:test2014", ["coco/annotations/image_info_test2014.json"]),
+    (benchmarks, "flickr30k", ["flickr30k/dataset_flickr30k.json"]),
     (
-        layouts.vqa,
+        benchmarks,
         "vqav2",
         [
             "vqav2/v2_OpenEnded_mscoco_val2014_questions.json",
             "vqav2/v2_mscoco_val2014_annotations.json",
         ],
     ),
-    (layouts.vqa, "okvqa", ["okvqa/mscoco_val2014_annotations.json"]),
-    (layouts.textvqa, "textvqa", ["textvqa/TextVQA_0.5.1_val.json"]),
-    (layouts.vizwiz, "vizwiz", ["vizwiz/Annotations/val.json"]),
+    (benchmarks, "okvqa", ["okvqa/mscoco_val2014_annotations.json"]),
+    (benchmarks, "textvqa", ["textvqa/TextVQA_0.5.1_val.json"]),
+    (benchmarks, "vizwiz", ["vizwiz/Annotations/val.json"]),
     (packed, "vizwiz", ["vizwiz/val.zip"]),
-    (layouts.scienceqa, "scienceqa", ["scienceqa/problems.json", "scienceqa/pid_splits.json"]),
-    (layouts.mme, "mme", ["MME_Benchmark_release_version/color/1.txt"]),
-    (layouts.mmbench, "mmbench", ["mmbench/MMBench_DEV_EN.tsv"]),
-    (layouts.mmmu, "mmmu", ["MMMU/Art/validation-00000-of-00001.parquet"]),
-    (layouts.judged, "mmvet", ["mm-vet/mm-vet.json"]),
-    (layouts.judged, "core_mm", ["core-mm/core-mm-wo-answer.json"]),
+    (benchmarks, "scienceqa", ["scienceqa/problems.json", "scienceqa/pid_splits.json"]),
+    (benchmarks, "mme", ["MME_Benchmark_release_version/color/1.txt"]),
+    (benchmarks, "mmbench", ["mmbench/MMBench_DEV_EN.tsv"]),
+    (benchmarks, "mmmu", ["MMMU/Art/validation-00000-of-00001.parquet"]),
+    (benchmarks, "mmvet", ["mm-vet/mm-vet.json"]),
+    (benchmarks, "core_mm", ["core-mm/core-mm-wo-answer.json"]),
     (tsvs, "mme", ["MME.tsv"]),
     (tsvs, "mmvet", ["MMVet.tsv"]),
     (tsvs, "mmmu", ["MMMU_DEV_VAL.tsv"]),

@@ -458,13 +458,14 @@ def test_a_watch_ends_when_its_last_step_is_measured(training: Training) -> None
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+PAGE = re.sub(r"\\\n\s*", "", PAGE)  # a long command goes on in the next line
 COMMANDS = re.findall(r"^    python -m infimm_eval (watch .*)$", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_is_understood_as_it_stands(command: str) -> None:
     chosen = watching_line.watch.make_context("watch", command.split()[1:]).params
-    assert chosen["folder"] == Path("runs/mine") and chosen["output"] == Path("series/mine")
+    assert chosen["folder"] == Path("runs/mine") and chosen["output"].parent == Path("series")
 
 
 def test_every_option_of_the_page_is_one() -> None:
