@@ -176,7 +176,7 @@ def _foreign_logs(folder: Path) -> None:
 
     for name in ("20261127_023145_samples_textvqa_val.jsonl", "samples_textvqa_val.jsonl"):
         foreign_files.lmms(folder / name, ["What?"], named)
-    for name in ("before_samples.jsonl", "after_samples.jsonl"):
+    for name in ("before_samples_textvqa_val.jsonl", "after_samples_textvqa_val.jsonl"):
         foreign_files.lmms(folder / name, ["What?"], named)
     for name in ("A_samples_vqav2_val.jsonl", "B_samples_vqav2_val.jsonl"):
         foreign_files.lmms(folder / name, _ASKED)
