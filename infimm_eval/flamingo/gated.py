@@ -165,14 +165,15 @@ class _CrossAttention(nn.Module):
     def slots(self, media: Media, seen_BV2hd: Tensor | None) -> Tensor:
         """Keys and values of every slot, (B, S, V, 2, h, d), S = I + 2: what the rows saw before,
         the pictures, their mean.  Each is projected once, however many rows show it."""
-        which_BI = media.shown.which_BI
         pictures_PV2hd = self.project(media.shown.pictures_PVD)
-        B, I = which_BI.shape  # noqa: E741
-        slots_BSV2hd = pictures_PV2hd.new_zeros(B, I + 2, *pictures_PV2hd.shape[1:])
+        mean_BV2hd = self.project(media.mean_BD)[:, None].expand(-1, *pictures_PV2hd.shape[1:])
+        nothing = torch.zeros_like(mean_BV2hd[:1])
+        table = torch.cat([nothing, pictures_PV2hd, mean_BV2hd])
+        rows_B1 = torch.arange(len(mean_BV2hd), device=table.device)[:, None]
+        which_BI, P = media.shown.which_BI, len(pictures_PV2hd)
+        slots_BSV2hd = table[torch.cat([0 * rows_B1, 1 + which_BI, 1 + P + rows_B1], dim=1)]
         if seen_BV2hd is not None:
             slots_BSV2hd[:, 0] = seen_BV2hd
-        slots_BSV2hd[:, 1:-1] = pictures_PV2hd[which_BI]
-        slots_BSV2hd[:, -1] = self.project(media.mean_BD)[:, None]
         return slots_BSV2hd
 
     def project(self, latents: Tensor) -> Tensor:
