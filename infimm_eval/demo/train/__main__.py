@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stages = STAGES[names.index(given.from_stage) : names.index(given.to_stage) + 1]
     if (given.start is None) != (given.from_stage == names[0]) or not stages:
         parser.error("only a later --from-stage has a --start, and --to-stage comes after it")
+    if given.every < 1 or given.threads < 1:
+        parser.error("--every and --threads are whole numbers from 1")
     torch.set_num_threads(given.threads)
     loop.train(given.seed, Keeper(given.output, given.every), stages, given.start)
 

@@ -103,8 +103,7 @@ class Requests:
                 yield name, [make(kind, lot, among, rng) for _ in range(count)]
 
     def weight(self, name: str) -> float:
-        """By the number of requests: with as much for each kind, those that are rare and soon
-        learned drown the others in their noise (after 500 steps yes or no was at chance)."""
+        """By the number of requests, on average 1: as if all of a step were one batch."""
         return len(self.counts) * self.counts[name] / sum(self.counts.values())
 
 
