@@ -32,6 +32,8 @@ SLOW = 5.0
 """Times the usual after which a silent worker is given up."""
 AGAIN = 10.0
 """Seconds until a place whose worker would not do is tried again."""
+LEAVING = 2.0
+"""Seconds for the workers of a machine to take away what they shared."""
 HOPELESS = 3
 """So many workers that call the model's name a mistake are believed, where nobody else is there."""
 
@@ -158,11 +160,18 @@ class Crew:
 
     def close(self) -> None:
         """All workers go, and the cluster with them if it is our own."""
+        if each := [place.actor.leave.remote() for place in self._of_each_node()]:
+            with suppress(RayError):
+                ray.wait(each, num_returns=len(each), timeout=LEAVING)
         for place in self._places:
             with suppress(RayError):
                 place.vacate(0.0)
         self._places = []
         self._cluster.close()
+
+    def _of_each_node(self) -> list[Place]:
+        """One worker of each machine."""
+        return list({place.who.node: place for place in self.live}.values())
 
     def _grow(self) -> None:
         """As many places as are wanted, or as the cluster has room for by now."""

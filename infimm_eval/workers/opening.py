@@ -6,6 +6,7 @@ Imports Ray only once all of that is clear.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -46,7 +47,7 @@ def open_fleet(
     found = models.backend(spec, options.revision)
     options = _spread(spec, found and found[0], options, wanted)
     computes = (found is None or found[0].computes) and options.device != "cpu"
-    recipe = Recipe.of(spec, options)
+    recipe = Recipe.of(spec, options, shared=_shared(found and found[0], options, wanted))
     cluster = _cluster(wanted, computes)
     try:
         from infimm_eval.workers.crew import FleetOptions
@@ -85,6 +86,15 @@ def _spread(
             "your own can have several"
         )
     return replace(options, device_map="auto")
+
+
+def _shared(backend: Backend | None, options: ModelOptions, wanted: Wanted) -> str | None:
+    """The name of a folder for what the workers of a machine encode, where they are several and a
+    person has not chosen one."""
+    keeps = backend is not None and "picture_cache" in backend.takes
+    if not keeps or options.picture_cache is not None or wanted.workers == 1:
+        return None
+    return secrets.token_hex(8)
 
 
 def _cluster(wanted: Wanted, computes: bool) -> Cluster:

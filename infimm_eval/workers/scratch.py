@@ -1,5 +1,5 @@
-"""The folder of a cluster of our own: gone with whoever made it, or, where that was killed, when
-the next one is made.
+"""Folders of a run on many workers, of its cluster and of what they share: gone with whoever made
+them, or, where that was killed, when the next one is made.
 
 Knows files and locks, and nothing of Ray.
 """
@@ -18,6 +18,8 @@ PREFIX = "ie-ray-"
 _LONGEST = 32
 """Letters of the folder that it is made in: a socket in it has a path of at most 107."""
 _LOCK = "in-use"
+_SETTLED = 60.0
+"""Seconds without a change, after which a folder without a lock is nobody's."""
 
 
 class Scratch:
@@ -29,26 +31,52 @@ class Scratch:
         self._lock = (self.path / _LOCK).open("w")  # the system lets go of it for whoever is killed
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def close(self, patience: float = 0.0) -> None:
-        """The folder goes.  For so many seconds, also what processes that are about to end still
-        write into it."""
-        until = time.monotonic() + patience
+    def close(self) -> None:
+        """The folder goes.  What a process that is about to end still writes into it goes when a
+        later folder is made."""
         rmtree(self.path, ignore_errors=True)
-        while time.monotonic() < until:
-            time.sleep(0.05)
-            rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+class Shared:
+    """A folder, ``path``, of all processes of this machine that were told its ``name``."""
+
+    def __init__(self, name: str) -> None:
+        sweep()
+        self.path = _parent() / f"{PREFIX}{name}"
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        self._lock = (self.path / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def remove(self) -> None:
+        """For all of them; what others still write is lost."""
+        rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
 
 def sweep() -> None:
     """Remove folders of this user whose makers are gone."""
     for folder in _parent().glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another's, a cluster's without a lock, or in use
-            if folder.lstat().st_uid != os.getuid():
-                continue
-            with (folder / _LOCK).open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another's, or in use
+            found = folder.lstat()
+            if found.st_uid == os.getuid() and not _is_job(folder):
+                _remove_unused(folder, time.time() - found.st_mtime)
+
+
+def _is_job(folder: Path) -> bool:
+    """Whether it is that of a cluster which a SLURM script started: it goes with the script."""
+    return folder.name.removeprefix(PREFIX).isdigit()
+
+
+def _remove_unused(folder: Path, age: float) -> None:
+    lock = folder / _LOCK
+    if not lock.exists():  # it is about to be made, or was removed with the rest
+        if age > _SETTLED:
+            rmtree(folder, ignore_errors=True)
+        return
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        rmtree(folder, ignore_errors=True)
 
 
 def _parent() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -14,6 +15,7 @@ from infimm_eval.types import Image, Request
 from infimm_eval.workers.calls import Kind, pictures
 from infimm_eval.workers.identity import Hello
 from infimm_eval.workers.recipe import Recipe
+from infimm_eval.workers.scratch import Shared
 from infimm_eval.workers.serving import Collected, Serving
 from infimm_eval.workers.travel import is_here, unpacked
 
@@ -25,7 +27,9 @@ class Worker:
     """The model is made in ``hello``, since what a constructor raises arrives without its type."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._serving = Serving(recipe.load)
+        self._shared = None if recipe.shared is None else Shared(recipe.shared)
+        pictures = None if self._shared is None else self._shared.path
+        self._serving = Serving(partial(recipe.load, pictures))
         self._model: Any = None
         Thread(target=_follow, args=(os.getppid(),), name="follow", daemon=True).start()
 
@@ -74,6 +78,11 @@ class Worker:
     def drop(self, call: int, ids: Sequence[str]) -> None:
         """Forget requests that others have answered; see ``Serving``."""
         self._serving.drop(call, ids)
+
+    def leave(self) -> None:
+        """All workers of this machine are about to go: so does what they shared."""
+        if self._shared is not None:
+            self._shared.remove()
 
     def encode_pictures(self, images: Sequence[Image]) -> Any:
         """By the model's own eyes."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,6 +32,7 @@ from infimm_eval.workers.cluster import Cluster
 from infimm_eval.workers.crew import FleetOptions
 from infimm_eval.workers.fleet import Fleet
 from infimm_eval.workers.recipe import Recipe
+from infimm_eval.workers.scratch import PREFIX
 from tests.workers.asked import requests
 
 MOODY = Path(__file__).with_name("moody.py")
@@ -251,3 +254,21 @@ def _figures(folder: Path) -> str:
             del cell[name]
         del cell["settings"]["code"]["device"]
     return json.dumps(body)
+
+
+@pytest.mark.slow
+def test_a_picture_is_encoded_once_by_all_workers_and_nothing_is_left_of_it(
+    make: Make,
+) -> None:
+    asked = requests(120, shots=4)
+    shown = {image.digest() for request in asked for image in pictures([request])}
+    name = secrets.token_hex(4)
+    fleet = make(Recipe.of("demo", ModelOptions(), shared=name), [])
+    assert len(list(fleet.generate(asked))) == len(asked)
+    counted = fleet.statistics
+    folder = Path(tempfile.gettempdir(), f"{PREFIX}{name}")
+    assert folder.exists()
+    assert counted["pictures_from_disk"] > 0
+    assert counted["pictures_encoded"] <= 1.1 * len(shown)
+    fleet.close()
+    assert not folder.exists()

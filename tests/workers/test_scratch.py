@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infimm_eval.workers.scratch import PREFIX, Scratch, sweep
+from infimm_eval.workers.scratch import PREFIX, Scratch, Shared, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,37 @@ def test_what_is_in_use_or_not_ours_stays(tmp: Path) -> None:
     sweep()
     assert {made.path, tmp / f"{PREFIX}123"} == set(tmp.iterdir())
     made.close()
+
+
+def test_what_was_written_after_the_end_goes_later(tmp: Path) -> None:
+    made = Scratch()
+    made.close()
+    (made.path / "session").mkdir(parents=True)
+    sweep()
+    assert made.path.exists()
+    os.utime(made.path, (0, 0))
+    sweep()
+    assert not list(tmp.iterdir())
+
+
+def test_what_workers_share_stays_while_one_of_them_is_there(tmp: Path) -> None:
+    first, second = Shared("0f"), Shared("0f")
+    assert first.path == second.path
+    (first.path / "latents").touch()
+    first._lock.close()  # as the system does for one that is killed
+    sweep()
+    assert (second.path / "latents").exists()
+    second._lock.close()
+    sweep()
+    assert not list(tmp.iterdir())
+
+
+def test_what_workers_share_goes_with_the_run(tmp: Path) -> None:
+    first, second = Shared("0f"), Shared("0f")
+    (first.path / "latents").touch()
+    first.remove()
+    second.remove()
+    assert not list(tmp.iterdir())
 
 
 def test_the_folder_of_one_that_was_killed_goes_when_the_next_is_made(tmp: Path) -> None:

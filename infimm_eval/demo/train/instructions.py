@@ -23,6 +23,7 @@ from infimm_eval.demo.words import PLAIN, Question, Style, a, any_style, ask, ca
 
 DESCRIBE = "Please describe the image."
 BRIEFLY = "Answer the question using a single word or phrase."
+YES_OR_NO = "Please answer yes or no."
 LETTER = "Answer with the option's letter from the given choices directly."
 
 REQUEST = 0.5
@@ -154,15 +155,24 @@ def number(scenes: Sequence[Scene], rng: random.Random) -> Spans:
 
 def yes_or_no(signs: bool) -> Asker:
     """As MME puts it: a statement that is true or one that is not."""
-    fitting = [
-        make for name, make in questions.STATEMENTS.items() if (name in questions.SIGNED) is signs
-    ]
+    fitting = _statements(signs)
 
     def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
-        true, false = rng.choice(fitting)(scenes[0], rng)
-        if rng.random() < 0.5:
-            return ((IMAGE, true), (" Please answer yes or no.", "yes"))
-        return ((f"{IMAGE}{false} Please answer yes or no.", "no"),)
+        pair = rng.choice(fitting)(scenes[0], rng)
+        right = rng.randrange(2)
+        return ((f"{IMAGE}{pair[right]} {YES_OR_NO}", ("yes", "no")[right]),)
+
+    return asker
+
+
+def state(signs: bool) -> Asker:
+    """A true statement, learned word by word: what is predicted where it stands is what the words
+    of a statement have to be compared with."""
+    fitting = _statements(signs)
+
+    def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
+        true, _ = rng.choice(fitting)(scenes[0], rng)
+        return ((IMAGE, f"{true} {YES_OR_NO} yes"),)
 
     return asker
 
@@ -184,6 +194,12 @@ def reason(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     *_, make = rng.choice([r for r in judged_rows.REASONING if r[2] == len(scenes)])
     long = make(scenes[0], scenes[-1], rng)
     return ((f"{IMAGE * len(scenes)}{long.text}", long.said),)
+
+
+def _statements(signs: bool) -> list[Callable[[Scene, random.Random], tuple[str, str]]]:
+    return [
+        make for name, make in questions.STATEMENTS.items() if (name in questions.SIGNED) is signs
+    ]
 
 
 def _choose(scene: Scene, rng: random.Random) -> Choice:
@@ -223,6 +239,8 @@ KINDS: Mapping[str, Kind] = {
     "letters, second picture": Kind(letter_in_brackets, pictures=2),
     "which picture": Kind(which_picture, pictures=2),
     "numbers": Kind(number),
+    "statements": Kind(state(signs=False)),
+    "statements, signs": Kind(state(signs=True), signs=True),
     "yes or no": Kind(yes_or_no(signs=False)),
     "yes or no, signs": Kind(yes_or_no(signs=True), signs=True),
     "at length": Kind(at_length(signs=False)),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import suppress
+from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
+from shutil import disk_usage
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +23,10 @@ from infimm_eval.errors import UsageError
 from infimm_eval.models.shared.batch_limiter import release, require_memory, too_large
 from infimm_eval.models.shared.memory import free_bytes
 from infimm_eval.models.shared.statistics import Statistics
+
+
+_FREE = 2 << 30
+"""Bytes of a disk that are left to others, a run's log among them, or a twentieth of it."""
 
 
 class Tier:
@@ -191,6 +197,9 @@ class FeatureCache:
             return
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
+            disk = disk_usage(file.parents[1])
+            if disk.free < min(_FREE, disk.total // 20):
+                raise OSError(ENOSPC, "the disk is nearly full")
             file.parent.mkdir(exist_ok=True)
             save_file({"latents": tensor.detach().cpu().contiguous()}, part)
             part.replace(file)
