@@ -12,10 +12,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from infimm_eval import registry
-from infimm_eval.demo.scenes import Scene, scene
+from infimm_eval.demo.scenes import COLORS, Scene, scene
 from infimm_eval.demo.train import tiny
 from infimm_eval.demo.train.documents import Document
-from infimm_eval.demo.train.instructions import KINDS, Kind, conversation, multitask, turn
+from infimm_eval.demo.train.instructions import KINDS, Kind, Span, conversation, multitask, turn
+from infimm_eval.demo.train.labels import truths
 from infimm_eval.demo.train.reading import Reader
 from infimm_eval.demo.vocabulary import IMAGE
 from infimm_eval.flamingo.jinja_template import shipped
@@ -53,8 +54,8 @@ def test_a_conversation_is_what_the_shipped_chat_template_writes() -> None:
     asked, said = "Is there a star?", "yes"
     turns = [Turn("user", (PICTURE, asked)), Turn("assistant", said), Turn("user", asked)]
     written = spelled(list(with_media(template.render(None, turns), template.media)))
-    (first, _), (second, _) = turn(((IMAGE + asked, said),))[0], turn(((asked, said),))[0]
-    trained = f"{first} {said}</s>{second}"
+    (first,), (second,) = turn((Span(IMAGE + asked, said),)), turn((Span(asked, said),))
+    trained = f"{first.read} {said}</s>{second.read}"
     ids = [TOKENIZER.encode(text, add_special_tokens=False).ids for text in (written, trained)]
     assert ids[0] == ids[1]
 
@@ -73,7 +74,8 @@ def test_an_answer_ends_a_chunk_or_a_turn_and_the_words_of_a_request_nothing(nam
     for make, end in ((multitask, "chunk"), (conversation, "turn")):
         for seed in range(10):
             document = made(name, seed, make)
-            assert all(one.trained for one in document)
+            assert not any(one.trained and one.true is False for one in document)
+            assert document[-1].trained and document[-1].true is None
             assert document[-1].end == end
             assert all((one.end == "nothing") == (one.weight < 1) for one in document)
 
@@ -90,15 +92,42 @@ def test_a_turn_ends_with_the_end_of_the_text() -> None:
 
 
 def test_what_is_learned_of_a_request_is_true_of_the_picture() -> None:
-    seen = 0
     for seed in range(60):
-        *request, answer = made("yes or no", seed, multitask)
-        if request:
-            assert answer.answer == "yes"
-            seen += 1
-        option, letter = made("letters", seed, multitask)
-        assert option.prompt.rstrip().endswith(f"{letter.answer}.")
-    assert 20 < seen < 40
+        (stated,) = made("statements", seed, multitask)
+        assert stated.answer.endswith(" Please answer yes or no. yes")
+        *options, letter = made("letters", seed, multitask)
+        (right,) = [option for option in options if option.true]
+        assert right.trained and right.prompt.rstrip().endswith(f"{letter.answer}.")
+        assert not any(option.trained for option in options if option is not right)
+
+
+def test_it_is_known_at_the_last_word_whether_a_statement_or_an_option_is_true() -> None:
+    reader = Reader(TOKENIZER)
+    for seed in range(20):
+        statement, answer = made("yes or no", seed, multitask)
+        row = reader._row((statement, answer), Random(seed))
+        (where,) = [i for i, true in enumerate(row.true) if true >= 0]
+        assert row.true[where] == (answer.answer == "yes")
+        assert (
+            TOKENIZER.id_to_token(row.ids[where]) == TOKENIZER.encode(statement.answer).tokens[-1]
+        )
+
+
+def test_yes_is_as_often_right_as_no() -> None:
+    answers = [made("yes or no", seed, multitask)[-1].answer for seed in range(60)]
+    assert set(answers) == {"yes", "no"}
+    assert 20 < answers.count("yes") < 40
+
+
+def test_facts_are_those_of_the_scene() -> None:
+    """Of every part (colors, shapes, grounds, ...) as many as there are to tell."""
+    scenes = [scene("train", index) for index in range(40)]
+    for one, told in zip(scenes, truths(scenes), strict=True):
+        things = one.things
+        colors, shapes = {t.color for t in things}, {t.shape for t in things}
+        pairs = {(t.color, t.shape) for t in things}
+        assert told.sum() == len(colors) + len(shapes) + 1 + 1 + 3 * len(things) + len(pairs)
+        assert [told[COLORS.index(c)].item() for c in colors] == [1.0] * len(colors)
 
 
 TASKS = {

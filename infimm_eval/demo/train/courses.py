@@ -119,6 +119,8 @@ class Course:
     lessons: tuple[Lesson, ...]
     labels: bool = False
     """Whether the tower is told what stands in every place."""
+    text_labels: bool = False
+    """Whether the language model is told at every word what the picture shows."""
     frozen_tower: bool = False
 
     @property

@@ -34,7 +34,8 @@ class Example:
     """``pictures`` are numbers in the batch; ``trained`` says whether the answer is to be learned
     or only read, ``end`` what follows it: the end of a chunk (of the last one in half the cases
     that of the text), the end of a turn, or, where the same text goes on, nothing; ``weight`` is
-    how much each of its words counts."""
+    how much each of its words counts, ``true`` whether the answer is true of the picture, where the
+    model is to tell that at its last word."""
 
     pictures: tuple[int, ...]
     prompt: str
@@ -42,6 +43,7 @@ class Example:
     trained: bool
     end: Literal["chunk", "turn", "nothing"] = "chunk"
     weight: float = 1.0
+    true: bool | None = None
 
 
 Document: TypeAlias = tuple[Example, ...]

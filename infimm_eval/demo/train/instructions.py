@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from infimm_eval.demo import judged_rows, questions
 from infimm_eval.demo.questions import Choice
@@ -29,13 +29,26 @@ LETTER = "Answer with the option's letter from the given choices directly."
 REQUEST = 0.5
 """How much a word of a request counts that is learned too, against one of an answer."""
 
-Spans: TypeAlias = tuple[tuple[str, str], ...]
-"""A request and its answer: what is read, with a picture's mark where the picture stands, and what
-is learned, in turn.  The last that is learned is the answer.
 
-Of a request what is true of the picture is learned where it stands: a true statement, the right one
-of the options.  What is predicted there is what the model has to compare the words with.
-"""
+class Span(NamedTuple):
+    """A part of a request, or its end and the answer.
+
+    Of a request the right one of the options is learned where it stands, and of every option and
+    statement whether it is true: an answer's letter has to do with all of that together, and is
+    learned where each is.
+    """
+
+    read: str
+    """With a picture's mark where the picture stands."""
+    said: str
+    """The words after it: of the last span the answer."""
+    true: bool | None = None
+    """Whether they are true of the picture, where that is to be told."""
+    learned: bool = True
+
+
+Spans: TypeAlias = tuple[Span, ...]
+"""A request and its answer, part by part."""
 Asker: TypeAlias = Callable[[Sequence[Scene], random.Random], Spans]
 
 
@@ -66,31 +79,31 @@ def conversation(
     first = _examples(turn(kind.ask(about, rng)), shown, "turn")
     if kind.pictures > 1 or kind.signs or rng.random() < 0.85:
         return first
-    ((request, answer),) = briefly(ask)(about, rng)
-    return (*first, *_examples(turn(((request.replace(IMAGE, ""), answer),)), (), "turn"))
+    (second,) = briefly(ask)(about, rng)
+    second = second._replace(read=second.read.replace(IMAGE, ""))
+    return (*first, *_examples(turn((second,)), (), "turn"))
 
 
 def turn(spans: Spans) -> Spans:
     """What a user says up to where the assistant begins, as ``tiny.CHAT_TEMPLATE`` writes it."""
-    *before, (read, answer) = (
-        (read.replace(IMAGE, END_OF_CHUNK + IMAGE), learned) for read, learned in spans
-    )
-    (first, learned), *others = (*before, (f"{read} ASSISTANT:", answer))
-    return ((f"USER: {first}", learned), *others)
+    *before, last = (s._replace(read=s.read.replace(IMAGE, END_OF_CHUNK + IMAGE)) for s in spans)
+    first, *others = (*before, last._replace(read=f"{last.read} ASSISTANT:"))
+    return (first._replace(read=f"USER: {first.read}"), *others)
 
 
 def _examples(spans: Spans, shown: Sequence[int], end: Literal["chunk", "turn"]) -> Document:
     pictures = iter(shown)
     return tuple(
         Example(
-            tuple(islice(pictures, read.count(IMAGE))),
-            read,
-            learned,
-            trained=True,
+            tuple(islice(pictures, span.read.count(IMAGE))),
+            span.read,
+            span.said,
+            trained=span.learned,
             end=end if n == len(spans) else "nothing",
             weight=1.0 if n == len(spans) else REQUEST,
+            true=span.true,
         )
-        for n, (read, learned) in enumerate(spans, 1)
+        for n, span in enumerate(spans, 1)
     )
 
 
@@ -99,7 +112,7 @@ def _examples(spans: Spans, shown: Sequence[int], end: Literal["chunk", "turn"])
 
 def describe(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """For what is seen."""
-    return ((f"{IMAGE}{DESCRIBE}", caption(scenes[0], PLAIN)),)
+    return (Span(f"{IMAGE}{DESCRIBE}", caption(scenes[0], PLAIN)),)
 
 
 def briefly(make: Callable[[Scene, Style, random.Random], Question]) -> Asker:
@@ -107,7 +120,7 @@ def briefly(make: Callable[[Scene, Style, random.Random], Question]) -> Asker:
 
     def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         question = make(scenes[0], any_style(rng), rng)
-        return ((f"{IMAGE}{question.text}\n{BRIEFLY}", question.plain),)
+        return (Span(f"{IMAGE}{question.text}\n{BRIEFLY}", question.plain),)
 
     return asker
 
@@ -150,7 +163,7 @@ def which_picture(scenes: Sequence[Scene], rng: random.Random) -> Spans:
 def number(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """MMMU's open question."""
     text = f"How many things are there in {IMAGE}?"
-    return ((f"{text}\n\n{BRIEFLY}", str(len(scenes[0].things))),)
+    return (Span(f"{text}\n\n{BRIEFLY}", str(len(scenes[0].things))),)
 
 
 def yes_or_no(signs: bool) -> Asker:
@@ -160,7 +173,8 @@ def yes_or_no(signs: bool) -> Asker:
     def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         pair = rng.choice(fitting)(scenes[0], rng)
         right = rng.randrange(2)
-        return ((f"{IMAGE}{pair[right]} {YES_OR_NO}", ("yes", "no")[right]),)
+        statement = Span(IMAGE, pair[right], true=right == 0, learned=False)
+        return (statement, Span(f" {YES_OR_NO}", ("yes", "no")[right]))
 
     return asker
 
@@ -172,7 +186,7 @@ def state(signs: bool) -> Asker:
 
     def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         true, _ = rng.choice(fitting)(scenes[0], rng)
-        return ((IMAGE, f"{true} {YES_OR_NO} yes"),)
+        return (Span(IMAGE, f"{true} {YES_OR_NO} yes"),)
 
     return asker
 
@@ -184,7 +198,7 @@ def at_length(signs: bool) -> Asker:
 
     def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         long = rng.choice(makers)(scenes[0], rng)
-        return ((f"{IMAGE}{long.text}", long.said),)
+        return (Span(f"{IMAGE}{long.text}", long.said),)
 
     return asker
 
@@ -193,7 +207,7 @@ def reason(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     """As Core-MM asks, about one picture or by the likeness of two."""
     *_, make = rng.choice([r for r in judged_rows.REASONING if r[2] == len(scenes)])
     long = make(scenes[0], scenes[-1], rng)
-    return ((f"{IMAGE * len(scenes)}{long.text}", long.said),)
+    return (Span(f"{IMAGE * len(scenes)}{long.text}", long.said),)
 
 
 def _statements(signs: bool) -> list[Callable[[Scene, random.Random], tuple[str, str]]]:
@@ -216,15 +230,16 @@ def _in_brackets(text: str, options: Sequence[str], right: int) -> Spans:
 
 
 def _choice(text: str, mark: str, options: Sequence[str], right: int) -> Spans:
-    lines = [f"{mark.format(name)}{o}\n" for name, o in zip("ABCD", options, strict=False)]
-    name, option = "ABCD"[right], options[right]
-    if option == IMAGE:
-        return ((f"{text}{''.join(lines)}{LETTER}", name),)
-    before, after = "".join(lines[:right]), "".join(lines[right + 1 :])
-    return (
-        (f"{text}{before}{mark.format(name)}", option),
-        (f"\n{after}{LETTER}", name),
-    )
+    marks = [mark.format(name) for name in "ABCD"[: len(options)]]
+    if IMAGE in options:
+        lines = "".join(f"{m}{option}\n" for m, option in zip(marks, options, strict=True))
+        return (Span(f"{text}{lines}{LETTER}", "ABCD"[right]),)
+    spans = [
+        Span(f"\n{m}", option, true=n == right, learned=n == right)
+        for n, (m, option) in enumerate(zip(marks, options, strict=True))
+    ]
+    spans[0] = spans[0]._replace(read=f"{text}{marks[0]}")
+    return (*spans, Span(f"\n{LETTER}", "ABCD"[right]))
 
 
 KINDS: Mapping[str, Kind] = {

@@ -1,21 +1,25 @@
-"""What a scene's picture should be read as, place by place: the tower's extra lesson in training.
+"""What a scene's picture should be read as: the extra lessons of training, for the tower place by
+place, and for the language model at every word about the picture.
 
-Its heads are not part of the model and are dropped after training.
+Their heads are not part of the model and are dropped after training.
 
-Shapes: I pictures, N visual tokens (CLS first), V latents, D width.
+Shapes: I pictures, N visual tokens (CLS first), V latents, D width; B documents, T tokens, M text
+width, F facts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infimm_eval.demo.scenes import COLORS, GROUNDS, SHAPES, SIGNS, SIZES, Scene
+from infimm_eval.demo.scenes import COLORS, GROUNDS, PLACES, SHAPES, SIGNS, SIZES, Scene
 from infimm_eval.demo.train.tiny import GRID
+from infimm_eval.flamingo import Flamingo
 
 
 class Labels(nn.Module):
@@ -54,6 +58,104 @@ class Labels(nn.Module):
     def _whole(self, head: int, x_ID: Tensor, facts_I2: Tensor) -> Tensor:
         parts = self.whole[head](x_ID).split((len(GROUNDS), len(SIGNS) + 1), -1)
         return sum_of(F.cross_entropy(part, facts_I2[:, k]) for k, part in enumerate(parts))
+
+
+class TextLabels(nn.Module):
+    """Training only: reads off hidden states halfway through the decoder, at every word after a
+    picture what is true of it, at the last of a statement or of an option whether that is.
+
+    Whether a statement is true has to do with its words and the picture together and with neither
+    alone, so that nothing is learned of it at first, and for how long is chance.  Where the facts
+    lie open at every word, the comparison is a single step.
+    """
+
+    LAYERS = (1, 2)
+    """Those of the decoder whose output is read."""
+    WEIGHT = 20.0
+    """Of the mean over all facts, most of which are not true of a picture; ..."""
+    TRUTH = 2.0
+    """... and of the mean over statements and options."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(width, FACTS) for _ in self.LAYERS)
+        self.truth = nn.ModuleList(nn.Linear(width, 1) for _ in self.LAYERS)
+
+    @contextmanager
+    def listening(self, model: Flamingo) -> Iterator[list[Tensor]]:
+        """What the layers put out while the model runs, (B, T, M) each."""
+        states: list[Tensor] = []
+        layers = [layer for layer in model.decoder.layers if isinstance(layer, nn.Module)]
+        hooks = [
+            layers[i].register_forward_hook(lambda _module, _given, out: states.append(out))
+            for i in self.LAYERS
+        ]
+        try:
+            yield states
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def forward(
+        self, states: Sequence[Tensor], after_BT: Tensor, truth_BF: Tensor, true_BT: Tensor
+    ) -> Tensor:
+        """The loss of telling the facts of each document's picture at the tokens ``after`` it, and
+        whether what ends at a token is true (1), is not (0), or is nobody's business (-1)."""
+        known_BT = true_BT >= 0
+        facts_NF = truth_BF[:, None].expand(-1, after_BT.shape[1], -1)[after_BT]
+        true_N = true_BT[known_BT].float()
+        losses = [
+            self.WEIGHT * _judged(head(x_BTM[after_BT]), facts_NF)
+            + self.TRUTH * _judged(truth(x_BTM[known_BT])[:, 0], true_N)
+            for head, truth, x_BTM in zip(self.heads, self.truth, states, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+
+def _judged(logits: Tensor, true: Tensor) -> Tensor:
+    """The mean; of nothing 0."""
+    if not true.numel():
+        return logits.sum()
+    return F.binary_cross_entropy_with_logits(logits, true)
+
+
+_PARTS = (
+    len(COLORS),
+    len(SHAPES),
+    len(GROUNDS),
+    3,  # how many things there are
+    len(PLACES),
+    len(PLACES) * len(COLORS),
+    len(PLACES) * len(SHAPES),
+    len(COLORS) * len(SHAPES),
+    len(SIGNS),
+)
+FACTS = sum(_PARTS)
+
+
+def truths(scenes: Sequence[Scene]) -> Tensor:
+    """What may be said of a scene and is true, 1 or 0, (I, F): that it has a color, a shape, a
+    ground, so many things, something in a place, what color or shape is there, which shape has
+    which color, and what its sign says."""
+    found = torch.zeros(len(scenes), FACTS)
+    starts = [sum(_PARTS[:k]) for k in range(len(_PARTS))]
+    for row, scene in zip(found, scenes, strict=True):
+        for thing in scene.things:
+            color, shape = COLORS.index(thing.color), SHAPES.index(thing.shape)
+            numbers = (
+                color,
+                shape,
+                GROUNDS.index(scene.ground),
+                len(scene.things) - 1,
+                thing.place,
+                thing.place * len(COLORS) + color,
+                thing.place * len(SHAPES) + shape,
+                color * len(SHAPES) + shape,
+            )
+            row[[start + n for start, n in zip(starts, numbers, strict=False)]] = 1.0
+        if scene.sign:
+            row[starts[-1] + SIGNS.index(scene.sign)] = 1.0
+    return found
 
 
 def sum_of(losses: Iterable[Tensor]) -> Tensor:

@@ -26,8 +26,8 @@ from infimm_eval.demo.scenes import scene as described
 from infimm_eval.demo.train import tiny
 from infimm_eval.demo.train.courses import STAGES, SUBJECTS, Course, Lesson, Stage
 from infimm_eval.demo.train.documents import shown
-from infimm_eval.demo.train.labels import Facts, Labels
-from infimm_eval.demo.train.reading import Reader
+from infimm_eval.demo.train.labels import Facts, Labels, TextLabels, truths
+from infimm_eval.demo.train.reading import Asked, Reader
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.layouts import infimm
 from infimm_eval.flamingo.pictures import Pictures
@@ -61,6 +61,7 @@ def train(seed: int, keep: Keep, stages: Sequence[Stage], start: Path | None = N
         for stage in stages:
             first, steps = _before(stage), 0
             for number, course in enumerate(stage.courses, first):
+                torch.manual_seed(seed + number)
                 for _ in classroom.take(course, random.Random(seed + number)):
                     steps += 1
                     keep(stage, steps, model, tokenizer)
@@ -85,13 +86,16 @@ class Classroom:
     ) -> None:
         self.model, self.labels, self.reader = model, labels, reader
         self.scenes, self.pixels_I3HW, self.facts = scenes, pixels_I3HW, Facts.of(scenes)
+        self.truth_IF = truths(scenes)
         self.tokens: dict[int, Tensor] = {}
 
     def take(self, course: Course, rng: random.Random) -> Iterator[None]:
         """One course, with an optimizer of its own; yields after every step."""
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not (course.frozen_tower and name.startswith("tower.")))
+        text_labels = TextLabels(self.model.decoder.width) if course.text_labels else None
         parameters = [*self.model.parameters(), *self.labels.parameters()]
+        parameters += text_labels.parameters() if text_labels else ()
         parameters = [p for p in parameters if p.requires_grad]
         optimizer = torch.optim.AdamW(
             [
@@ -105,7 +109,7 @@ class Classroom:
         for step, lesson in enumerate(lessons):
             for group in optimizer.param_groups:
                 group["lr"] = rate(course.rate, step, course.falls_over)
-            losses = self.losses(course, lesson, rng)
+            losses = self.losses(course, lesson, text_labels, rng)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(torch.stack(list(losses.values())).sum())
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -113,7 +117,9 @@ class Classroom:
             report(step, losses)
             yield
 
-    def losses(self, course: Course, lesson: Lesson, rng: random.Random) -> dict[str, Tensor]:
+    def losses(
+        self, course: Course, lesson: Lesson, text_labels: TextLabels | None, rng: random.Random
+    ) -> dict[str, Tensor]:
         """Of one step: a lot of pictures, each encoded once, and documents about them."""
         chosen = rng.sample(range(len(self.scenes)), course.pictures)
         tokens_IND = self.seen(chosen, frozen=course.frozen_tower)
@@ -122,11 +128,13 @@ class Classroom:
         if course.labels:
             losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])
         lot = [self.scenes[i] for i in chosen]
+        asked = None if text_labels is None else Asked(text_labels, self.truth_IF[chosen])
+        facts = []
         for name, batch in lesson.documents(lot, rng):
-            losses[name] = lesson.weight(name) * self.reader.loss(
-                self.model, latents_IVD, batch, rng
-            )
-        return losses
+            learned = self.reader.losses(self.model, latents_IVD, batch, rng, asked)
+            losses[name] = lesson.weight(name) * learned.answers
+            facts += [] if learned.facts is None else [learned.facts]
+        return losses | ({"facts": torch.stack(facts).mean()} if facts else {})
 
     def seen(self, chosen: Sequence[int], *, frozen: bool) -> Tensor:
         """The tower's tokens of pictures (I, N, D); a frozen one looks at a picture once."""

@@ -2,13 +2,14 @@
 
 Knows nothing of what documents say.
 
-Shapes: I pictures, B documents, T tokens, V latents, D width, M text width.
+Shapes: I pictures, B documents, T tokens, V latents, D width, M text width, F facts.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -18,19 +19,37 @@ from torch import Tensor
 
 from infimm_eval.demo import vocabulary
 from infimm_eval.demo.train.documents import Document
+from infimm_eval.demo.train.labels import TextLabels
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.shown import Shown
 
-TOGETHER = 24
+TOGETHER = 64
 """Documents of like length that are read at once."""
 
 
 class _Row(NamedTuple):
-    """Ids, how much each of them is to be learned, and the pictures in order."""
+    """Ids, how much each of them is to be learned, the pictures in order, and at which tokens it is
+    known whether what was said last is true: 1, else 0; -1 where it is not known."""
 
     ids: list[int]
     weights: list[float]
     pictures: list[int]
+    true: list[int]
+
+
+class Asked(NamedTuple):
+    """The facts of a step's pictures, and who asks for them at every word."""
+
+    labels: TextLabels
+    truth_IF: Tensor
+
+
+class Losses(NamedTuple):
+    """Of the tokens to be learned, their mean by weight; of the facts, where they were asked for
+    and a document showed a single picture."""
+
+    answers: Tensor
+    facts: Tensor | None
 
 
 class Reader:
@@ -39,40 +58,61 @@ class Reader:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
-        marks = (vocabulary.PAD, vocabulary.BOS, vocabulary.EOS, vocabulary.END_OF_CHUNK)
-        self._pad, self._bos, self._eos, self._end = (
-            vocabulary.number(tokenizer, mark) for mark in marks
+        self._pad, self._bos, self._eos, self._end, self._image = (
+            vocabulary.number(tokenizer, mark) for mark in _MARKS
         )
 
-    def loss(
-        self, model: Flamingo, latents_IVD: Tensor, batch: Sequence[Document], rng: random.Random
-    ) -> Tensor:
-        """Mean over the tokens to be learned, by weight.  Documents of like length are read
-        together."""
+    def losses(
+        self,
+        model: Flamingo,
+        latents_IVD: Tensor,
+        batch: Sequence[Document],
+        rng: random.Random,
+        asked: Asked | None = None,
+    ) -> Losses:
+        """Documents of like length are read together."""
         rows = sorted(
             (self._row(document, rng) for document in batch), key=lambda row: len(row.ids)
         )
         parts = [rows[i : i + TOGETHER] for i in range(0, len(rows), TOGETHER)]
         total = sum(sum(row.weights) for row in rows)
-        sums = [self._sum(model, latents_IVD, part) for part in parts]
-        return torch.stack(sums).sum() / max(1.0, total)
+        read = [self._read(model, latents_IVD, part, asked) for part in parts]
+        told = [each.facts for each in read if each.facts is not None]
+        return Losses(
+            torch.stack([each.answers for each in read]).sum() / max(1.0, total),
+            torch.stack(told).mean() if told else None,
+        )
 
-    def _sum(self, model: Flamingo, latents_IVD: Tensor, rows: Sequence[_Row]) -> Tensor:
+    def _read(
+        self, model: Flamingo, latents_IVD: Tensor, rows: Sequence[_Row], asked: Asked | None
+    ) -> Losses:
+        """The sum over the tokens to be learned, and the facts' loss."""
         n_images_B = torch.tensor([len(row.pictures) for row in rows])
         ids_BT = _padded([row.ids for row in rows], self._pad)
         weights_BT = _padded([row.weights for row in rows], 0.0)[:, 1:]
         shown = Shown(latents_IVD, _padded([row.pictures for row in rows], 0))
-        x_BTM = model.hidden(ids_BT, None, shown, n_images_B)[:, :-1]
+        listening: AbstractContextManager[list[Tensor]] = (
+            asked.labels.listening(model) if asked else nullcontext([])
+        )
+        with listening as states:
+            x_BTM = model.hidden(ids_BT, None, shown, n_images_B)[:, :-1]
         learned_BT = weights_BT > 0
         losses = F.cross_entropy(
             model.logits(x_BTM[learned_BT]), ids_BT[:, 1:][learned_BT], reduction="none"
         )
-        return (losses * weights_BT[learned_BT]).sum()
+        answers = (losses * weights_BT[learned_BT]).sum()
+        if asked is None:
+            return Losses(answers, None)
+        after_BT = ((ids_BT == self._image).cumsum(1) > 0) & (ids_BT != self._pad)
+        after_BT &= (n_images_B == 1)[:, None]
+        pictures_B = [row.pictures[0] if row.pictures else 0 for row in rows]
+        true_BT = _padded([row.true for row in rows], -1)
+        return Losses(answers, asked.labels(states, after_BT, asked.truth_IF[pictures_B], true_BT))
 
     def _row(self, document: Document, rng: random.Random) -> _Row:
         """The last answer ends the chunk or the text, so that a model kept from saying one of the
         two says the other."""
-        row = _Row([self._bos], [0.0], [])
+        row = _Row([self._bos], [0.0], [], [-1])
         for example in document:
             prompt, answer = self._ids(example.prompt), list(self._ids(example.answer))
             if example.end == "turn":
@@ -84,12 +124,24 @@ class Reader:
             row.weights.extend([0.0] * len(prompt))
             row.weights.extend([example.weight if example.trained else 0.0] * len(answer))
             row.pictures.extend(example.pictures)
+            row.true.extend([-1] * (len(row.ids) - len(row.true)))
+            if example.true is not None:
+                row.true[-1] = int(example.true)
         return row
 
     def _ids(self, text: str) -> list[int]:
         if text not in self._known:
             self._known[text] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return self._known[text]
+
+
+_MARKS = (
+    vocabulary.PAD,
+    vocabulary.BOS,
+    vocabulary.EOS,
+    vocabulary.END_OF_CHUNK,
+    vocabulary.IMAGE,
+)
 
 
 def _padded(rows: Sequence[Sequence[float]], filler: float) -> Tensor:
