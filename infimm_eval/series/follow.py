@@ -35,6 +35,7 @@ EVERY = 1.0
 SETTLING = 1.0
 """Seconds between the two looks at a checkpoint that nothing declares finished."""
 
+NOTHING = "holds no checkpoint: a folder whose name tells its step, step-500 or checkpoint-500"
 PATIENCE = 60.0
 """Seconds after which what could not be opened is tried again, unless its files change."""
 
@@ -92,6 +93,8 @@ class Watcher:
             elif self._unsettled:
                 time.sleep(SETTLING)
             elif self.how.get("once") or self._reached():
+                if not self._found:
+                    self.listener.note(f"{self.folder} {NOTHING}")
                 return
             else:
                 time.sleep(self._every)

@@ -217,6 +217,14 @@ def test_one_watch_at_a_time_writes_a_series(training: Training) -> None:
         series.close()
 
 
+def test_a_folder_without_any_checkpoint_is_said(training: Training) -> None:
+    noted, training.folder = Noted(), training.place / "empty"
+    training.folder.mkdir()
+    training.watch(progress=noted)
+    (line,) = noted.said
+    assert "holds no checkpoint" in line
+
+
 def test_broken_checkpoints_are_said_skipped_and_tried_again(training: Training) -> None:
     training.save(1)
     broken = training.save(2)

@@ -24,7 +24,6 @@ from infimm_eval.models.shared.batch_limiter import release, require_memory, too
 from infimm_eval.models.shared.memory import free_bytes
 from infimm_eval.models.shared.statistics import Statistics
 
-
 _FREE = 2 << 30
 """Bytes of a disk that are left to others, a run's log among them, or a twentieth of it."""
 
