@@ -19,6 +19,8 @@ from infimm_eval.flamingo import Flamingo, build, load, save_pretrained
 from infimm_eval.flamingo.layouts import infimm
 from tests.flamingo.small import layout, small
 
+pytestmark = pytest.mark.sampled
+
 LAYER = "model.lang_encoder.model.layers"
 ALIASES = (
     (f"{LAYER}.1.decoder_layer.", "model.lang_encoder.old_decoder_blocks.1."),

@@ -21,6 +21,8 @@ from tests.flamingo.family import KINDS, TEXTS, made
 from tests.flamingo.small import generate, pictures
 from tests.flamingo.test_cuda_graphs import again
 
+pytestmark = pytest.mark.sampled
+
 IMAGE, EOC = 259, 258
 ROWS = [[5, 6, 7, 8, 9, 10, 11, 12, 13], [14, 15, 16]]
 

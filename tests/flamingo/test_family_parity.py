@@ -21,6 +21,8 @@ from infimm_eval.flamingo.processor import Processor
 from tests.flamingo.small import generate
 from tests.golden.recorded import FAMILY, PARITY, recorded
 
+pytestmark = pytest.mark.sampled
+
 NAMES = (
     "openflamingo_llama_tiny",
     "openflamingo_neox_tiny",

@@ -17,6 +17,8 @@ from infimm_eval.models.flamingo.requests import Job, bytes_of
 from tests.flamingo import family
 from tests.models.tiny import checkpoint, few_shot
 
+pytestmark = pytest.mark.sampled
+
 LAYOUTS: dict[str, Callable[[Path], Any]] = {
     "infimm": checkpoint,
     **{f"openflamingo {kind}": partial(family.openflamingo, text=kind) for kind in family.KINDS},

@@ -23,6 +23,8 @@ from tests.flamingo.small import generate
 from tests.flamingo.test_cuda_graphs import again
 from tests.models.tiny import CONFIG, Painted, checkpoint, few_shot, painted, request, write
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

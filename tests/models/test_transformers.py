@@ -21,6 +21,8 @@ from infimm_eval.types import Request
 from tests.models.families import FAMILIES, answers, idefics, llava, load, saved
 from tests.models.tiny import few_shot, painted, request
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:

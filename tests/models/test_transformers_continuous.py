@@ -21,7 +21,10 @@ FAST = ("llava", "idefics2", "qwen2", "mllama")
 WHOLE = {"idefics", "idefics_resampled", "gemma3", "paligemma", "mllama"}
 """Families whose prompts with pictures are read whole."""
 # PaliGemma's processor makes an array of its tensors in the old way.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.sampled,
+]
 
 
 @pytest.fixture(
