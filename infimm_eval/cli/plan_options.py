@@ -85,8 +85,8 @@ _OPTIONS: Mapping[str, Callable[..., Any]] = {
         default="demo",
         show_default=True,
         shell_complete=completion.complete_model,
-        help="demo, a checkpoint folder or hub id, hf:ID, openai:NAME, or a model of your own: "
-        "./file.py[:NAME] or package.module:NAME (see `models`).",
+        help="demo, demo-chat, a checkpoint folder or hub id, hf:ID, openai:NAME, or a model of "
+        "your own: ./file.py[:NAME] or package.module:NAME (see `models`).",
     ),
     "model_option": click.option(
         "--model-option",
@@ -105,7 +105,7 @@ _OPTIONS: Mapping[str, Callable[..., Any]] = {
     "data": click.option(
         "--data",
         help="demo, hub, a folder, or hf:OWNER/NAME[/CONFIG][@REVISION] for a set that datasets "
-        "opens; demo for the demo model, else hub.",
+        "opens; demo for the demo models, else hub.",
     ),
     "revision": click.option("--revision", help="The hub commit of the data to pin."),
     "model_revision": click.option("--model-revision", help="The hub commit of the model to pin."),

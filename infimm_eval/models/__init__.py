@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKENDS",
+    "DEMOS",
     "Backend",
     "BatchSize",
     "ModelOptions",
@@ -54,10 +55,18 @@ BACKENDS = {
         Backend(
             name="demo",
             form="demo",
-            about="the small InfiMM that comes with the package",
+            about="the small InfiMM that comes with the package, after pretraining",
             build="infimm_eval.models.flamingo.build:build_demo",
             takes=_HERE,
             known="infimm_eval.models.flamingo.build:known_of_demo",
+        ),
+        Backend(
+            name="demo-chat",
+            form="demo-chat",
+            about="the same after instruction tuning: spoken to in turns",
+            build="infimm_eval.models.flamingo.build:build_demo_chat",
+            takes=_HERE,
+            known="infimm_eval.models.flamingo.build:known_of_demo_chat",
         ),
         Backend(
             name="infimm",
@@ -104,6 +113,9 @@ BACKENDS = {
     )
 }
 """The built-in kinds of model, by name: one more is one value here, or an entry point."""
+
+DEMOS = ("demo", "demo-chat")
+"""Those that know the demo data alone, and are asked about it unless other data is named."""
 
 
 def available() -> list[tuple[str, str]]:

@@ -96,7 +96,9 @@ def prepare(
 
 def planned_for(model: ModelLike, request: PlanRequest) -> Plan:
     """The plan alone, for whoever opens models later."""
-    data = request.data or ("demo" if model == "demo" else "hub")
+    from infimm_eval.models import DEMOS
+
+    data = request.data or ("demo" if model in DEMOS else "hub")
     options = request.options
     if data == "demo" and not options.get("judge"):
         options = cast("Options", {**options, "judge": "demo-judge"})

@@ -85,8 +85,8 @@ def sentence(verdict: Mapping[str, Any] | None) -> str:
     part = "" if asked > 1 - 1e-9 else f", {100 * asked:.0f} % asked"
     said = f"{name} ({words.signed(verdict['difference'])}{against}"
     if "score" in verdict:
-        drop = f"{verdict['score']:.1f}".replace("-", words.MINUS)
-        errors = f"{drop} standard errors down; alarm at {verdict['threshold']:.1f}"
+        drop, way = abs(verdict["score"]), "down" if verdict["score"] > 0 else "up"
+        errors = f"{drop:.1f} standard errors {way}; alarm at {verdict['threshold']:.1f} down"
         return f"{said}, {errors}{part})"
     bounds = verdict["interval"]
     return f"{said} {words.interval(tuple(bounds)) if bounds else ''}{part})".replace(" )", ")")

@@ -1,4 +1,4 @@
-"""The checkpoint that comes with the package: small, whole, and as good as it says."""
+"""The checkpoints that come with the package: small, whole, and as good as they say."""
 
 import json
 from collections.abc import Iterable
@@ -19,23 +19,25 @@ from infimm_eval.demo.train import loop
 from infimm_eval.demo.train.courses import STAGES, Course, Interleaved, Lesson, Requests
 from infimm_eval.demo.train.documents import ask_for_caption, shown, told
 from infimm_eval.demo.train.instructions import KINDS
-from infimm_eval.demo.train.measure import SHOTS, TASKS, run
+from infimm_eval.demo.train.measure import CHAT_TASKS, SHOTS, TASKS, Blindfolded, run
 from infimm_eval.demo.vocabulary import IMAGE, UNKNOWN, build
 from infimm_eval.demo.words import HOUSE, PLAIN, caption
 from infimm_eval.flamingo.processor import Processor
-from infimm_eval.models.flamingo.build import DEMO
+from infimm_eval.models.flamingo.build import DEMO, DEMO_CHAT
 from infimm_eval.types import Decoding, Prompt, Request, Row, Turn
 
 SCORES = json.loads((DEMO / "scores.json").read_text())
+CHAT_SCORES = json.loads((DEMO_CHAT / "scores.json").read_text())
 
 
-def test_it_has_one_to_three_million_parameters_in_six_megabytes() -> None:
-    with safe_open(DEMO / "model.safetensors", "pt") as weights:
+@pytest.mark.parametrize("folder", [DEMO, DEMO_CHAT])
+def test_it_has_one_to_three_million_parameters_in_six_megabytes(folder: Path) -> None:
+    with safe_open(folder / "model.safetensors", "pt") as weights:
         shapes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
         kinds = {weights.get_slice(key).get_dtype() for key in weights.keys()}  # noqa: SIM118
     assert 1e6 < sum(map(prod, shapes)) < 3e6
     assert kinds == {"BF16"}
-    assert sum(file.stat().st_size for file in DEMO.iterdir()) <= 6_000_000
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 6_000_000
 
 
 def words(found: Iterable[Row]) -> Iterable[str]:
@@ -100,6 +102,23 @@ def test_by_its_record_black_pictures_are_worth_no_more_than_what_needs_no_pictu
         blind = f"{shots} shots, black pictures"
         assert SCORES["coco"][blind] < SCORES["coco"]["constant"]
         assert SCORES["vqav2"][blind] < SCORES["vqav2"]["constant by kind of question"]
+
+
+@pytest.mark.parametrize("task", CHAT_TASKS)
+def test_by_its_record_the_chat_model_answers_above_chance_and_not_blindly(task: str) -> None:
+    s = CHAT_SCORES[task]
+    assert s["0 shots"] > 2 * s["constant"] + 40 * (task == "mmbench")
+    # One of four options, kept to in all rotations, is right as often.
+    assert s["0 shots, black pictures"] < 1.5 * s["constant"] + 25 * (task == "mmbench")
+
+
+@pytest.mark.slow
+def test_the_chat_models_record_is_what_the_program_measures() -> None:
+    model = models.load("demo-chat", device="cpu", dtype="float32")
+    for suffix, asked in (("", model), (", black pictures", Blindfolded(model))):
+        found = [run(asked, task, [0], None)[0] for task in CHAT_TASKS]
+        recorded = [CHAT_SCORES[task][f"0 shots{suffix}"] for task in CHAT_TASKS]
+        assert found == pytest.approx(recorded, rel=0.02, abs=1.0)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 import infimm_eval as ie
 from infimm_eval.cli import main
 from infimm_eval.models.fake import Fake
+from infimm_eval.models.flamingo.build import DEMO_CHAT
 from infimm_eval.types import Request
 from tests import foreign_files, official
 from tests.flamingo import family
@@ -61,6 +62,7 @@ class Shelf:
             "FOLDER_FILE_OR_HUB_ID": self.openflamingo / "vision_tower",
             "runs/mine/checkpoint-500": self.infimm,
             "runs/mine/checkpoint-1000": self.infimm,
+            "runs/demo/instruction/step-520": DEMO_CHAT,
         }
         for name, place in named.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

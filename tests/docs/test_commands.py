@@ -40,6 +40,7 @@ NOT_RUN = {
     "source": "the environment of the test is active",
     "bash .ci/run": "is CI",
     "pip install": "installs from an index",
+    "python -m infimm_eval.demo.train --output": "takes 45 minutes; tests/demo runs it in small",
     "sbatch": "needs SLURM; tests/workers/test_slurm.py runs the script with stand-ins",
 }
 """Commands that are only looked at, by how they begin."""

@@ -473,7 +473,8 @@ COMMANDS = re.findall(r"^    python -m infimm_eval (watch .*)$", PAGE, re.MULTIL
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_is_understood_as_it_stands(command: str) -> None:
     chosen = watching_line.watch.make_context("watch", command.split()[1:]).params
-    assert chosen["folder"] == Path("runs/mine") and chosen["output"].parent == Path("series")
+    assert str(chosen["folder"]).startswith("runs/")
+    assert str(chosen["output"].parent) in ("series", "results")
 
 
 def test_every_option_of_the_page_is_one() -> None:

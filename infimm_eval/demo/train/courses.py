@@ -178,41 +178,14 @@ MULTITASK = Stage(
     (
         Course(
             rate=1.5e-3,
-            falls_over=1000,
-            pictures=96,
+            falls_over=1300,
+            pictures=64,
+            text_labels=True,
             frozen_tower=True,
             lessons=(
+                Requests(550, {"yes or no": 50, "yes or no, signs": 10}, chat=False),
                 Requests(
-                    400,
-                    {
-                        "captions": 2,
-                        "questions": 8,
-                        "knowledge": 3,
-                        "unanswerable": 2,
-                        "signs": 4,
-                        "letters": 30,
-                        "letters from text": 4,
-                        "yes or no": 110,
-                        "yes or no, signs": 16,
-                    },
-                    chat=False,
-                ),
-            ),
-        ),
-    ),
-)
-
-INSTRUCTION = Stage(
-    "instruction",
-    (
-        Course(
-            rate=1.2e-3,
-            falls_over=400,
-            pictures=96,
-            frozen_tower=True,
-            lessons=(
-                Requests(
-                    400,
+                    500,
                     {
                         "captions": 2,
                         "questions": 6,
@@ -221,12 +194,43 @@ INSTRUCTION = Stage(
                         "signs": 4,
                         "letters": 40,
                         "letters from text": 4,
+                        "yes or no": 20,
+                        "yes or no, signs": 8,
+                    },
+                    chat=False,
+                ),
+            ),
+        ),
+    ),
+)
+"""Whether words are true of a picture, then which of several are."""
+
+INSTRUCTION = Stage(
+    "instruction",
+    (
+        Course(
+            rate=1.2e-3,
+            falls_over=520,
+            pictures=64,
+            text_labels=True,
+            frozen_tower=True,
+            lessons=(
+                Requests(
+                    520,
+                    {
+                        "captions": 2,
+                        "questions": 5,
+                        "knowledge": 2,
+                        "unanswerable": 2,
+                        "signs": 4,
+                        "letters": 30,
+                        "letters from text": 4,
                         "letters in brackets": 12,
-                        "letters, second picture": 12,
-                        "which picture": 10,
+                        "letters, second picture": 10,
+                        "which picture": 8,
                         "numbers": 3,
-                        "yes or no": 60,
-                        "yes or no, signs": 10,
+                        "yes or no": 20,
+                        "yes or no, signs": 8,
                         "at length": 3,
                         "at length, signs": 2,
                         "reasoning": 3,

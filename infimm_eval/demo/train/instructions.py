@@ -168,25 +168,15 @@ def number(scenes: Sequence[Scene], rng: random.Random) -> Spans:
 
 def yes_or_no(signs: bool) -> Asker:
     """As MME puts it: a statement that is true or one that is not."""
-    fitting = _statements(signs)
+    fitting = [
+        make for name, make in questions.STATEMENTS.items() if (name in questions.SIGNED) is signs
+    ]
 
     def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
         pair = rng.choice(fitting)(scenes[0], rng)
         right = rng.randrange(2)
         statement = Span(IMAGE, pair[right], true=right == 0, learned=False)
         return (statement, Span(f" {YES_OR_NO}", ("yes", "no")[right]))
-
-    return asker
-
-
-def state(signs: bool) -> Asker:
-    """A true statement, learned word by word: what is predicted where it stands is what the words
-    of a statement have to be compared with."""
-    fitting = _statements(signs)
-
-    def asker(scenes: Sequence[Scene], rng: random.Random) -> Spans:
-        true, _ = rng.choice(fitting)(scenes[0], rng)
-        return (Span(IMAGE, f"{true} {YES_OR_NO} yes"),)
 
     return asker
 
@@ -208,12 +198,6 @@ def reason(scenes: Sequence[Scene], rng: random.Random) -> Spans:
     *_, make = rng.choice([r for r in judged_rows.REASONING if r[2] == len(scenes)])
     long = make(scenes[0], scenes[-1], rng)
     return (Span(f"{IMAGE * len(scenes)}{long.text}", long.said),)
-
-
-def _statements(signs: bool) -> list[Callable[[Scene, random.Random], tuple[str, str]]]:
-    return [
-        make for name, make in questions.STATEMENTS.items() if (name in questions.SIGNED) is signs
-    ]
 
 
 def _choose(scene: Scene, rng: random.Random) -> Choice:
@@ -254,8 +238,6 @@ KINDS: Mapping[str, Kind] = {
     "letters, second picture": Kind(letter_in_brackets, pictures=2),
     "which picture": Kind(which_picture, pictures=2),
     "numbers": Kind(number),
-    "statements": Kind(state(signs=False)),
-    "statements, signs": Kind(state(signs=True), signs=True),
     "yes or no": Kind(yes_or_no(signs=False)),
     "yes or no, signs": Kind(yes_or_no(signs=True), signs=True),
     "at length": Kind(at_length(signs=False)),

@@ -27,6 +27,9 @@ from infimm_eval.models.shared.devices import device_of, dtype_of
 from infimm_eval.types import Model, Style
 
 DEMO = Path(__file__).parents[2] / "demo" / "checkpoint"
+DEMO_CHAT = DEMO.with_name("chat")
+"""The two small InfiMMs that come with the package: after pretraining, and after instruction
+tuning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +85,13 @@ def build_ahead(
 
 
 def build_demo(_: str, options: ModelOptions) -> FlamingoModel:
-    """The small InfiMM that comes with the package."""
+    """The small InfiMM that comes with the package, as pretraining left it."""
     return _loaded(DEMO, "demo", options)
+
+
+def build_demo_chat(_: str, options: ModelOptions) -> FlamingoModel:
+    """The same after instruction tuning."""
+    return _loaded(DEMO_CHAT, "demo-chat", options)
 
 
 def known(name: str, options: ModelOptions) -> Mapping[str, Any]:
@@ -92,8 +100,13 @@ def known(name: str, options: ModelOptions) -> Mapping[str, Any]:
 
 
 def known_of_demo(_: str, options: ModelOptions) -> Mapping[str, Any]:
-    """The fingerprint of the one that comes with the package."""
+    """The fingerprint of the pretrained one that comes with the package."""
     return _known(DEMO, options)
+
+
+def known_of_demo_chat(_: str, options: ModelOptions) -> Mapping[str, Any]:
+    """The fingerprint of the one that is spoken to in turns."""
+    return _known(DEMO_CHAT, options)
 
 
 def live(
