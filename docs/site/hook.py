@@ -39,6 +39,7 @@ INCLUDED = {
     "infimm_eval/data/README.md": "data.md",
     "infimm_eval/demo/README.md": "demo-model.md",
     "tests/bench/README.md": "measured.md",
+    "results/demo-training/index.html": "demo-training/index.html",
 }
 """Pages of the repository by where they stand on the site."""
 
