@@ -36,6 +36,7 @@ SETTLING = 1.0
 """Seconds between the two looks at a checkpoint that nothing declares finished."""
 
 NOTHING = "holds no checkpoint: a folder whose name tells its step, step-500 or checkpoint-500"
+
 PATIENCE = 60.0
 """Seconds after which what could not be opened is tried again, unless its files change."""
 

@@ -94,7 +94,7 @@ def _shared(backend: Backend | None, options: ModelOptions, wanted: Wanted) -> s
     keeps = backend is not None and "picture_cache" in backend.takes
     if not keeps or options.picture_cache is not None or wanted.workers == 1:
         return None
-    return secrets.token_hex(8)
+    return f"latents-{secrets.token_hex(8)}"
 
 
 def _cluster(wanted: Wanted, computes: bool) -> Cluster:

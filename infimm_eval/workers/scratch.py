@@ -42,11 +42,11 @@ class Shared:
     """A folder, ``path``, of all processes of this machine that were told its ``name``."""
 
     def __init__(self, name: str) -> None:
-        sweep()
         self.path = _parent() / f"{PREFIX}{name}"
+        sweep(besides=self.path)  # another of them may be about to take hold of it
         self.path.mkdir(mode=0o700, exist_ok=True)
         self._lock = (self.path / _LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def remove(self) -> None:
         """For all of them; what others still write is lost."""
@@ -54,9 +54,9 @@ class Shared:
         self._lock.close()
 
 
-def sweep() -> None:
-    """Remove folders of this user whose makers are gone."""
-    for folder in _parent().glob(f"{PREFIX}*"):
+def sweep(besides: Path | None = None) -> None:
+    """Remove folders of this user whose makers are gone, ``besides`` one."""
+    for folder in {*_parent().glob(f"{PREFIX}*")} - {besides}:
         with suppress(OSError):  # another's, or in use
             found = folder.lstat()
             if found.st_uid == os.getuid() and not _is_job(folder):

@@ -70,6 +70,14 @@ def test_what_workers_share_stays_while_one_of_them_is_there(tmp: Path) -> None:
     assert not list(tmp.iterdir())
 
 
+def test_a_worker_that_starts_leaves_alone_what_another_is_about_to_hold(tmp: Path) -> None:
+    first = Shared("0f")
+    first._lock.close()  # as before it has taken hold of it
+    (first.path / "latents").touch()
+    Shared("0f")._lock.close()
+    assert (first.path / "latents").exists()
+
+
 def test_what_workers_share_goes_with_the_run(tmp: Path) -> None:
     first, second = Shared("0f"), Shared("0f")
     (first.path / "latents").touch()
