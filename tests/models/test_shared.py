@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from infimm_eval.errors import MachineryError, UsageError
+from infimm_eval.models.shared import feature_cache
 from infimm_eval.models.shared.batch_limiter import BatchLimiter
 from infimm_eval.models.shared.beginnings import BLOCK, beginnings, shared
 from infimm_eval.models.shared.feature_cache import FeatureCache, Tier
@@ -105,6 +107,19 @@ def test_latents_that_never_fit_stop_the_run_in_one_line(monkeypatch):
     failing(monkeypatch, times=9)
     with pytest.raises(MachineryError, match="one encoded picture does not fit into memory"):
         kept.get("a")
+
+
+def test_the_last_of_a_disk_is_left_to_others(tmp_path, monkeypatch):
+    statistics = Statistics()
+    kept = latents(tmp_path, statistics=statistics)
+    nearly_full = SimpleNamespace(total=1000, used=960, free=40)
+    monkeypatch.setattr(feature_cache, "disk_usage", lambda _: nearly_full)
+    kept.put("ab1", torch.ones(2))
+    assert statistics["unwritten_to_disk"] == 1
+    assert not list(tmp_path.rglob("*.safetensors"))
+    nearly_full.free = 60
+    kept.put("ab2", torch.ones(2))
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
 def test_a_disk_that_takes_no_more_pictures_ends_no_run(tmp_path):

@@ -16,7 +16,10 @@ from infimm_eval.workers.scratch import PREFIX, Scratch, Shared, sweep
 
 
 @pytest.fixture(autouse=True)
-def tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def tmp(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    tmp_path_factory.getbasetemp()  # else the first to want one would have it in here
     with tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as folder:  # pytest's is too long
         monkeypatch.setattr("tempfile.tempdir", folder)
         yield Path(folder)
