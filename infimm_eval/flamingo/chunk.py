@@ -2,13 +2,13 @@
 
 Knows nothing of a decoder's mathematics: layers hand in queries, keys and values.
 
-Shapes: B rows, T tokens, S keys, H query heads, G key heads, d head width.
+Shapes: B rows, T tokens, Q of them that go on, S keys, M width, H query heads, G key heads, d head
+width.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ class Chunk:
     token; None is plain causal attention among the chunk's own tokens.  `flag_B11` and `media` are
     for the gated blocks.  With `cache`, keys are written to its `rows` (None: all) at `at_BT`, and
     read back from there up to S = `keys`, unless `keys` is 0: then only the chunk's own are read,
-    and every row begins with it.
+    and every row begins with it.  `wanted_B` names the one token of each row whose final hidden
+    state is asked for; None asks for all.
     """
 
     positions_BT: Tensor
@@ -38,6 +39,7 @@ class Chunk:
     rows: Tensor | None = None
     at_BT: Tensor | None = None
     keys: int = 0
+    wanted_B: Tensor | None = None
 
     def remember(self, layer: int, k_BGTd: Tensor, v_BGTd: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the layer's new keys and values; returns those to attend to."""
@@ -53,29 +55,62 @@ class Chunk:
             return self.positions_BT[:1], self.positions_BT[:1]
         return self.positions_BT, self.cache.positions(self.rows, self.keys)
 
+    def wanted(self, x_BTN: Tensor) -> Tensor:
+        """Of each row's tokens the one that is wanted: (B or 1, T, N) -> (B, 1, N)."""
+        if self.wanted_B is None:
+            return x_BTN
+        rows_B = torch.arange(len(self.wanted_B), device=x_BTN.device)
+        return x_BTN[rows_B if len(x_BTN) > 1 else 0 * rows_B, self.wanted_B][:, None]
+
 
 class SelfAttention:
     """A chunk's attention in every layer of a decoder; what is added to scores is made once."""
 
     def __init__(self, decoder: Decoder, chunk: Chunk, dtype: torch.dtype) -> None:
-        self.chunk = chunk
-        self.bias = _bias(decoder, chunk, dtype)
+        self._chunk = chunk
+        self._last = decoder.kv.layers - 1
+        self._bias = _bias(decoder, chunk, dtype)
+        self._last_bias = self._bias
+        if chunk.wanted_B is not None:
+            self._last_bias = _bias(decoder, chunk, dtype, wanted=True)
 
     def of(self, layer: int) -> Attend:
         """What that layer is to call."""
-        return partial(self._attend, layer)
-
-    def _attend(self, layer: int, q_BHTd: Tensor, k_BGTd: Tensor, v_BGTd: Tensor) -> Tensor:
-        k_BGSd, v_BGSd = self.chunk.remember(layer, k_BGTd, v_BGTd)
-        return attend(q_BHTd, k_BGSd, v_BGSd, bias=self.bias, causal=self.bias is None)
+        if layer < self._last:
+            return _LayerAttention(self._chunk, layer, self._bias, wanted=False)
+        return _LayerAttention(self._chunk, layer, self._last_bias, wanted=True)
 
 
-def _bias(decoder: Decoder, chunk: Chunk, dtype: torch.dtype) -> Tensor | None:
-    """What `attend` adds to scores; None is plain causal attention, which has faster kernels."""
+@dataclass(frozen=True)
+class _LayerAttention:
+    chunk: Chunk
+    layer: int
+    bias: Tensor | None
+    wanted: bool
+    """Whether the wanted tokens alone go on."""
+
+    def __call__(self, q_BHTd: Tensor, k_BGTd: Tensor, v_BGTd: Tensor) -> Tensor:
+        k_BGSd, v_BGSd = self.chunk.remember(self.layer, k_BGTd, v_BGTd)
+        q_BHQd = self.going_on(q_BHTd.transpose(1, 2)).transpose(1, 2)
+        return attend(q_BHQd, k_BGSd, v_BGSd, bias=self.bias, causal=self.bias is None)
+
+    def going_on(self, x_BTM: Tensor) -> Tensor:
+        return self.chunk.wanted(x_BTM) if self.wanted else x_BTM
+
+
+def _bias(
+    decoder: Decoder, chunk: Chunk, dtype: torch.dtype, *, wanted: bool = False
+) -> Tensor | None:
+    """What `attend` adds to scores, of all queries or of the wanted; None is plain causal
+    attention, which has faster kernels."""
     visible_BTS, heads = chunk.visible_BTS, decoder.heads // decoder.kv.heads
-    if decoder.position_bias is None:
+    if decoder.position_bias is None and not wanted:
         return None if visible_BTS is None else visibility_bias(visible_BTS, dtype, heads)
     query_BT, key_BS = chunk.positions()
     if visible_BTS is None:
         visible_BTS = key_BS[:, None] <= query_BT[..., None]
+    if wanted:
+        query_BT, visible_BTS = chunk.wanted(query_BT[..., None])[..., 0], chunk.wanted(visible_BTS)
+    if decoder.position_bias is None:
+        return visibility_bias(visible_BTS, dtype, heads)
     return position_bias(decoder.position_bias(query_BT, key_BS), visible_BTS, dtype, heads)

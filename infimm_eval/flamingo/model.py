@@ -3,7 +3,7 @@
 Knows nothing of tokenizers, files or search.
 
 Shapes: I pictures, B rows, T tokens, V latents of a picture, D their width, M text width,
-R cache rows, S keys, Y vocabulary.
+R cache rows, S keys, Y vocabulary, Q tokens that go on.
 """
 
 from __future__ import annotations
@@ -191,11 +191,10 @@ class Flamingo(nn.Module):
         to = list(range(len(cache))) if rows is None else list(rows)
         self.check_positions(max(cache.lengths[r] + n for r, n in zip(to, lengths, strict=True)))
         lengths_B = torch.tensor(lengths, device=ids_BT.device)
-        x_BTM = self._run(ids_BT, lengths_B, latents_BIVD, n_images_B, cache, to)
+        x_B1M = self._run(ids_BT, lengths_B, latents_BIVD, n_images_B, cache, to)
         for r, n in zip(to, lengths, strict=True):
             cache.lengths[r] += n
-        last = torch.arange(len(to), device=ids_BT.device)
-        return self.logits(x_BTM[last, lengths_B - 1])
+        return self.logits(x_B1M.view(len(to), -1))
 
     @torch.inference_mode()
     def step(
@@ -263,7 +262,8 @@ class Flamingo(nn.Module):
         return self._through(ids_RT, chunk)
 
     def _through(self, ids_BT: Tensor, chunk: Chunk) -> Tensor:
-        """The decoder's layers with the gated blocks between them: (B, T) -> (B, T, M)."""
+        """The decoder's layers with the gated blocks between them: (B, T) -> (B, Q, M), Q being
+        the chunk's wanted token of each row or all."""
         decoder = self.decoder
         x_BTM = decoder.embed(ids_BT)
         rotation = decoder.rotation(chunk.positions_BT, x_BTM.dtype)
@@ -300,7 +300,8 @@ class Flamingo(nn.Module):
         cache: KVCache | None = None,
         rows: Sequence[int] | None = None,
     ) -> Tensor:
-        """Right-padded text with its pictures -> hidden states (B, T, M)."""
+        """Right-padded text with its pictures -> hidden states (B, T, M); into a cache, where
+        later text reads keys and values, only each row's last, (B, 1, M)."""
         B, T = ids_BT.shape
         place_BT = torch.arange(T, device=ids_BT.device).expand(B, T)
         tags_BT = (ids_BT == self.tokens.image) & (place_BT < lengths_B[:, None])
@@ -311,7 +312,7 @@ class Flamingo(nn.Module):
             self.check_positions(T)
             chunk = Chunk(place_BT, self._flag(tagged_B), self._window(place_BT), media)
         else:
-            chunk = self._cached_chunk(cache, rows, before, place_BT, tagged_B, media)
+            chunk = self._cached_chunk(cache, rows, before, place_BT, tagged_B, media, lengths_B)
         return self._through(ids_BT, chunk)
 
     def _cached_chunk(
@@ -322,6 +323,7 @@ class Flamingo(nn.Module):
         place_BT: Tensor,
         tagged_B: Tensor,
         media: Media,
+        lengths_B: Tensor,
     ) -> Chunk:
         end = max(before) + place_BT.shape[1]
         if end > cache.capacity:
@@ -334,7 +336,8 @@ class Flamingo(nn.Module):
         keys = end if any(before) else 0
         visible = self._earlier(place_BT, keys) if keys else self._window(place_BT)
         flag_B11 = self._flag(tagged_B)
-        return Chunk(place_BT, flag_B11, visible, media, cache, index, place_BT, keys)
+        last_B = lengths_B - 1
+        return Chunk(place_BT, flag_B11, visible, media, cache, index, place_BT, keys, last_B)
 
     def _media(
         self,

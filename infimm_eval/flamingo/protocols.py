@@ -3,22 +3,30 @@
 Knows no tower and no decoder.
 
 Shapes: I pictures, N visual tokens, W their width, B rows, T tokens, S keys, M text width, H query
-heads, G key heads, d head width, Y vocabulary.
+heads, G key heads, d head width, Q tokens that go on, Y vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.kv_cache import KVShape
 
-Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A layer's queries (B, H, T, d), keys and values (B, G, T, d) -> (B, H, T, d).  Keys of earlier
-text, what is visible and `Decoder.position_bias` are on the other side of the call."""
+
+class Attend(Protocol):
+    """Attention as a layer sees it: keys of earlier text, what is visible and
+    `Decoder.position_bias` are on the other side of the call."""
+
+    def __call__(self, q_BHTd: Tensor, k_BGTd: Tensor, v_BGTd: Tensor, /) -> Tensor:
+        """The layer's queries, keys and values -> (B, H, Q, d), of the tokens that go on."""
+
+    def going_on(self, x_BTM: Tensor, /) -> Tensor:
+        """(B, T, M) -> (B, Q, M): the tokens that this layer makes hidden states of.  All, but in
+        the last layer only those whose scores are wanted: of the others keys and values do."""
 
 
 class Tower(Protocol):
@@ -40,8 +48,9 @@ class DecoderLayer(Protocol):
     """One layer of a decoder, residuals included."""
 
     def __call__(self, x_BTM: Tensor, rotation: Any, attend: Attend, /) -> Tensor:
-        """(B, T, M) -> (B, T, M).  Calls `attend` once, with queries and keys that `rotation`, what
-        `Decoder.rotation` gave for this chunk of text, was applied to."""
+        """(B, T, M) -> (B, Q, M), added to what `attend.going_on` leaves of its input.  Calls
+        `attend` once, with queries and keys that `rotation`, what `Decoder.rotation` gave for this
+        chunk of text, was applied to."""
 
 
 class Decoder(Protocol):
@@ -98,7 +107,7 @@ class Decoder(Protocol):
 
     @property
     def norm(self) -> Callable[[Tensor], Tensor]:
-        """The last layer's output -> the final hidden states, (B, T, M)."""
+        """The last layer's output -> the final hidden states, (B, Q, M)."""
 
     def logits(self, x_BTM: Tensor) -> Tensor:
         """Final hidden states (..., M) -> scores (..., Y), float32."""

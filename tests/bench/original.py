@@ -80,10 +80,7 @@ class _State:
             if str(i) in self.model.gates:
                 x_RTM = self._look(self.model.gates[str(i)], x_RTM, tags_RT)
 
-            def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i) -> Tensor:
-                return self._attend(i, at_RT, q, k, v)
-
-            x_RTM = layer(x_RTM, rotation, attend)
+            x_RTM = layer(x_RTM, rotation, _LayerAttention(self, i, at_RT))
         return decoder.logits(decoder.norm(x_RTM))
 
     def move(self, of_R: Tensor) -> None:
@@ -92,7 +89,7 @@ class _State:
             for i, layer in kept.items():
                 kept[i] = layer[of_R]
 
-    def _attend(self, i: int, at_RT: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, i: int, at_RT: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if i in self.keys:
             k, v = torch.cat([self.keys[i], k], dim=2), torch.cat([self.values[i], v], dim=2)
         self.keys[i], self.values[i] = k, v
@@ -118,3 +115,18 @@ class _State:
         out = (scores.softmax(-1) * (tags_RT > 0)[:, None, :, None]) @ v
         x_RTM = x_RTM + block.attn_gate.tanh() * attn.to_out(out.transpose(1, 2).flatten(2))
         return x_RTM + block.ff_gate.tanh() * block.ff(x_RTM)
+
+
+@dataclass
+class _LayerAttention:
+    """Every token goes on through every layer there."""
+
+    state: _State
+    layer: int
+    at_RT: Tensor
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.state.attend(self.layer, self.at_RT, q, k, v)
+
+    def going_on(self, x_RTM: Tensor) -> Tensor:
+        return x_RTM

@@ -112,8 +112,8 @@ class Layer(nn.Module):
     def forward(self, x_BTM: Tensor, rotation: Any, attend: Attend) -> Tensor:
         assert rotation is None
         y_BTM = self.before(x_BTM)
-        attended_BTM = self.out(join_heads(attend(*self.project(y_BTM))))
-        return x_BTM + attended_BTM + self.think(y_BTM)
+        attended = self.out(join_heads(attend(*self.project(y_BTM))))
+        return attend.going_on(x_BTM) + attended + self.think(attend.going_on(y_BTM))
 
 
 def build(config: Config) -> Flamingo:

@@ -238,7 +238,8 @@ class _Layer(nn.Module):
         self.post_attention_layernorm = _RMSNorm(config)
 
     def forward(self, x_BTM: Tensor, rope: Rope, attend: Attend) -> Tensor:
-        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), rope, attend)
+        attended = self.self_attn(self.input_layernorm(x_BTM), rope, attend)
+        x_BTM = attend.going_on(x_BTM) + attended
         x_BTM = x_BTM + self.mlp(self.post_attention_layernorm(x_BTM))
         return x_BTM
 

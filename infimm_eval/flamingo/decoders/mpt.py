@@ -280,7 +280,7 @@ class _MptBlock(nn.Module):
         self.ffn = _FeedForward(config, "up_proj", "down_proj")
 
     def forward(self, x_BTM: Tensor, rotation: None, attend: Attend) -> Tensor:
-        x_BTM = x_BTM + self.attn(self.norm_1(x_BTM), attend)
+        x_BTM = attend.going_on(x_BTM) + self.attn(self.norm_1(x_BTM), attend)
         x_BTM = x_BTM + self.ffn(self.norm_2(x_BTM))
         return x_BTM
 
@@ -295,7 +295,7 @@ class _MosaicBlock(nn.Module):
         self.mlp = _FeedForward(config, "mlp_up", "mlp_down")
 
     def forward(self, x_BTM: Tensor, rotation: None, attend: Attend) -> Tensor:
-        x_BTM = x_BTM + self.attn(self.ln_1(x_BTM), attend)
+        x_BTM = attend.going_on(x_BTM) + self.attn(self.ln_1(x_BTM), attend)
         x_BTM = x_BTM + self.mlp(self.ln_2(x_BTM))
         return x_BTM
 

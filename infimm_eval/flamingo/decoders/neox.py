@@ -189,7 +189,9 @@ class _Layer(nn.Module):
         self.mlp = _MLP(config)
 
     def forward(self, x_BTM: Tensor, rope: Rope, attend: Attend) -> Tensor:
-        attended_BTM = x_BTM + self.attention(self.input_layernorm(x_BTM), rope, attend)
+        attended = self.attention(self.input_layernorm(x_BTM), rope, attend)
+        x_BTM = attend.going_on(x_BTM)
+        attended_BTM = x_BTM + attended
         read_BTM = x_BTM if self.side_by_side else attended_BTM
         x_BTM = attended_BTM + self.mlp(self.post_attention_layernorm(read_BTM))
         return x_BTM
