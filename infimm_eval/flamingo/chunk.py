@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from infimm_eval.flamingo.attention import attend, position_bias, visibility_bias
-from infimm_eval.flamingo.gated import Media
 from infimm_eval.flamingo.kv_cache import KVCache
+from infimm_eval.flamingo.media import Media
 from infimm_eval.flamingo.protocols import Attend, Decoder
 
 

@@ -20,8 +20,9 @@ from infimm_eval.errors import UsageError
 from infimm_eval.flamingo.attention import any_shape
 from infimm_eval.flamingo.chunk import Chunk, SelfAttention
 from infimm_eval.flamingo.fused_linear import FusedLinear
-from infimm_eval.flamingo.gated import GatedBlocks, Media, mean_of, slot_bias, slots_of
+from infimm_eval.flamingo.gated import GatedBlocks
 from infimm_eval.flamingo.kv_cache import KVCache
+from infimm_eval.flamingo.media import Media
 from infimm_eval.flamingo.protocols import Decoder, Tower
 from infimm_eval.flamingo.resampler import PerceiverResampler
 from infimm_eval.flamingo.shown import Latents, Shown
@@ -353,10 +354,7 @@ class Flamingo(nn.Module):
         shown = Shown.of(none if latents_BIVD is None else latents_BIVD)
         if n_images_B is None:
             n_images_B = torch.full((B,), shown.slots, device=tags_BT.device)
-        slot_BT = slots_of(tags_BT, n_images_B, shown.slots)
-        last_B = slot_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
-        bias = slot_bias(slot_BT, shown.slots + 2, shown.pictures_PVD.shape[1], self.dtype)
-        return Media(shown, mean_of(shown, n_images_B), bias, last_B, fresh)
+        return Media.of(shown, tags_BT, lengths_B, n_images_B, fresh=fresh)
 
     def _earlier(self, place_BT: Tensor, keys: int) -> Tensor:
         """(B, T, S): a token sees itself and what stands before it, within the window."""

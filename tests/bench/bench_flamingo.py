@@ -25,7 +25,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -172,17 +172,22 @@ def prompt(args: argparse.Namespace, images: int) -> Tensor:
 
 
 def timed(
-    stage: Callable[[], Tensor], repeats: int, clock: Callable[[], float], sync: Callable[[], None]
-) -> float:
-    """Median seconds of `repeats` calls after one that warms up."""
-    taken = []
+    stages: Mapping[str, Callable[[], Tensor]],
+    repeats: int,
+    clock: Callable[[], float],
+    sync: Callable[[], None],
+) -> dict[str, float]:
+    """Median seconds of `repeats` calls of each after one that warms up, in turns: whatever else
+    the machine does meets them all."""
+    taken: dict[str, list[float]] = {name: [] for name in stages}
     for _ in range(repeats + 1):
-        sync()
-        start = clock()
-        stage()
-        sync()
-        taken.append(clock() - start)
-    return statistics.median(taken[1:])
+        for name, stage in stages.items():
+            sync()
+            start = clock()
+            stage()
+            sync()
+            taken[name].append(clock() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
 
 
 @torch.inference_mode()
@@ -243,7 +248,7 @@ def measure(model: Flamingo, args: argparse.Namespace) -> tuple[dict[str, float]
         for beams in sorted({1, args.beams})
         if any(name.startswith("original") for name in chosen)
     )
-    return {name: timed(stages[name], args.repeats, clock, sync) for name in chosen}, differ
+    return timed({name: stages[name] for name in chosen}, args.repeats, clock, sync), differ
 
 
 def project(model: Flamingo, latents_BIVD: Tensor) -> None:
