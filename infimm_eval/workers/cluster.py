@@ -73,6 +73,11 @@ class Cluster:
         found: dict[str, float] = self.ray.cluster_resources()  # type: ignore[no-untyped-call]
         return found
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this machine alone."""
+        return self._scratch is not None
+
     def close(self) -> None:
         """Leave the cluster, or end it."""
         if self._owned:

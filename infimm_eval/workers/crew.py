@@ -66,7 +66,8 @@ class Crew:
     """The places of a fleet.  Ray finds room for a worker in each, now or later.
 
     A worker must have the settings that the driver knows of the model, this machine's versions of
-    libraries, and be in everything else as the first.
+    libraries, and be in everything else as the first.  On this machine alone the driver need not
+    read a checkpoint, nor bring in what that takes: the workers read the same files.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Crew:
             max_concurrency=AT_ONCE,
         )
         self._recipe = ray.put(recipe)
-        self._known = _beside(recipe)
+        self._known = None if cluster.is_local else _beside(recipe)
         self._first: Hello | None = None
         self._places: list[Place] = []
         self._failures = self._mistakes = self._told = 0
@@ -224,7 +225,8 @@ class Crew:
 
     def _admit(self, place: Place, hello: Hello) -> None:
         as_first = self._first.facts if self._first is not None else {}
-        wanted = {**as_first, **versions(), **self._known.result()}
+        known = {} if self._known is None else self._known.result()
+        wanted = {**as_first, **versions(), **known}
         if differs := differences(wanted, hello.facts):
             self.counts["refused"] += 1
             self._fail(place, f"a worker on {hello.node[:8]} is refused: {differs}", AGAIN)

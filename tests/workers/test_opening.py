@@ -130,3 +130,25 @@ def test_the_file_of_a_model_of_ones_own_comes_along_and_nothing_of_it_stays(
     monkeypatch.setattr("tempfile.tempdir", str(empty))
     assert recipe.load().name == "fake:a"
     assert not list(empty.iterdir())
+
+
+OPENED = """
+import os, sys
+
+os.environ["RAY_AUTH_MODE"] = "token"
+from infimm_eval.models import ModelOptions
+from infimm_eval.workers.opening import Wanted, open_fleet
+
+fleet = open_fleet("demo", ModelOptions(), Wanted(workers=1), say=print, count=lambda count: None)
+print(fleet.name, "torch" in sys.modules)
+fleet.close()
+"""
+
+
+@pytest.mark.slow
+def test_the_driver_of_workers_on_this_machine_loads_nothing_of_the_model() -> None:
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "demo False\n"
