@@ -102,7 +102,9 @@ class Cluster:
             asked |= {"include_dashboard": False, "num_cpus": cpus, "num_gpus": gpus}
             asked |= {"_temp_dir": str(self._scratch.path), "_system_config": _FRUGAL}
         try:
-            with _signals_kept(), few_helpers(self.ray):
+            with _signals_kept(), few_helpers(self.ray), _hushed(address is not None):
+                if address not in (None, "auto"):
+                    _knock(address)
                 self._init(asked)
         except Exception as error:  # Ray raises anything, Exception itself among it
             self.close()
@@ -145,14 +147,26 @@ def _call(address: str) -> None:
         ) from error
 
 
+def _knock(address: str) -> None:
+    """Asks once whether a cluster is there and knows our token; raises what Ray does.  ``ray.init``
+    asks twenty times, which takes a quarter of an hour where something else listens."""
+    try:
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    except ImportError:  # another version of Ray has it elsewhere: it takes longer to say no
+        return
+    GcsClient(address=address)
+
+
 def _why(error: Exception) -> str:
     """What keeps a cluster from being joined, and what would help."""
     if "no authentication token" in str(error):
         return "no token is here; copy ~/.ray/auth_token of its head, or set RAY_AUTH_TOKEN"
-    return (
-        f"{unforeseen(error)}; is its head there, started with RAY_AUTH_MODE=token, and the token "
-        "the same?"
-    )
+    if type(error).__name__ == "AuthenticationError":
+        return (
+            "its token is another; copy ~/.ray/auth_token of its head, or set RAY_AUTH_TOKEN to it"
+        )
+    said = unforeseen(error).rstrip(".")
+    return f"{said}; is its head there, started with RAY_AUTH_MODE=token, and the token the same?"
 
 
 def _require_tokens() -> None:
@@ -182,6 +196,24 @@ def few_helpers(ray: Any) -> Iterator[None]:
         yield
     finally:
         services.start_api_server, parameters.RayParams = shows, given
+
+
+@contextmanager
+def _hushed(hushed: bool) -> Iterator[None]:
+    """Ray's native code writes to the screen whenever a cluster does not take to us."""
+    if not hushed:
+        yield
+        return
+    sys.stderr.flush()
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 @contextmanager
