@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 import time
 from contextlib import suppress
@@ -32,8 +33,12 @@ class Scratch:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
-        """The folder goes.  What a process that is about to end still writes into it goes when a
-        later folder is made."""
+        """The folder goes, and whoever still has a file of it open: a cluster that is interrupted
+        while it starts forgets some of its processes, which would be there for a minute.  What is
+        written into it all the same goes when a later folder is made."""
+        for process in holders(self.path):
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
         rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
@@ -52,6 +57,18 @@ class Shared:
         """For all of them; what others still write is lost."""
         rmtree(self.path, ignore_errors=True)
         self._lock.close()
+
+
+def holders(folder: Path) -> set[int]:
+    """Other processes of this user that have a file in the folder open; none where the system does
+    not tell (no ``/proc``)."""
+    found = set()
+    for process in {*Path("/proc").glob("[0-9]*")} - {Path(f"/proc/{os.getpid()}")}:
+        with suppress(OSError):  # it has ended, or is another's
+            files = (process / "fd").iterdir()
+            if any(folder in file.readlink().parents for file in files):
+                found.add(int(process.name))
+    return found
 
 
 def sweep(besides: Path | None = None) -> None:

@@ -105,3 +105,17 @@ def test_the_folder_of_one_that_was_killed_goes_when_the_next_is_made(tmp: Path)
     assert not left.exists()
     assert list(tmp.iterdir()) == [made.path]
     made.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell")
+def test_who_holds_a_file_of_it_goes_with_the_folder() -> None:
+    made = Scratch()
+    writes = (
+        "import sys, time; f = open(sys.argv[1], 'w'); print('open', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", writes, str(made.path / "agent.log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as forgotten:
+        assert forgotten.stdout is not None
+        forgotten.stdout.readline()
+        made.close()
+        assert forgotten.wait(timeout=10) == -signal.SIGKILL
