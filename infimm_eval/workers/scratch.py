@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -19,6 +20,8 @@ PREFIX = "ie-ray-"
 _LONGEST = 32
 """Letters of the folder that it is made in: a socket in it has a path of at most 107."""
 _LOCK = "in-use"
+_ENDING = 2.0
+"""Seconds for those that write into it to be gone."""
 _SETTLED = 60.0
 """Seconds without a change, after which a folder without a lock is nobody's."""
 
@@ -33,12 +36,15 @@ class Scratch:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
-        """The folder goes, and whoever still has a file of it open: a cluster that is interrupted
-        while it starts forgets some of its processes, which would be there for a minute.  What is
-        written into it all the same goes when a later folder is made."""
-        for process in holders(self.path):
-            with suppress(OSError):
-                os.kill(process, signal.SIGKILL)
+        """The folder goes, and whoever still writes into it: a cluster that is interrupted while it
+        starts forgets some of its processes, which would be there for a minute.  What is written
+        into it all the same goes when a later folder is made."""
+        until = time.monotonic() + _ENDING
+        while (found := writers(self.path)) and time.monotonic() < until:
+            for process in found:
+                with suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.05)  # one of them may just have started another
         rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
@@ -59,14 +65,18 @@ class Shared:
         self._lock.close()
 
 
-def holders(folder: Path) -> set[int]:
-    """Other processes of this user that have a file in the folder open; none where the system does
-    not tell (no ``/proc``)."""
+def writers(folder: Path) -> set[int]:
+    """Other processes of this user that have a file in the folder open for writing; none where the
+    system does not tell (no ``/proc``).  Children of this one, which may be forks of it, are
+    none."""
     found = set()
+    child = f"PPid:\t{os.getpid()}\n"
     for process in {*Path("/proc").glob("[0-9]*")} - {Path(f"/proc/{os.getpid()}")}:
         with suppress(OSError):  # it has ended, or is another's
             files = (process / "fd").iterdir()
-            if any(folder in file.readlink().parents for file in files):
+            written = (file for file in files if file.lstat().st_mode & stat.S_IWUSR)
+            inside = any(folder in file.readlink().parents for file in written)
+            if inside and child not in (process / "status").read_text():
                 found.add(int(process.name))
     return found
 

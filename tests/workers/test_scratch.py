@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,14 +109,19 @@ def test_the_folder_of_one_that_was_killed_goes_when_the_next_is_made(tmp: Path)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell")
-def test_who_holds_a_file_of_it_goes_with_the_folder() -> None:
+def test_who_writes_into_it_goes_with_the_folder_and_who_reads_it_stays() -> None:
     made = Scratch()
-    writes = (
-        "import sys, time; f = open(sys.argv[1], 'w'); print('open', flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", writes, str(made.path / "agent.log")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as forgotten:
-        assert forgotten.stdout is not None
-        forgotten.stdout.readline()
+    log = made.path / "agent.log"
+    # The one that is forgotten is a child of one that has ended.
+    sleeps = f"exec {sys.executable} -c 'import time; time.sleep(60)'"
+    begins = f"({sleeps}) > /dev/null 2>&1 3> {log} & echo $!"
+    forgotten = int(subprocess.check_output(["sh", "-c", begins]))
+    while not log.exists():
+        time.sleep(0.01)
+    with log.open() as shown, subprocess.Popen(["sleep", "60"], stdin=shown) as reader:
         made.close()
-        assert forgotten.wait(timeout=10) == -signal.SIGKILL
+        assert reader.poll() is None
+        reader.kill()
+    # Whoever adopted it has to fetch it: until then it is a zombie.
+    status = Path(f"/proc/{forgotten}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
