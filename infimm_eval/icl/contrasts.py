@@ -83,7 +83,9 @@ def contrasts(spot: Spot) -> list[Contrast]:
     """Every contrast that the cells of a spot allow, corrected for their number."""
     cells: dict[str, Mapping[int, Evidence]] = {_PLAIN: spot.plain, **spot.controls}
     wanted = [(name, new, base) for name, (new, base) in _CHANGES.items()]
-    if spot.first.shots == 1:  # one shot's pictures have nothing to change places with
+    swapped = spot.controls.get("pictures=swapped", {}).values()
+    if spot.first.shots == 1 and not any(new.cell.n_changed for new in swapped):
+        # One shot's pictures have nothing to change places with; one a class have.
         wanted = [w for w in wanted if w[0] not in ("pairing", "pairing_other")]
         wanted.append(("pairing", _PLAIN, "pictures=other"))
     wanted += [("transfer", _PLAIN, name) for name in spot.controls if name.startswith(FOREIGN)]

@@ -91,6 +91,7 @@ def _looks(by_name: Mapping[str, Contrast]) -> Verdict:
     )
 
 
+_EXCHANGED = {"pictures=swapped": "change places", "pictures=other": "are others"}
 _NEEDED = {
     "pairing": "pictures=swapped (at 1 shot pictures=other)",
     "label_format": "answers=shuffled",
@@ -103,7 +104,7 @@ def _taken(by_name: Mapping[str, Contrast], lacking: str) -> tuple[str, str]:
     """What a model that looks takes from its shots: the claim, and the words for it."""
     pairing, label, shots = (by_name.get(name) for name in _NEEDED)
     if pairing is not None and pairing.positive:
-        lost = _loses(pairing, "when its shots' pictures are others")
+        lost = _loses(pairing, f"when its shots' pictures {_EXCHANGED[pairing.control]}")
         return PAIRS, f"reads pictures and answers together ({lost})"
     if pairing is not None and label is not None and label.positive:
         lost = _loses(label, "when their answers are shuffled")

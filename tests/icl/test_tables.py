@@ -85,7 +85,7 @@ def test_a_majority_is_the_single_most_frequent() -> None:
 def contrast(name: str, low: float, high: float) -> Contrast:
     return Contrast(
         name=name,
-        control="x",
+        control="pictures=swapped",
         value=(low + high) / 2,
         ci95=(low, high),
         p=0.5,

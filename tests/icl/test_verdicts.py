@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infimm_eval import icl
+from infimm_eval import icl, registry
 from infimm_eval.icl import verdict
+from infimm_eval.models.fake import Fake
 from infimm_eval.run import Plan, ProgressListener, run
 from infimm_eval.shots import controls
 from tests.icl import constructed
@@ -51,6 +52,22 @@ def test_a_model_of_known_behaviour_gets_its_verdict(
 ) -> None:
     found = diagnosed(behaves, 0, tmp_path / "run")
     assert found.verdict == KNOWN[behaves], found.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "control"), [("vqav2", "pictures=other"), ("open_mi", "pictures=swapped")]
+)
+def test_pairing_is_exchanged_where_a_prompt_shows_more_than_one_example(
+    name: str, control: str, tmp_path: Path
+) -> None:
+    """At 1 shot VQAv2 shows one, open MiniImageNet one a class."""
+    task = registry.load(name)
+    wanted = controls.named(("pictures=swapped", "pictures=other"))
+    plan = Plan(tasks=[task], shots=(1,), limit=6, controls=wanted, samples_shown=0)
+    made = run(plan, Fake("dax"), tmp_path, ProgressListener())
+    ((found,), _) = icl.read({tmp_path: made}, [task])
+    (pairing,) = (c for c in found.contrasts if c.name == "pairing")
+    assert (pairing.control, pairing.changed_prompts) == (control, 100.0)
 
 
 SEEDS = range(1, 8)
