@@ -9,14 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import TypeAlias
 
-from infimm_eval.demo.scenes import COLORS, SHAPES, SIGNS, SIZES, Drawn, Family, Scene, Split, scene
+from infimm_eval.demo.scenes import COLORS, SHAPES, SIZES, Drawn, Family, Look, Scene, Split, scene
+from infimm_eval.demo.words import MADE_UP
 from infimm_eval.types import Row
-
-NAMES = SIGNS
-"""What things are called here: words that the demo's tokenizer knows (it has none for "dax"), and
-that say nothing of a shape but what the examples of one question make them say."""
 
 COUNTS = {"train": 400, "test": 100}
 QUERIES = 200
@@ -26,18 +22,15 @@ _CLASSES, _SHOWN = 3, 5
 _ALONE, _PAIRS = 5000, 6000  # where each benchmark's scenes begin
 _SCANNED = 2500
 
-Look: TypeAlias = tuple[str, str]
-"""Color and shape of a thing that stands alone."""
-
 
 @lru_cache(maxsize=2)
 def alone(split: Split) -> dict[Look, list[int]]:
     """The numbers of scenes with a single thing, by its look."""
     found: dict[Look, list[int]] = {(color, shape): [] for color in COLORS for shape in SHAPES}
     for index in range(_ALONE, _ALONE + _SCANNED):
-        things = scene(split, index).things
-        if len(things) == 1:
-            found[things[0].color, things[0].shape].append(index)
+        look = scene(split, index).look
+        if look:
+            found[look].append(index)
     return {look: numbers for look, numbers in found.items() if len(numbers) >= _SHOWN}
 
 
@@ -73,11 +66,9 @@ def open_mi_examples() -> Iterator[Row]:
 def _named(number: int) -> tuple[list[str], list[Look], Drawn]:
     """Names, their looks, and a test picture of the first."""
     rng = random.Random(f"open_mi:{number}")
-    picture = rng.choice([i for numbers in alone("test").values() for i in numbers])
-    thing = scene("test", picture).things[0]
-    look = (thing.color, thing.shape)
+    look, picture = rng.choice([(look, i) for look, of in alone("test").items() for i in of])
     others = rng.sample([other for other in alone("train") if other != look], _CLASSES - 1)
-    return rng.sample(NAMES, _CLASSES), [look, *others], Drawn("test", picture)
+    return rng.sample(MADE_UP, _CLASSES), [look, *others], Drawn("test", picture)
 
 
 def matching_mi_rows(split: Split) -> Iterator[Row]:

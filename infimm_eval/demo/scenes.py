@@ -50,6 +50,10 @@ _RGB = {
 _FINE = 2  # drawn twice as large, then shrunk: smooth edges
 
 
+Look: TypeAlias = tuple[str, str]
+"""Color and shape."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """One shape: words of the tuples above, and the number of its place."""
@@ -70,6 +74,13 @@ class Scene:
     things: tuple[Thing, ...]
     ground: str
     sign: str = ""
+
+    @property
+    def look(self) -> Look | None:
+        """Of a thing that is all there is to see."""
+        if len(self.things) > 1 or self.sign:
+            return None
+        return self.things[0].color, self.things[0].shape
 
 
 @dataclass(frozen=True, slots=True)

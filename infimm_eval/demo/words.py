@@ -28,6 +28,8 @@ GROUND_NAMES = ("background", "backdrop", "wall")
 JOINERS = ("and", "next to", "beside")
 ORDERS = ("things first", "ground first")
 NUMBERS = ("zero", "one", "two", "three")
+MADE_UP = ("blicket", "dax", "fep", "gorp", "kiki", "toma", "wug", "zav")
+"""Names that say nothing of a thing but what the examples of one question make them say."""
 
 AnswerType: TypeAlias = Literal["yes/no", "number", "other"]
 

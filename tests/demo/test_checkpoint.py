@@ -11,19 +11,20 @@ from random import Random
 import pytest
 from safetensors import safe_open
 
-from infimm_eval import models
-from infimm_eval.demo import choice_rows, judged_rows, open_rows, rows
+from infimm_eval import models, registry
+from infimm_eval.demo import choice_rows, induction_rows, judged_rows, open_rows, rows
 from infimm_eval.demo.scenes import Drawn, scene
 from infimm_eval.demo.train import __main__ as training
 from infimm_eval.demo.train import loop
 from infimm_eval.demo.train.courses import STAGES, Course, Interleaved, Lesson, Requests
-from infimm_eval.demo.train.documents import ask_for_caption, shown, told
+from infimm_eval.demo.train.documents import Example, ask_for_caption, named, shown, told
 from infimm_eval.demo.train.instructions import KINDS
 from infimm_eval.demo.train.measure import CHAT_TASKS, SHOTS, TASKS, Blindfolded, run
 from infimm_eval.demo.vocabulary import IMAGE, UNKNOWN, build
-from infimm_eval.demo.words import HOUSE, PLAIN, caption
+from infimm_eval.demo.words import HOUSE, MADE_UP, PLAIN, caption
 from infimm_eval.flamingo.processor import Processor
 from infimm_eval.models.flamingo.build import DEMO, DEMO_CHAT
+from infimm_eval.prompts import Prompter
 from infimm_eval.types import Decoding, Prompt, Request, Row, Turn
 
 SCORES = json.loads((DEMO / "scores.json").read_text())
@@ -47,6 +48,7 @@ def words(found: Iterable[Row]) -> Iterable[str]:
             yield from [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "found",
     [
@@ -63,6 +65,13 @@ def test_its_tokenizer_knows_the_words_of_the_benchmarks(found: Iterable[Row]) -
     asked = [{k: row[k] for k in columns if k in row} for row in found]
     for text in words(asked):
         assert UNKNOWN not in raw.encode(text).tokens, text
+
+
+def test_every_made_up_name_is_one_token() -> None:
+    raw = Processor.load(DEMO).tokenizer.raw
+    assert [raw.encode(name, add_special_tokens=False).tokens for name in MADE_UP] == [
+        [name] for name in MADE_UP
+    ]
 
 
 def test_it_knows_the_words_of_the_questions_with_choices() -> None:
@@ -104,6 +113,14 @@ def test_by_its_record_black_pictures_are_worth_no_more_than_what_needs_no_pictu
         assert SCORES["vqav2"][blind] < SCORES["vqav2"]["constant by kind of question"]
 
 
+def test_by_its_record_it_learns_names_from_the_pictures_of_its_shots() -> None:
+    """Blind, one of the two names shown is right as often as the other."""
+    s = SCORES["open_mi"]
+    assert s["0 shots"] < s["constant"]
+    assert s["4 shots"] > 90
+    assert s["4 shots, black pictures"] < 60
+
+
 @pytest.mark.parametrize("task", CHAT_TASKS)
 def test_by_its_record_the_chat_model_answers_above_chance_and_not_blindly(task: str) -> None:
     s = CHAT_SCORES[task]
@@ -140,9 +157,10 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shortened(course: Course) -> Course:
-    lesson: Lesson = Interleaved(1, told=(1, 1, 1, 1, 1), shown=(1, 1, 1, 1, 1))
-    if isinstance(course.lessons[0], Requests):
-        lesson = replace(course.lessons[0], steps=1, counts=dict.fromkeys(KINDS, 1))
+    first, every = course.lessons[0], (1,) * 5
+    lesson: Lesson = Interleaved(1, every, every, named=first.looks, looks=first.looks)
+    if isinstance(first, Requests):
+        lesson = replace(first, steps=1, counts=dict.fromkeys(KINDS, 1))
     return replace(course, lessons=(lesson,), pictures=min(course.pictures, 64))
 
 
@@ -152,7 +170,12 @@ def test_the_same_seed_trains_the_same_models_in_one_call_or_stage_by_stage(
     tmp_path: Path,
 ) -> None:
     training.main(["--output", str(tmp_path / "whole")])
-    ends = {"pretraining": "step-4", "multitask": "step-1", "instruction": "step-1"}
+    ends = {
+        "pretraining": "step-4",
+        "in-context": "step-1",
+        "multitask": "step-1",
+        "instruction": "step-1",
+    }
     before: list[str] = []
     for stage, end in ends.items():
         chosen = ["--from-stage", stage, "--to-stage", stage, *before]
@@ -172,6 +195,7 @@ def test_it_keeps_checkpoints_that_answer_and_the_last_ones_are_spoken_to_in_tur
     training.main(["--output", str(tmp_path), "--every", "2", "--to-stage", "instruction"])
     kept = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*"))
     assert kept == [
+        "in-context/step-1",
         "instruction/step-1",
         "multitask/step-1",
         "pretraining/step-2",
@@ -214,3 +238,37 @@ def test_text_only_examples_leave_the_model_its_own_words() -> None:
         assert last.trained
         assert last.answer == caption(scenes[picture], PLAIN)
     assert lengths == {0, 2}
+
+
+def test_a_made_up_name_is_asked_for_where_examples_have_explained_it() -> None:
+    rng = Random(0)
+    alike = [range(n, n + 5) for n in range(0, 60, 5)]
+    wanted = set()
+    for _ in range(200):
+        *before, query = document = named(alike, rng)
+        looks = {example.answer: pictures_of(example) // 5 for example in document}
+        assert all(looks[example.answer] == pictures_of(example) // 5 for example in document)
+        assert len(looks) in (1, 2) and looks.keys() <= set(MADE_UP)
+        assert len({pictures_of(example) for example in document}) == len(document)
+        said = [example.answer for example in before]
+        assert [e.trained for e in document] == [
+            e.answer in said[:n] for n, e in enumerate(document)
+        ]
+        wanted.add((len(looks), said.count(query.answer), said[-1] == query.answer))
+    assert {(2, count, last) for count in (1, 2, 3, 4) for last in (True, False)} < wanted
+
+
+def pictures_of(example: Example) -> int:
+    (picture,) = example.pictures
+    return picture
+
+
+def test_names_are_asked_for_as_the_benchmark_asks() -> None:
+    benchmark = registry.load("open_mi")
+    ask = Prompter("completion", benchmark.templates["completion"])
+    query = benchmark.sample(next(induction_rows.open_mi_rows()))
+    shot = benchmark.sample(next(induction_rows.open_mi_examples()))
+    asked = ask(query, [shot]).turns
+    texts = ["".join(p if isinstance(p, str) else IMAGE for p in turn.content) for turn in asked]
+    example, *_ = named([range(5), range(5, 10)], Random(0))
+    assert texts == [example.prompt, f" {shot.target}", example.prompt]

@@ -1,7 +1,8 @@
 """Train the demo models: ``python -m infimm_eval.demo.train --output DIR``.
 
-Three stages, as InfiMM's card has them; each leaves checkpoints in a folder of its own, of which
-the last is the stage's result: ``pretraining/`` makes ``demo``, ``instruction/`` ``demo-chat``.
+Three stages, as InfiMM's card has them, and one more; each leaves checkpoints in a folder of its
+own, of which the last is the stage's result: ``in-context/`` makes ``demo``, ``instruction/``
+``demo-chat``.
 Knows the command line and the folders; the lessons are in ``courses`` and ``loop``.
 """
 

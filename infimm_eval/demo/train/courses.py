@@ -1,24 +1,29 @@
-"""The recipe: InfiMM's three stages of training at toy scale, step by step.
+"""The recipe: InfiMM's three stages of training at toy scale and one more, step by step.
 
 Knows which lessons there are and in what order; nothing of tensors.
 
 * Pretraining, on interleaved documents and on pairs.  InfiMM's tower and language model come
   pretrained and are frozen; here nothing comes pretrained, and nothing is frozen.
-* Multi-task training: captions, VQA and ScienceQA, with a request in words.  The tower is frozen.
-* Instruction tuning: conversations in the chat format.  As for InfiMM-LLaMA the tower is frozen and
-  the language model is not.
+* In-context tuning, which the card does not have: documents that say what names stand for.  The
+  tower is frozen, as in all that follows.
+* Multi-task training: captions, VQA and ScienceQA, with a request in words.
+* Instruction tuning: conversations in the chat format.  As for InfiMM-LLaMA the language model is
+  not frozen.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from infimm_eval.demo.scenes import Scene
 from infimm_eval.demo.train import documents, instructions
 from infimm_eval.demo.train.documents import Asker, Document, shown, told
+
+ALIKE = 5
+"""Pictures of a look, of things that stand alone, where their names are to be learned."""
 
 Batches: TypeAlias = Iterator[tuple[str, list[Document]]]
 """What a step learns from: documents under the name of their kind."""
@@ -30,6 +35,10 @@ class Lesson(Protocol):
     @property
     def steps(self) -> int:
         """How many."""
+
+    @property
+    def looks(self) -> int:
+        """How many looks, of `ALIKE` pictures each, join the pictures of a step."""
 
     def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
         """Those of one step, about the scenes of its pictures."""
@@ -47,6 +56,7 @@ class Subject:
     signs: bool = False
 
 
+NONE = (0, 0, 0, 0, 0)
 SUBJECTS = (
     Subject("captions", (documents.ask_for_caption,)),
     Subject("questions", (documents.ask_question,)),
@@ -64,12 +74,16 @@ class Interleaved:
     steps: int
     told: tuple[int, ...]
     shown: tuple[int, ...]
-    style: float = 1.0
-    """How much more ``shown`` captions weigh than anything else: one word in three of theirs is a
-    matter of style."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """How much more the loss of a kind of documents counts, by its name: of ``captions shown`` one
+    word in three is a matter of style, of ``names`` one token in two a name."""
+    named: int = 0
+    """Documents with made-up names, about ``looks``, which stand last in a step's lot."""
+    looks: int = 0
 
     def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
-        """Subject by subject, the lone examples first."""
+        """Subject by subject, the lone examples first; then made-up names."""
+        lot, alike = lot[: len(lot) - ALIKE * self.looks], range(len(lot))[-ALIKE * self.looks :]
         for subject, *counts in zip(SUBJECTS, self.told, self.shown, strict=True):
             among = [i for i, scene in enumerate(lot) if bool(scene.sign) == subject.signs]
             yield from {
@@ -79,10 +93,13 @@ class Interleaved:
                 for make, count in zip((told, shown), counts, strict=True)
                 if count and len(among) >= 5
             }.items()
+        if self.named:
+            looks = [alike[n : n + ALIKE] for n in range(0, len(alike), ALIKE)]
+            yield "names", [documents.named(looks, rng) for _ in range(self.named)]
 
     def weight(self, name: str) -> float:
-        """Every kind counts as much, however many documents it has, but for ``style``."""
-        return self.style if name == "captions shown" else 1.0
+        """Every kind counts as much, however many documents it has, but for ``weights``."""
+        return self.weights.get(name, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,7 @@ class Requests:
     steps: int
     counts: Mapping[str, int]
     chat: bool
+    looks: int = 0
 
     def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
         """Kind by kind."""
@@ -131,10 +149,12 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Courses one after another; ``chat``: the model that comes of them is spoken to in turns."""
+    """Courses one after another, from what the stage ``after`` left; ``chat``: the model that comes
+    of them is spoken to in turns."""
 
     name: str
     courses: tuple[Course, ...]
+    after: str = ""
     chat: bool = False
 
 
@@ -147,7 +167,7 @@ PRETRAINING = Stage(
             pictures=64,
             labels=True,
             lessons=(
-                Interleaved(315, told=(32, 72, 24, 8, 0), shown=(0, 0, 0, 0, 0)),
+                Interleaved(315, told=(32, 72, 24, 8, 0), shown=NONE),
                 Interleaved(285, told=(8, 24, 8, 4, 0), shown=(20, 32, 8, 4, 0)),
             ),
         ),
@@ -155,13 +175,27 @@ PRETRAINING = Stage(
             rate=8e-4,
             falls_over=450,
             pictures=40,
-            lessons=(Interleaved(450, told=(2, 16, 4, 2, 0), shown=(14, 40, 4, 2, 0), style=3.0),),
+            lessons=(
+                Interleaved(
+                    450,
+                    told=(2, 16, 4, 2, 0),
+                    shown=(14, 40, 4, 2, 0),
+                    weights={"captions shown": 3.0},
+                ),
+            ),
         ),
         Course(
             rate=1e-3,
             falls_over=360,
             pictures=40,
-            lessons=(Interleaved(360, told=(2, 8, 4, 2, 0), shown=(24, 24, 4, 2, 0), style=4.0),),
+            lessons=(
+                Interleaved(
+                    360,
+                    told=(2, 8, 4, 2, 0),
+                    shown=(24, 24, 4, 2, 0),
+                    weights={"captions shown": 4.0},
+                ),
+            ),
         ),
         Course(
             rate=1e-3,
@@ -172,6 +206,39 @@ PRETRAINING = Stage(
     ),
 )
 """First to see and to speak plainly, then to follow the style of what was shown before."""
+
+IN_CONTEXT = Stage(
+    "in-context",
+    (
+        Course(
+            rate=1e-3,
+            falls_over=1500,
+            pictures=0,
+            text_labels=True,
+            frozen_tower=True,
+            lessons=(Interleaved(450, told=NONE, shown=NONE, named=48, looks=12),),
+        ),
+        Course(
+            rate=1e-3,
+            falls_over=300,
+            pictures=40,
+            text_labels=True,
+            frozen_tower=True,
+            lessons=(
+                Interleaved(
+                    300,
+                    told=(2, 14, 2, 2, 2),
+                    shown=(8, 34, 2, 2, 0),
+                    weights={"captions shown": 4.0, "names": 2.0},
+                    named=24,
+                    looks=12,
+                ),
+            ),
+        ),
+    ),
+    after="pretraining",
+)
+"""To read which name stands with which picture, and then to do that beside everything else."""
 
 MULTITASK = Stage(
     "multitask",
@@ -202,6 +269,7 @@ MULTITASK = Stage(
             ),
         ),
     ),
+    after="pretraining",
 )
 """Whether words are true of a picture, then which of several are."""
 
@@ -241,8 +309,10 @@ INSTRUCTION = Stage(
             ),
         ),
     ),
+    after="multitask",
     chat=True,
 )
 
-STAGES = (PRETRAINING, MULTITASK, INSTRUCTION)
-"""In their order; each goes on from the model that the one before it made."""
+STAGES = (PRETRAINING, IN_CONTEXT, MULTITASK, INSTRUCTION)
+"""In their order.  ``demo`` comes of in-context tuning and ``demo-chat`` of the last; both begin
+with pretraining."""

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from infimm_eval.demo import judged_rows, questions
 from infimm_eval.demo.scenes import GROUNDS, Scene
 from infimm_eval.demo.vocabulary import IMAGE
-from infimm_eval.demo.words import PLAIN, Question, Style, any_style, ask, caption
+from infimm_eval.demo.words import MADE_UP, PLAIN, Question, Style, any_style, ask, caption
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,10 @@ class Example:
 
 Document: TypeAlias = tuple[Example, ...]
 Asker: TypeAlias = Callable[[Scene, Style, random.Random], Exchange]
+
+ONE_LOOK = 0.4
+"""Of documents with made-up names.  There the name is always the one just shown: a model learns to
+say a shown name before it learns which."""
 
 
 def shown(
@@ -83,6 +87,26 @@ def told(
     seen = rng.choice(among)
     asked = asker(scenes[seen], style, rng)
     return (*examples, Example((seen,), asked.prompt, asked.plain, trained=True))
+
+
+def named(alike: Sequence[Sequence[int]], rng: random.Random) -> Document:
+    """Pictures of two looks, or of one, under made-up names, as VL-ICL's open-ended MiniImageNet.
+
+    ``alike`` has five pictures of each look.  Only the examples say which name stands for which
+    look: an answer is trained where its name was shown before.
+    """
+    looks = rng.sample(alike, 1 if rng.random() < ONE_LOOK else 2)
+    names = rng.sample(MADE_UP, len(looks))
+    count = rng.choice((1, 2, 2, 3, 4))
+    query, *others = rng.sample(looks[0], count + 1)
+    pictures = [others, *(rng.sample(look, count) for look in looks[1:])]
+    examples = [(p, name) for name, of in zip(names, pictures, strict=True) for p in of]
+    rng.shuffle(examples)
+    said = [name for _, name in examples]
+    return tuple(
+        Example((picture,), f"{IMAGE}This is a\nAnswer:", name, trained=name in said[:n])
+        for n, (picture, name) in enumerate((*examples, (query, names[0])))
+    )
 
 
 # -- what is asked -------------------------------------------------------------------------------

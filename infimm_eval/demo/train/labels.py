@@ -97,12 +97,11 @@ class TextLabels(nn.Module):
                 hook.remove()
 
     def forward(
-        self, states: Sequence[Tensor], after_BT: Tensor, truth_BF: Tensor, true_BT: Tensor
+        self, states: Sequence[Tensor], after_BT: Tensor, facts_NF: Tensor, true_BT: Tensor
     ) -> Tensor:
-        """The loss of telling the facts of each document's picture at the tokens ``after`` it, and
+        """The loss of telling at the N tokens ``after`` a picture the facts of the last one, and
         whether what ends at a token is true (1), is not (0), or is nobody's business (-1)."""
         known_BT = true_BT >= 0
-        facts_NF = truth_BF[:, None].expand(-1, after_BT.shape[1], -1)[after_BT]
         true_N = true_BT[known_BT].float()
         losses = [
             self.WEIGHT * _judged(head(x_BTM[after_BT]), facts_NF)

@@ -21,13 +21,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from infimm_eval.demo import vocabulary
-from infimm_eval.demo.scenes import Drawn, Family, Scene
+from infimm_eval.demo.scenes import Drawn, Family, Look, Scene
 from infimm_eval.demo.scenes import scene as described
 from infimm_eval.demo.train import tiny
-from infimm_eval.demo.train.courses import STAGES, SUBJECTS, Course, Lesson, Stage
+from infimm_eval.demo.train.courses import ALIKE, STAGES, SUBJECTS, Course, Lesson, Stage
 from infimm_eval.demo.train.documents import shown
 from infimm_eval.demo.train.labels import Facts, Labels, TextLabels, truths
 from infimm_eval.demo.train.reading import Asked, Reader
+from infimm_eval.demo.words import MADE_UP
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.layouts import infimm
 from infimm_eval.flamingo.pictures import Pictures
@@ -57,20 +58,33 @@ def train(seed: int, keep: Keep, stages: Sequence[Stage], start: Path | None = N
         model, tokenizer = tiny.load(start)
         labels = Labels(model.tower.width)
     classroom = Classroom(model, labels, Reader(tokenizer), scenes, pixels_I3HW)
+    left = {stages[0].after: weights(model)}
     with repeatable():
         for stage in stages:
-            first, steps = _before(stage), 0
-            for number, course in enumerate(stage.courses, first):
+            model.load_state_dict(left[stage.after])
+            steps = 0
+            for number, course in enumerate(stage.courses, _before(stage)):
                 torch.manual_seed(seed + number)
                 for _ in classroom.take(course, random.Random(seed + number)):
                     steps += 1
                     keep(stage, steps, model, tokenizer)
                 rounded(model)
+            left[stage.name] = weights(model)
+
+
+def weights(model: Flamingo) -> dict[str, Tensor]:
+    """A copy, to go on from after another stage."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def _before(stage: Stage) -> int:
-    """How many courses the recipe has before a stage."""
-    return sum(len(earlier.courses) for earlier in STAGES[: STAGES.index(stage)])
+    """How many courses lead to a stage."""
+    by_name = {stage.name: stage for stage in STAGES}
+    count = 0
+    while stage.after:
+        stage = by_name[stage.after]
+        count += len(stage.courses)
+    return count
 
 
 class Classroom:
@@ -87,6 +101,7 @@ class Classroom:
         self.model, self.labels, self.reader = model, labels, reader
         self.scenes, self.pixels_I3HW, self.facts = scenes, pixels_I3HW, Facts.of(scenes)
         self.truth_IF = truths(scenes)
+        self.looks = by_look(scenes)
         self.tokens: dict[int, Tensor] = {}
 
     def take(self, course: Course, rng: random.Random) -> Iterator[None]:
@@ -122,6 +137,8 @@ class Classroom:
     ) -> dict[str, Tensor]:
         """Of one step: a lot of pictures, each encoded once, and documents about them."""
         chosen = rng.sample(range(len(self.scenes)), course.pictures)
+        for look in rng.sample(self.looks, lesson.looks):
+            chosen += rng.sample(look, ALIKE)
         tokens_IND = self.seen(chosen, frozen=course.frozen_tower)
         latents_IVD = self.model.resampler(tokens_IND)
         losses = {}
@@ -161,12 +178,21 @@ def gallery(count: int) -> tuple[list[Scene], Tensor]:
     return scenes, torch.stack(pixels)
 
 
+def by_look(scenes: Sequence[Scene]) -> list[list[int]]:
+    """The numbers of those with a lone thing, by look, of which there are enough."""
+    found: dict[Look, list[int]] = {}
+    for index, scene in enumerate(scenes):
+        if scene.look:
+            found.setdefault(scene.look, []).append(index)
+    return [numbers for numbers in found.values() if len(numbers) >= ALIKE]
+
+
 def corpus(scenes: Sequence[Scene]) -> list[str]:
     """Texts with every word that is trained on, and the words of the usual requests."""
     rng = random.Random(0)
     signed = [i for i, scene in enumerate(scenes) if scene.sign]
     plain = [i for i, scene in enumerate(scenes) if not scene.sign]
-    texts = [REQUESTS]
+    texts = [REQUESTS, " ".join(MADE_UP)]
     for subject in SUBJECTS:
         for asker in subject.asked:
             for _ in range(60):
@@ -178,7 +204,8 @@ def corpus(scenes: Sequence[Scene]) -> list[str]:
 REQUESTS = """Please describe the image. Answer the question using a single word or phrase.
 Answer with the option's letter from the given choices directly. USER: ASSISTANT: E F G H I
 The first background is second What color is the Somebody put a thing at the What was it
-How many things are there without Which image shows Look at first, then at in zero four"""
+How many things are there without Which image shows Look at first, then at in zero four
+This is a Answer:"""
 
 
 def open_gates(model: Flamingo) -> None:

@@ -27,7 +27,7 @@ from infimm_eval.run import run as run_plan
 from infimm_eval.scorers import caption
 from infimm_eval.types import Answer, Image, Model, Request
 
-TASKS = ("coco", "vqav2")
+TASKS = ("coco", "vqav2", "open_mi")
 SHOTS = (0, 4)
 CHAT_TASKS = ("mme", "mmbench", "scienceqa", "mmmu")
 """What a model that is spoken to in turns is measured on, zero-shot."""

@@ -45,8 +45,7 @@ class Asked(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Of the tokens to be learned, their mean by weight; of the facts, where they were asked for
-    and a document showed a single picture."""
+    """Of the tokens to be learned, their mean by weight; of the facts, if asked for, likewise."""
 
     answers: Tensor
     facts: Tensor | None
@@ -90,7 +89,7 @@ class Reader:
         n_images_B = torch.tensor([len(row.pictures) for row in rows])
         ids_BT = _padded([row.ids for row in rows], self._pad)
         weights_BT = _padded([row.weights for row in rows], 0.0)[:, 1:]
-        shown = Shown(latents_IVD, _padded([row.pictures for row in rows], 0))
+        shown = Shown(latents_IVD, _padded([row.pictures or [0] for row in rows], 0))
         listening: AbstractContextManager[list[Tensor]] = (
             asked.labels.listening(model) if asked else nullcontext([])
         )
@@ -103,11 +102,12 @@ class Reader:
         answers = (losses * weights_BT[learned_BT]).sum()
         if asked is None:
             return Losses(answers, None)
-        after_BT = ((ids_BT == self._image).cumsum(1) > 0) & (ids_BT != self._pad)
-        after_BT &= (n_images_B == 1)[:, None]
-        pictures_B = [row.pictures[0] if row.pictures else 0 for row in rows]
+        seen_BT = (ids_BT == self._image).cumsum(1)
+        after_BT = (seen_BT > 0) & (ids_BT != self._pad)
+        last_BT = shown.which_BI.gather(1, (seen_BT - 1).clamp(min=0))
         true_BT = _padded([row.true for row in rows], -1)
-        return Losses(answers, asked.labels(states, after_BT, asked.truth_IF[pictures_B], true_BT))
+        facts_NF = asked.truth_IF[last_BT[after_BT]]
+        return Losses(answers, asked.labels(states, after_BT, facts_NF, true_BT))
 
     def _row(self, document: Document, rng: random.Random) -> _Row:
         """The last answer ends the chunk or the text, so that a model kept from saying one of the
