@@ -39,6 +39,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_figures_tables_and_samples_come_from_one_call(tmp_path: Path) -> None:
     results = ie.evaluate("fake:yes", ["vqav2", "mme"], [0, 4], limit=12, seeds=[0, 1], **QUIET)
     assert [(c.task, c.shots, c.seed) for c in results.cells] == [
@@ -99,6 +100,7 @@ class Mine:
             yield ie.Answer(request.id, "no")
 
 
+@pytest.mark.slow
 def test_any_object_with_the_protocol_is_a_model() -> None:
     results = ie.evaluate(Mine(), "vqav2", 0, limit=30, **QUIET)
     assert results["vqav2", 0].value and results.cells[0].model == "mine"
@@ -141,6 +143,7 @@ def test_whoever_listens_is_told() -> None:
     assert Tells.told == ["finished", "finished"]
 
 
+@pytest.mark.slow
 def test_evaluation_in_the_middle_of_a_training_run_leaves_no_trace(tmp_path: Path) -> None:
     import random
 
@@ -172,6 +175,7 @@ def test_evaluation_in_the_middle_of_a_training_run_leaves_no_trace(tmp_path: Pa
     assert all(map(torch.equal, trained(evaluated=True), trained(evaluated=False)))
 
 
+@pytest.mark.slow
 def test_answers_of_one_object_are_never_taken_for_anothers(tmp_path: Path) -> None:
     class Says(Mine):
         settings = {}  # noqa: RUF012

@@ -90,6 +90,7 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", sources(), ids=named)
 def test_imports_run_downhill(path: Path) -> None:
     if room(path) == "__init__" or COMMANDS in path.as_posix():
@@ -152,6 +153,7 @@ def test_loops_are_found() -> None:
     assert loops({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", sources(), ids=named)
 def test_functions_are_short_and_take_few_parameters(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -161,6 +163,7 @@ def test_functions_are_short_and_take_few_parameters(path: Path) -> None:
             assert lines <= 60 and parameters <= 10 + (node.args.args[:1] == ["self"]), node.name
 
 
+@pytest.mark.slow
 def test_importing_the_light_rooms_loads_no_heavy_library() -> None:
     light = [
         "cli",

@@ -52,6 +52,7 @@ Made = Callable[..., Path]
 # -- run -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_verb_means_run(go: Go, tmp_path: Path) -> None:
     for verb in ([], ["run"]):
         out = tmp_path / "-".join(["out", *verb])
@@ -66,6 +67,7 @@ def test_no_verb_means_run(go: Go, tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.slow
 def test_results_json_is_what_scripts_were_promised(made: Made) -> None:
     body = json.loads((made(limit=4) / "results.json").read_text())
     assert body["schema"] == 2 and body["model"]["name"] == "fake:yes"
@@ -75,6 +77,7 @@ def test_results_json_is_what_scripts_were_promised(made: Made) -> None:
     assert (cell["limit"], cell["complete"], cell["n"], len(cell["ci95"])) == (4, False, 4, 2)
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_on_stderr_and_the_table_on_stdout(go: Go, tmp_path: Path) -> None:
     code, table, said = go(
         *("--model", "fake:yes", "--tasks", "vqav2,mme", "--limit", 2, "--data", "demo", "-q"),
@@ -89,6 +92,7 @@ def test_zero_shot_benchmarks_are_said_to_be_so(go: Go, tmp_path: Path) -> None:
     assert "zero-shot only, run at 0 shots: mme" in said
 
 
+@pytest.mark.slow
 def test_errors_of_a_model_leave_the_run_incomplete(go: Go, tmp_path: Path) -> None:
     words = ("--tasks", "vqav2", "--limit", 9, "--data", "demo", "--output", tmp_path / "run", "-q")
     assert go("--model", "fake:yes?error_every=3", *words)[0] == 3
@@ -109,6 +113,7 @@ def test_withheld_answers_are_no_failure(go: Go, tmp_path: Path) -> None:
     assert go(*words, "--output", tmp_path / "run")[0] == 0
 
 
+@pytest.mark.slow
 def test_options_may_stand_in_a_file_and_the_command_line_overrules_them(
     go: Go, tmp_path: Path
 ) -> None:
@@ -127,6 +132,7 @@ def test_options_may_stand_in_a_file_and_the_command_line_overrules_them(
     assert protocol["prompt"]["ask"] == "{{ images }}Q: {{ question }}"
 
 
+@pytest.mark.slow
 def test_encoded_pictures_are_kept_for_later_runs(go: Go, tmp_path: Path) -> None:
     def encoded(shots: int) -> dict[str, float]:
         asked = ("--tasks", "vqav2", "--limit", 4, "--shots", shots, "-q")
@@ -144,6 +150,7 @@ def test_encoded_pictures_are_kept_for_later_runs(go: Go, tmp_path: Path) -> Non
     assert later["pictures_from_disk"] == later["pictures_distinct"] > 0
 
 
+@pytest.mark.slow
 def test_ocr_is_for_benchmarks_that_bring_it(go: Go, tmp_path: Path) -> None:
     words = ("--model", "fake", "--limit", 2, "--data", "demo", "--output", tmp_path / "run", "-q")
     code, _, said = go("--ocr", "--tasks", "vqav2", *words)
@@ -197,11 +204,13 @@ def test_a_config_file_with_a_typo_is_named(go: Go, tmp_path: Path) -> None:
 # -- finished runs -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_show_prints_samples_of_a_run(go: Go, made: Made) -> None:
     code, printed, _ = go("show", made(), "--score", "right", "--limit", 2)
     assert code == 0 and printed.count("answer    yes") == 2 and "expected" in printed
 
 
+@pytest.mark.slow
 def test_report_writes_both_files_where_it_is_told(go: Go, made: Made, tmp_path: Path) -> None:
     code, printed, _ = go("report", made("yes"), made("no"), "--output", tmp_path / "both")
     assert code == 0
@@ -210,6 +219,7 @@ def test_report_writes_both_files_where_it_is_told(go: Go, made: Made, tmp_path:
     assert "fake:yes" in text and "fake:no" in text
 
 
+@pytest.mark.slow
 def test_a_drop_is_a_regression_and_closes_the_gate(go: Go, made: Made, tmp_path: Path) -> None:
     good, bad = made("yes"), made("zzz")
     assert go("compare", good, bad)[0] == 0
@@ -228,6 +238,7 @@ def test_a_drop_is_a_regression_and_closes_the_gate(go: Go, made: Made, tmp_path
     assert go("compare", bad, good, "--gate")[0] == 0
 
 
+@pytest.mark.slow
 def test_what_turned_is_shown_with_both_answers_and_the_picture(
     go: Go, made: Made, tmp_path: Path
 ) -> None:
@@ -249,11 +260,13 @@ def test_what_turned_is_shown_with_both_answers_and_the_picture(
     assert code == 2 and "did you mean 'critical'" in said
 
 
+@pytest.mark.slow
 def test_what_is_missing_closes_the_gate_too(go: Go, made: Made) -> None:
     code, text, _ = go("compare", made("yes", "vqav2,mme", 20), made("yes", "vqav2", 20), "--gate")
     assert code == 3 and "Incomplete" in text
 
 
+@pytest.mark.slow
 def test_a_baseline_is_a_small_file_to_compare_with(go: Go, made: Made, tmp_path: Path) -> None:
     baseline = tmp_path / "baseline.json"
     code, printed, said = go("compare", made("yes"), "--save-baseline", baseline)
@@ -267,6 +280,7 @@ def test_a_baseline_is_a_small_file_to_compare_with(go: Go, made: Made, tmp_path
 # -- files ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_submission_scores_what_the_run_scored(go: Go, made: Made, tmp_path: Path) -> None:
     run, path = made("yes", limit=30), tmp_path / "results.json"
     code, _, said = go("submit", run, "--task", "vqav2", "--output", path)
@@ -312,6 +326,7 @@ def test_doctor_tells_what_this_machine_has(go: Go) -> None:
     assert {"python", "torch", "java", "device", "disk"} <= set(printed.split())
 
 
+@pytest.mark.slow
 def test_help_and_version_need_no_heavy_package() -> None:
     check = (
         "import sys; from infimm_eval.cli import main; code = main([sys.argv[1]]); "
@@ -368,6 +383,7 @@ def test_options_that_may_be_repeated_stand_in_a_config_too(go: Go, tmp_path: Pa
     assert cell["settings"]["protocol"]["decoding"]["max_new_tokens"] == 33
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_the_users_mistake(go: Go, made: Made) -> None:
     run = made("yes")
     code, printed, said = go("compare", run, run, "--junit", "/nonexistent/j.xml")
@@ -390,6 +406,7 @@ def test_the_folder_of_a_model_of_ones_own_is_called_after_its_file() -> None:
     assert [evaluate.slug(name) for name in names] == ["constant", "my-model-NAME", "pkg.mod-NAME"]
 
 
+@pytest.mark.slow
 def test_companion_figures_can_be_left_out(go: Go, tmp_path: Path) -> None:
     asked = ("--model", "fake:a red circle", "--tasks", "coco", "--data", "demo", "--limit", 3)
     assert go(*asked, "--no-companions", "--output", tmp_path / "run", "-q")[0] == 0
@@ -420,6 +437,7 @@ def test_fixed_support_of_zero_shot_benchmarks_is_refused(go: Go, tmp_path: Path
     assert code == 2 and "asked without examples" in line
 
 
+@pytest.mark.slow
 def test_show_names_near_ids_where_none_is_as_asked(go: Go, made: Made) -> None:
     run = made()
     with Log(run) as log:

@@ -56,6 +56,7 @@ def test_a_name_that_means_nothing_is_refused_with_the_nearest() -> None:
         registry.load("cocco")
 
 
+@pytest.mark.slow
 def test_settings_by_task_take_the_same_spellings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_one_benchmark_prints_its_prompt_to_the_letter_and_what_was_published(
     assert "InfiMM-Zephyr-7B" in said and "vqav2:test2015" in said
 
 
+@pytest.mark.slow
 def test_no_two_published_lines_of_a_benchmark_look_alike(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -158,6 +160,7 @@ def completed(*words: str) -> list[str]:
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_shell_completes_verbs_options_benchmarks_and_models() -> None:
     assert completed("sc") == ["score"]
     assert "--model-option" in completed("--mod")  # of run, where no verb is named

@@ -31,6 +31,7 @@ def promises_are_kept(found: dict[str, Any]) -> None:
         assert shares["allowed"] <= 0.13, name
 
 
+@pytest.mark.slow
 def test_the_gate_is_quiet_without_a_change_and_fires_on_a_drop(simulation: ModuleType) -> None:
     shapes = [shape for shape in simulation.SHAPES if shape.name in {"accuracy", "vqa"}]
     promises_are_kept(simulation.simulate(60, 0.3, 300, seed=1, shapes=shapes))

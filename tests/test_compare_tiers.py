@@ -104,6 +104,7 @@ def test_pooled_rows_of_one_benchmark_count_their_pictures_once() -> None:
     assert many.pooled.score == pytest.approx(one.pooled.score, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_pooled_test_is_quiet_without_a_change() -> None:
     rng = np.random.default_rng(2)
     stopped = 0

@@ -59,6 +59,7 @@ def test_the_figures_are_those_worked_out_by_hand(
     check(case, score(case, capsys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CAPTIONS, ids=name)
 def test_captions_have_the_figures_of_the_official_evaluation(
     case: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -96,6 +96,7 @@ def pictures(content: Content) -> int:
     return sum(isinstance(part, Image) for part in content)
 
 
+@pytest.mark.sampled
 @every_split
 def test_it_runs_end_to_end_and_its_headline_is_what_its_units_add_up_to(
     name: str, run: Run, tmp_path: Path
@@ -144,6 +145,7 @@ def test_every_template_asks_every_sample_and_shows_its_pictures(name: str) -> N
             assert all(part in said for part in asked)
 
 
+@pytest.mark.sampled
 @every_task
 def test_its_shots_show_another_picture_and_their_answer(name: str) -> None:
     task = registry.load(name)
@@ -198,6 +200,7 @@ def test_its_scorers_keep_answers_unscored_where_none_is_known(name: str) -> Non
         assert [score.value for score in scored] == [None, None]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [*TASKS, "scienceqa:full"], ids=lambda name: Path(name).stem)
 def test_its_submission_scores_what_the_run_scored(name: str, run: Run, tmp_path: Path) -> None:
     task = quick(name)

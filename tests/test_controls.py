@@ -262,6 +262,7 @@ def entries(folder: Path, control: str, shots: int = 4) -> dict[str, logs.Entry]
         return {entry.sample.id: entry for entry in log.entries(cell.key)}
 
 
+@pytest.mark.slow
 def test_every_control_is_a_cell_beside_its_plain_one(run: Go, tmp_path: Path) -> None:
     names = controls.named(["all"])
     cells = run("vqav2", shots=(0, 4), limit=6, controls=names)
@@ -290,6 +291,7 @@ def test_a_zero_shot_benchmark_has_its_blind_score(run: Go) -> None:
     assert [cell.control for cell in cells] == [None, "query=blank"]
 
 
+@pytest.mark.slow
 def test_captions_run_one_of_two_controls_that_are_the_same(run: Go) -> None:
     cells = run("coco", shots=(2,), limit=2, controls=("pictures=swapped", "answers=shuffled"))
     assert [cell.control for cell in cells] == [None, "pictures=swapped"]
@@ -301,6 +303,7 @@ def test_prompts_that_a_control_leaves_as_they_are_cost_nothing(run: Go) -> None
     assert model.answered == 5 and swapped.n_changed == 0 and swapped.value == plain.value
 
 
+@pytest.mark.slow
 def test_the_plain_cell_is_the_same_without_controls(run: Go, tmp_path: Path) -> None:
     alone = run("vqav2", shots=(4,), limit=5, folder=tmp_path / "alone")
     beside = run(
@@ -327,6 +330,7 @@ def test_what_is_skipped_at_zero_shots_is_said_once() -> None:
 # -- what is said of them --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_results_and_their_file_say_what_the_shots_taught(tmp_path: Path) -> None:
     results = evaluate(
         Fake(says=_last_answer),
@@ -356,6 +360,7 @@ def _last_answer(request: Request) -> str:
     return str(said[-1]) if said else "nothing"
 
 
+@pytest.mark.slow
 def test_a_log_without_the_shots_answers_says_what_is_missing(run: Go, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     cells = run("vqav2", shots=(2,), limit=5, controls=("query=blank",))
@@ -366,6 +371,7 @@ def test_a_log_without_the_shots_answers_says_what_is_missing(run: Go, tmp_path:
     assert found["blind"].n == 5
 
 
+@pytest.mark.slow
 def test_samples_that_lost_other_shots_are_left_out_of_a_contrast(run: Go, tmp_path: Path) -> None:
     """A prompt without pictures is shorter, so that more of its shots may fit."""
     folder = tmp_path / "run"
@@ -380,12 +386,14 @@ def test_samples_that_lost_other_shots_are_left_out_of_a_contrast(run: Go, tmp_p
     assert (found["picture_content"].left_out, found["picture_content"].n) == (1, 7)
 
 
+@pytest.mark.slow
 def test_none_alone_is_said_to_mislead(run: Go, tmp_path: Path) -> None:
     cells = run("vqav2", shots=(2,), limit=5, controls=("pictures=none",))
     (found,), _ = icl.read({tmp_path / "run": cells})
     assert found.contrasts == () and "pictures=none alone misleads" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_controls_without_new_pictures_encode_nothing_anew(run: Go, tmp_path: Path) -> None:
     def asked(*names: str) -> tuple[float, list[int]]:
         model = models.load("demo")

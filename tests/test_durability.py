@@ -75,6 +75,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return folder, time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [2, pytest.param(24, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     kills: int, undisturbed: tuple[Path, float], tmp_path: Path
@@ -97,6 +98,7 @@ def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     assert results(folder) == results(whole)
 
 
+@pytest.mark.slow
 def test_a_stop_by_the_keyboard_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     # A shell starts what runs in the background, these tests perhaps, deaf to the keyboard.
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -178,10 +180,12 @@ def silent_on(place: Path | str, output: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_no_connection_is_opened_on_the_demo(tmp_path: Path) -> None:
     silent_on("demo", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_no_connection_is_opened_on_files(data_folder: Path, tmp_path: Path) -> None:
     silent_on(data_folder, tmp_path / "run")
 
@@ -195,6 +199,7 @@ def test_the_hub_opens_one(tmp_path: Path) -> None:
     assert done.returncode == 97, done.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     process = start(tmp_path / "run", "--limit", "40", delay=0.03)
     wait_for_answers(tmp_path / "run")
@@ -204,6 +209,7 @@ def test_sigterm_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     assert said.rstrip().splitlines()[-1].startswith("infimm-eval: stopped; every answer so far")
 
 
+@pytest.mark.slow
 def test_two_quick_stops_by_the_keyboard_are_one(tmp_path: Path) -> None:
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = start(tmp_path / "run", "--limit", "40", delay=0.03, preexec_fn=heard)
@@ -215,6 +221,7 @@ def test_two_quick_stops_by_the_keyboard_are_one(tmp_path: Path) -> None:
     assert code == 3 and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_regression(tmp_path: Path) -> None:
     assert finish(start(tmp_path / "run", "--limit", "5", "-q"))[0] == 0
     words = [sys.executable, "-m", "infimm_eval", "compare", "run", "run", "--gate"]
@@ -226,12 +233,14 @@ def test_a_reader_that_goes_away_is_no_regression(tmp_path: Path) -> None:
         assert process.wait(timeout=60) in (0, 3)
 
 
+@pytest.mark.slow
 def test_quiet_hides_progress_and_tells_why_a_run_is_incomplete(tmp_path: Path) -> None:
     words = ("--model", "fake:?error_every=3", "--limit", "9", "-q")
     code, said = finish(start(tmp_path / "run", *words))
     assert code == 3 and said == "VQAv2: 3 questions failed (as asked)\n"
 
 
+@pytest.mark.slow
 def test_closed_error_output_costs_nothing(tmp_path: Path) -> None:
     words = f"{sys.executable} -m infimm_eval --model fake:yes --tasks vqav2 --data demo --limit 2"
     closed = f"{words} --output {tmp_path / 'run'} 2>&-"

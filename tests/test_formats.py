@@ -180,6 +180,7 @@ class Kin(Fake):
     prompt_format = "openflamingo"
 
 
+@pytest.mark.slow
 def test_a_model_is_asked_in_its_own_format_where_that_has_a_prompt(run: Run) -> None:
     listener = Listener()
     cells = run("vqav2", "scienceqa", model=Kin(), limit=2, listener=listener)
@@ -249,6 +250,7 @@ def test_otters_mark_is_a_token_where_the_tokenizer_has_it_and_text_where_not() 
     assert known.encode(pieces).count(known.id(Mark.ANSWER)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_what_is_banned_is_never_said(tmp_path: Path, beams: int) -> None:
     model = models.load(str(tiny.checkpoint(tmp_path)), device="cpu")

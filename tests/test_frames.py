@@ -82,6 +82,7 @@ class Reader:
             yield Answer(request.id, "yes", prompt=("<s>", f"{said} \u25b7"))
 
 
+@pytest.mark.slow
 def test_a_log_keeps_how_prompts_were_read_in_next_to_no_room(tmp_path: Path) -> None:
     ie.evaluate(Reader(), tasks=["vqav2"], shots=[0], data="demo", limit=40, output=tmp_path)
     with Log(tmp_path) as log:
@@ -95,6 +96,7 @@ def test_a_log_keeps_how_prompts_were_read_in_next_to_no_room(tmp_path: Path) ->
     assert db.execute("SELECT count(*) FROM answer WHERE frame IS NULL").fetchone() == (0,)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("read", ["a text", (1,), ("a", "b", "c", "d", "e")])
 def test_a_model_that_says_nonsense_of_its_prompt_breaks_the_protocol(
     tmp_path: Path, read: Any, capsys: pytest.CaptureFixture[str]

@@ -116,6 +116,7 @@ def test_an_answer_that_is_not_on_disk_yet_is_known_and_read(log: logs.Log) -> N
         assert [draft.answered for draft in log.drafts()] == [1]
 
 
+@pytest.mark.slow
 def test_answers_that_come_by_the_thousand_are_all_kept_under_their_keys(tmp_path: Path) -> None:
     with logs.Log(tmp_path, writing=True) as log:
         for number in range(10_000):

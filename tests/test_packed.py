@@ -50,6 +50,7 @@ def test_one_that_is_added_after_others_were_read_is_there(packed: Packed[Score]
     )
 
 
+@pytest.mark.slow
 def test_they_take_a_fraction_of_what_they_would_as_objects() -> None:
     def size(make: type[list[Score]] | type[Packed[Score]]) -> int:
         scores = (Score(number % 4 / 3, "yes" * (number % 2)) for number in range(20_000))

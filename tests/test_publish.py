@@ -56,6 +56,7 @@ def content(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("to", FORMATS)
 def test_no_secret_and_no_path_of_the_machine_leaves(run: Path, tmp_path: Path, to: str) -> None:
     more = ("--dataset-id", "mme=made/mme", "--task-id", "mme=test")
@@ -81,6 +82,7 @@ def test_the_run_itself_holds_what_is_planted(run: Path) -> None:
     assert [secret for secret in published_run.SECRETS if secret not in text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["eee", "inspect"])
 def test_a_round_trip_loses_no_score(run: Path, tmp_path: Path, to: str) -> None:
     assert publish(run, to, tmp_path / "out") == 0
@@ -106,6 +108,7 @@ def test_a_round_trip_loses_no_score(run: Path, tmp_path: Path, to: str) -> None
         assert found[key] == (value, value), key
 
 
+@pytest.mark.slow
 def test_figures_of_a_published_log_come_out_again(run: Path, tmp_path: Path) -> None:
     assert publish(run, "inspect", tmp_path / "out") == 0
     with logs.Log(run) as log:

@@ -126,6 +126,7 @@ def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
         registry.select(["vqav2", own])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", ["", "infimm_eval"])
 def test_tasks_are_found_beside_the_package_and_inside_it(inside: str, tmp_path: Path) -> None:
     """A checkout has them beside it, a wheel inside."""

@@ -61,6 +61,7 @@ def test_a_new_version_of_a_scorer_takes_an_old_run_along(run: Run, tmp_path: Pa
     assert again.settings["protocol"]["scorer"]["version"] == 2
 
 
+@pytest.mark.slow
 def test_captions_are_scored_again_with_the_document_frequencies_of_the_whole_split(
     run: Run, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def test_two_classes_take_turns_and_which_is_first_is_tossed() -> None:
     assert 15 < sum(first) < 45
 
 
+@pytest.mark.slow
 def test_examples_are_those_that_the_query_brings() -> None:
     queries, chosen = shots("open_mi")
     for query in queries[:10]:

@@ -313,6 +313,7 @@ def test_gathering_keeps_every_unit(clusters: list[str]) -> None:
     assert len(found.top_CS) == clusters.count("") + len(set(clusters) - {""})
 
 
+@pytest.mark.slow
 def test_the_last_digit_of_an_interval_does_not_depend_on_the_number_of_threads() -> None:
     code = (
         "import random; from infimm_eval import stats; from infimm_eval.types import Unit; "

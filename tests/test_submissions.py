@@ -410,6 +410,7 @@ def test_what_no_answer_can_be_is_refused_in_one_short_line(
     assert str(refused.value).isprintable() and len(str(refused.value)) < 400
 
 
+@pytest.mark.slow
 def test_a_row_that_says_it_is_the_four_billionth_is_not_waited_for(tmp_path: Path) -> None:
     SHEET.write([record("1", "A")], tmp_path / "a.xlsx")
     with zipfile.ZipFile(tmp_path / "a.xlsx") as packed:

@@ -54,6 +54,7 @@ def test_a_split_has_a_folder_and_a_name_of_its_own(run: Run, tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_both_caption_splits_go_into_one_archive(run: Run, tmp_path: Path) -> None:
     archive = tmp_path / "results.zip"
     for name in ("coco:val2014", "coco:test2014"):

@@ -89,6 +89,7 @@ def retrieved(run: Run, tmp_path: Path) -> Run:
     return go
 
 
+@pytest.mark.slow
 def test_rices_shows_the_nearest_pictures_of_the_whole_split_nearest_last(
     retrieved: Run, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_rices_shows_the_nearest_pictures_of_the_whole_split_nearest_last(
         assert distances == sorted(distances, reverse=True) and shown[-1] == asked
 
 
+@pytest.mark.slow
 def test_the_protocol_records_all_that_selection_depends_on(retrieved: Run) -> None:
     (cell,) = retrieved("coco", distinct_pictures=True)
     protocol = cell.settings["protocol"]
@@ -114,6 +116,7 @@ def test_the_protocol_records_all_that_selection_depends_on(retrieved: Run) -> N
     assert other.key != cell.key
 
 
+@pytest.mark.slow
 def test_pictures_are_encoded_once_for_every_task_and_run(retrieved: Run, tmp_path: Path) -> None:
     def counted(cell: logs.Cell) -> list[int]:
         return [cell.statistics[f"retrieval_pictures_{what}"] for what in ("encoded", "reused")]
@@ -139,6 +142,7 @@ def test_zero_shots_stay_the_random_ones(retrieved: Run, run: Run, tmp_path: Pat
     assert cell.settings["protocol"] == plain.settings["protocol"]
 
 
+@pytest.mark.slow
 def test_openflamingos_zero_shot_examples_are_retrieved_too_but_never_by_an_oracle(
     retrieved: Run, tmp_path: Path
 ) -> None:
@@ -200,6 +204,7 @@ def test_a_zero_shot_benchmark_needs_no_encoder(retrieved: Run) -> None:
 # ---- the oracle
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("model", [Seeing(), Fake("yes")], ids=["eyes", "no eyes"])
 def test_the_oracle_shows_shots_that_share_the_answer(
     retrieved: Run, tmp_path: Path, model: Fake
@@ -257,6 +262,7 @@ def good() -> list[dict[str, Any]]:
     return [{"id": id, "shots": shots} for id in asked]
 
 
+@pytest.mark.slow
 def test_a_file_names_the_shots_in_the_order_of_the_prompt(run: Run, tmp_path: Path) -> None:
     rows = good()
     rows[0]["shots"] = rows[0]["shots"][::-1]
@@ -269,6 +275,7 @@ def test_a_file_names_the_shots_in_the_order_of_the_prompt(run: Run, tmp_path: P
     assert other.key != cell.key
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -291,6 +298,7 @@ def test_a_row_of_the_file_that_is_not_so_is_named(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_file_cannot_show_the_questions_own_picture(run: Run, tmp_path: Path) -> None:
     task = registry.load("vqav2")
     shared = replace(task, sample=lambda row: replace(task.sample(row), group="one picture"))
@@ -311,6 +319,7 @@ def test_a_missing_file_is_said_so(run: Run) -> None:
 # ---- what a person types
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -355,6 +364,7 @@ def test_evaluate_and_config_files_take_the_same_words(
     assert ours == json.loads(json.dumps(theirs))
 
 
+@pytest.mark.slow
 def test_long_encodings_say_how_far_they_are(
     retrieved: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return official.write(tmp_path_factory.mktemp("data"))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [task.name for task in registry.select(["all"])])
 def test_every_benchmark_is_read_from_one_folder(folder: Path, name: str) -> None:
     task = registry.load(name)

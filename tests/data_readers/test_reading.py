@@ -25,6 +25,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("chunk", [1, 7])
 @settings(max_examples=25, deadline=None)
 @given(items=st.lists(JSON, max_size=6), indent=st.none() | st.just(1), ascii=st.booleans())
@@ -165,6 +166,7 @@ def test_files_are_found_where_downloads_leave_them(tmp_path: Path, place: str) 
         reading.require(tmp_path, "x.json", "y.json")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "big.json"
     with path.open("w") as file:

@@ -72,6 +72,7 @@ def test_the_scorer_of_ones_own_scores_that_benchmark(
     assert (scorer["name"], scorer["version"]) == ("exact", 1) and scorer["digest"]
 
 
+@pytest.mark.slow
 def test_the_model_of_ones_own_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def prompts(model: Flamingo) -> tuple[Any, ...]:
     return ids, mask, *gather_pictures(pictures(model, 5), seen)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("windowed", [False, True])
 @pytest.mark.parametrize("beams", [1, 3])
 def test_recorded_steps_give_the_answers_of_computed_ones(beams: int, windowed: bool) -> None:
@@ -75,6 +76,7 @@ def test_rows_may_leave_and_join_between_replays() -> None:
         torch.testing.assert_close(found, torch.stack([first, second]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_memory_and_its_recording_serve_the_next_batch_that_fits() -> None:
     model, graphs = small(), CudaGraphs(after=1, capture=again)
     plain = CudaGraphs(after=None)

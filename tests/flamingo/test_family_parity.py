@@ -85,6 +85,7 @@ def close(ours: Tensor, theirs: Tensor, within: float) -> None:
     torch.testing.assert_close(ours, theirs, atol=within, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_vision_features_and_latents_are_the_recorded_ones(name: str) -> None:
     g = golden(name)
@@ -134,6 +135,7 @@ def test_generated_ids_are_the_recorded_ones(name: str, tag: str, batch: str, ru
     assert ids == g.filled(f"{batch}.{tag}{newer}.ids")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_by_default_an_answers_tokens_see_pictures(name: str) -> None:
     g = golden(name)
@@ -150,6 +152,7 @@ def test_otters_original_cache_is_what_its_own_code_has_by_name(name: str) -> No
     assert (ids == kept) != g.blind.blind_decoding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_forced_decode_steps_give_the_logits_of_the_whole_text(name: str) -> None:
     g = golden(name)
@@ -162,6 +165,7 @@ def test_forced_decode_steps_give_the_logits_of_the_whole_text(name: str) -> Non
         close(logits, g[f"full_steps.logits.{step}"], 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_candidates_are_as_likely_as_recorded(name: str) -> None:
     g = golden(name)
@@ -200,6 +204,7 @@ def test_prompts_have_the_recorded_ids_by_the_checkpoints_own_tokenizer(name: st
     assert processor.pictures.size == g.model.tower.image_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_saved_model_has_the_originals_keys_and_loads_bit_by_bit(

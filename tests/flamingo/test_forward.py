@@ -39,6 +39,7 @@ def test_the_side_of_the_padding_changes_nothing(kind: Any) -> None:
         close(left, right)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_alone_is_the_row_in_a_batch(kind: Any) -> None:
     model = small(*kind)

@@ -29,6 +29,7 @@ def naive(model: Flamingo, b: int, count: int) -> list[int]:
     return text[0, -count:].tolist()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [("L", "mistral", 2), ("g", "llama", 4)])
 def test_greedy_ids_are_those_of_the_uncached_model(kind: Any) -> None:
     model = small(*kind)
@@ -45,6 +46,7 @@ SEARCHES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", SEARCHES)
 def test_a_rows_answer_does_not_depend_on_its_batch_mates_or_the_padding(search: Any) -> None:
     model = small()
@@ -57,6 +59,7 @@ def test_a_rows_answer_does_not_depend_on_its_batch_mates_or_the_padding(search:
         assert alone.score == pytest.approx(expected.score, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_every_row_has_its_own_limit(beams: int) -> None:
     model = small()
@@ -88,6 +91,7 @@ def test_an_answer_stops_where_it_is_told_and_says_so(beams: int) -> None:
     assert asked == {0, 1, 2, 3}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("beams", [1, 3])
 def test_an_end_is_kept_out_of_the_ids_and_counted_in_the_score(beams: int) -> None:
     model = small()
@@ -102,6 +106,7 @@ def test_an_end_is_kept_out_of_the_ids_and_counted_in_the_score(beams: int) -> N
         assert answer.score == pytest.approx(ranked.sum, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_tags_are_never_produced_unless_allowed(beams: int) -> None:
     model = small()
@@ -116,6 +121,7 @@ def test_tags_are_never_produced_unless_allowed(beams: int) -> None:
     assert any(a.finish == "eos" for a in closed)
 
 
+@pytest.mark.slow
 def test_beams_find_what_greedy_misses() -> None:
     gains = []
     for seed in range(6):
@@ -127,6 +133,7 @@ def test_beams_find_what_greedy_misses() -> None:
     assert min(gains) > -1e-4 and max(gains) > 0.1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("window", [4096, 5])
 def test_a_ranked_continuation_is_as_likely_as_in_the_whole_text(window: int) -> None:
     language = {"sliding_window": window}

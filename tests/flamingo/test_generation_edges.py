@@ -91,6 +91,7 @@ def spoilt(parts: dict[str, Any], number: float) -> dict[str, Any]:
     return parts | {"latents_BIVD": latents}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
 @pytest.mark.parametrize("search", [{}, {"num_beams": 3}])
 @pytest.mark.parametrize("recorded", [False, True])

@@ -65,6 +65,7 @@ def test_registering_is_explicit_and_may_be_repeated(
         again.register()
 
 
+@pytest.mark.slow
 def test_the_dtype_is_the_checkpoints_unless_one_says_otherwise(checkpoint: Path) -> None:
     load: Any = AutoModelForCausalLM.from_pretrained
     assert load(checkpoint).dtype == load(checkpoint, torch_dtype="auto").dtype == torch.bfloat16
@@ -93,6 +94,7 @@ def test_answers_are_the_flamingos_own(checkpoint: Path) -> None:
     assert not torch.equal(answer, other), "a picture without influence would prove nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_conversation_is_answered_alike_alone_and_in_a_batch(
     checkpoint: Path, beams: int
@@ -128,6 +130,7 @@ def test_an_ended_answer_shows_its_end_and_is_padded(checkpoint: Path) -> None:
     assert set(after) == {2}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -227,6 +230,7 @@ def test_a_name_that_is_neither_folder_nor_cached_says_so(checkpoint: Path) -> N
         InfiMM.from_pretrained("Infi-MM/nothing", local_files_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_was_saved_is_loaded_again_dtype_included(
     checkpoint: Path, tmp_path: Path, dtype: torch.dtype
@@ -256,6 +260,7 @@ def test_saving_otherwise_is_refused(checkpoint: Path, tmp_path: Path) -> None:
 KINDS = ["infimm", "infimm-vicuna", "infimm-vicuna13b", "infimm-llama", "infimm-llama13b"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_name_that_a_checkpoint_may_have_is_known(checkpoint: Path, kind: str) -> None:
     config = json.loads((checkpoint / "config.json").read_text())
@@ -295,6 +300,7 @@ SEARCHES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
 @pytest.mark.parametrize("search", SEARCHES)
 def test_ids_are_those_of_the_original_code(batch: str, search: str) -> None:
@@ -310,6 +316,7 @@ def test_ids_are_those_of_the_original_code(batch: str, search: str) -> None:
     assert ids.tolist() == expected.tolist()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
 def test_logits_are_those_of_the_original_code(batch: str) -> None:
     hf.register()

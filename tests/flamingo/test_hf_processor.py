@@ -71,6 +71,7 @@ def test_faithful_repeats_what_the_assistant_said(checkpoint: Path) -> None:
     assert len(faithful) > len(plain)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -92,6 +93,7 @@ def test_content_that_cannot_be_shown_is_named(
         processor_of(checkpoint)([{"role": "user", "content": content}])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
@@ -159,6 +161,7 @@ def test_a_processor_without_files_cannot_be_saved(tmp_path: Path, wordwise: Tok
         processor.save_pretrained(tmp_path, push_to_hub=True)
 
 
+@pytest.mark.slow
 def test_decoding_is_the_originals(zephyr: Tokenizer) -> None:
     golden = json.loads(PROMPTS.read_text())
     ids = next(case["input_ids"] for case in golden["cases"] if case["name"] == "readme_example")

@@ -48,6 +48,7 @@ def refused(folder: Path, **told: Any) -> str:
     return message
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "every"), [*((kind, 2) for kind in KINDS), *(("llama", n) for n in (1, 3, 4))]
 )
@@ -63,6 +64,7 @@ def test_a_release_is_read_over_its_language_model_and_tower(
     assert tokens.eos == (258,) and tokens.end_is_spelled == (kind == "llama")
 
 
+@pytest.mark.slow
 def test_rows_that_no_file_holds_are_never_the_best(tmp_path: Path) -> None:
     model, read = openflamingo(tmp_path), load(tmp_path)
     assert torch.equal(read.decoder.lm_head.weight[:258], model.decoder.lm_head.weight[:258])
@@ -72,6 +74,7 @@ def test_rows_that_no_file_holds_are_never_the_best(tmp_path: Path) -> None:
     assert same(load(tmp_path / "again"), read)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("beside", [True, False])
 def test_an_extra_file_has_what_the_others_lack(beside: bool, tmp_path: Path) -> None:
     model = openflamingo(tmp_path / "model")
@@ -109,6 +112,7 @@ def _with_twins(state: State) -> None:
             state[f"lang_encoder.gated_cross_attn_layers.{layer}.{rest}"] = tensor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [_wrapped, _with_buffers, _with_twins])
 def test_other_forms_of_a_checkpoint_are_the_same_model(
     edit: Callable[[State], Any], tmp_path: Path
@@ -119,6 +123,7 @@ def test_other_forms_of_a_checkpoint_are_the_same_model(
     assert same(plain, load(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_whole_models_state_dict_comes_before_the_parts(tmp_path: Path) -> None:
     model = openflamingo(tmp_path)
     whole = {
@@ -138,6 +143,7 @@ def test_a_whole_models_state_dict_comes_before_the_parts(tmp_path: Path) -> Non
     assert "name one parameter and hold different numbers" in refused(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_parts_may_lie_anywhere(tmp_path: Path) -> None:
     openflamingo(tmp_path / "model")
     plain = load(tmp_path / "model")
@@ -155,6 +161,7 @@ def test_the_parts_may_lie_anywhere(tmp_path: Path) -> None:
     assert model.settings["layout"] == model.prompt_format == "openflamingo"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clip", "clip_vision_model"])
 def test_a_tower_may_have_transformers_names(kind: str, tmp_path: Path) -> None:
     model = openflamingo(tmp_path)
@@ -177,6 +184,7 @@ def test_a_tower_may_have_transformers_names(kind: str, tmp_path: Path) -> None:
     assert torch.equal(read.tower(pixels), theirs.tower(pixels))
 
 
+@pytest.mark.slow
 def test_the_published_repositories_are_found_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +224,7 @@ def test_a_tokenizer_that_has_the_marks_decides_their_ids(tmp_path: Path) -> Non
     assert tokenizer.id(IMAGE) == 261 and tokenizer.encode(["a<answer>"], literal=False)[-1] == 260
 
 
+@pytest.mark.slow
 def test_another_tokenizer_may_be_passed_and_none_is_said_in_one_line(tmp_path: Path) -> None:
     model = otter(tmp_path / "model")
     shutil.move(tmp_path / "model" / "tokenizer", tmp_path / "elsewhere")
@@ -223,6 +232,7 @@ def test_another_tokenizer_may_be_passed_and_none_is_said_in_one_line(tmp_path: 
     assert "--model-option tokenizer=" in refused(tmp_path / "model")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KINDS)
 def test_otters_folder_is_read_with_a_table_of_any_size(kind: str, tmp_path: Path) -> None:
     model = otter(tmp_path, kind, words=300, every=4)
@@ -236,6 +246,7 @@ def test_openflamingo_as_otter_converts_it_has_no_answer_mark(tmp_path: Path) ->
     assert same(model, read) and read.tokens.pad == 260
 
 
+@pytest.mark.slow
 def test_otters_original_cache_loses_vision_only_where_its_config_uses_the_cache(
     tmp_path: Path,
 ) -> None:
@@ -249,6 +260,7 @@ def test_otters_original_cache_loses_vision_only_where_its_config_uses_the_cache
     assert "kept, original" in refused(tmp_path, otter_cache="lost")
 
 
+@pytest.mark.slow
 def test_an_output_table_is_read_whatever_the_top_level_says_of_ties(tmp_path: Path) -> None:
     model = otter(tmp_path)
     told = json.loads((tmp_path / "config.json").read_text())
@@ -262,6 +274,7 @@ def test_an_output_table_is_read_whatever_the_top_level_says_of_ties(tmp_path: P
     assert torch.equal(read.decoder.embed_tokens.weight, model.decoder.embed_tokens.weight)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -284,6 +297,7 @@ def test_what_is_not_built_is_said_in_one_line(
 GATE = "lang_encoder.model.layers.1.gated_cross_attn_layer.attn_gate"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("edit", "said"),
     [

@@ -79,6 +79,7 @@ BEAMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("search", BEAMS)
 def test_text_alone_is_continued_as_by_transformers(variant: str, search: str) -> None:

@@ -72,6 +72,7 @@ def close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reach", REACH)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_batch_padded_on_either_side_is_every_text_by_itself(side: str, reach: Any) -> None:
@@ -130,6 +131,7 @@ def beams(model: Flamingo, b: int, count: int, width: int) -> tuple[list[int], f
     return held[0][1], held[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("reach", REACH)
 @pytest.mark.parametrize("width", [1, 3])
@@ -150,6 +152,7 @@ def test_searches_find_what_the_plain_computation_finds(
             assert answer.score == pytest.approx(score, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 3])
 def test_rows_that_end_early_leave_the_others_as_they_are(width: int) -> None:
     model = made_up()

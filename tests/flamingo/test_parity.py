@@ -64,6 +64,7 @@ def padded(answers: list[Generated], width: int = 16) -> list[list[int]]:
     return [[*a.ids, *[2] * (width - len(a.ids))] for a in answers]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_vision_features_and_latents_are_the_recorded_ones(name: str) -> None:
     g = golden(name)
@@ -76,6 +77,7 @@ def test_vision_features_and_latents_are_the_recorded_ones(name: str) -> None:
     torch.testing.assert_close(latents, g["mixed.perceiver"].flatten(0, 1), atol=1e-4, rtol=0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_logits_of_real_tokens_are_the_recorded_ones(name: str, batch: str) -> None:
@@ -141,6 +143,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch", ["mixed", "single", "noimg"])
 @pytest.mark.parametrize("tag", SEARCHES)
@@ -158,6 +161,7 @@ def test_generated_ids_and_beam_scores_are_the_recorded_ones(
         np.testing.assert_allclose(scores, g[f"{key}.sequences_scores"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_candidates_are_as_likely_as_recorded(name: str) -> None:
     g = golden(name)
@@ -173,6 +177,7 @@ def test_candidates_are_as_likely_as_recorded(name: str) -> None:
         np.testing.assert_allclose(r.tokens, expected[~np.isnan(expected)], atol=1e-4)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_forced_decode_steps_give_the_recorded_logits(name: str) -> None:
     g = golden(name)
@@ -186,6 +191,7 @@ def test_forced_decode_steps_give_the_recorded_logits(name: str) -> None:
         torch.testing.assert_close(logits, expected, atol=3e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sliding_window_of_eight_gives_the_recorded_numbers(name: str) -> None:
     g = golden(name)

@@ -59,6 +59,7 @@ def assistant(*pieces: Piece) -> Turn:
     return Turn("assistant", pieces)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", MET, ids=lambda case: str(case["name"]))
 def test_faithful_ids_are_the_originals(infimm: Processor, case: dict[str, Any]) -> None:
     encoded = infimm.encode_chat(turns(case), faithful=True)

@@ -162,6 +162,7 @@ def test_damaged_bytes_give_a_picture_or_a_clear_refusal(kind: str) -> None:
     assert refused > 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_gigantic_picture_is_refused_before_it_is_decoded() -> None:
     bomb = encoded(Image.new("1", (20_000, 12_000)))

@@ -85,6 +85,7 @@ def test_a_normalizer_that_makes_marks_of_other_characters_is_caught(wordwise: T
     assert folding.id(IMAGE) not in folding.encode([fullwidth])
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_treats_the_first_word_apart_still_agrees_with_the_whole_string(
     zephyr: Tokenizer,
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_tokenizer_without_the_marks_is_refused(zephyr: Tokenizer) -> None:
         Tokenizer(zephyr.raw, image="<picture>")
 
 
+@pytest.mark.slow
 def test_a_bare_sentencepiece_model_is_as_good(
     tmp_path: Path, sentencepiece_file: Path, zephyr: Tokenizer
 ) -> None:
@@ -229,6 +231,7 @@ def test_a_pointer_that_nobody_needs_is_no_obstacle(tmp_path: Path, wordwise: To
     assert Tokenizer.load(tmp_path).encode(["red cat"]) == wordwise.encode(["red cat"])
 
 
+@pytest.mark.slow
 def test_marks_that_cannot_have_their_number_are_refused(sentencepiece_file: Path) -> None:
     with pytest.raises(UsageError, match="'<image>' should have the id 32001, but 32000"):
         convert(sentencepiece_file, {"<image>": 32001})

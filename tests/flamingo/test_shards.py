@@ -96,6 +96,7 @@ def test_a_pickle_of_something_else_is_named(tmp_path: Path, content: object, me
         shapes(path)
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_damaged_pickle_is_one_line_or_whole(tmp_path: Path, zipped: bool) -> None:
@@ -132,6 +133,7 @@ def test_an_index_that_names_no_files_is_named(tmp_path: Path, index: object, me
         weight_files(tmp_path)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 @pytest.mark.parametrize("harm", ["cut off", "Git LFS pointer"])
 def test_the_harmed_shard_of_an_index_is_named(tmp_path: Path, suffix: str, harm: str) -> None:
@@ -225,6 +227,7 @@ def test_a_pickle_under_all_names_takes_one_file_or_one_model_of_memory(
     assert stored <= memory.peak < 1.1 * max(size, stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_original_pickle_of_all_names_is_its_safetensors(
     tmp_path: Path, dtype: torch.dtype

@@ -66,6 +66,7 @@ def test_a_log_is_reported_with_its_own_scores_beside(tmp_path: Path) -> None:
     assert "samples" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_documentation_work_as_they_stand_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ FIGURES: list[tuple[str, dict[str, Any], str, float, float | None]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("file", "reading", "task", "ours", "theirs"), FIGURES)
 def test_every_figure_of_the_tools_own_files_comes_out(
     shared: Callable[[str], Path],

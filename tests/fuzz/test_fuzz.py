@@ -24,11 +24,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Seed]:
     return seeds(tmp_path_factory.mktemp("seeds"))
 
 
+@pytest.mark.slow
 def test_damaged_files_of_every_kind_are_read_or_refused_in_a_line() -> None:
     found = [finding for _, finding in fuzz(250, seed=0) if finding]
     assert not found, "\n".join(f"{f.kind} {f.reader}: {f.told[-800:]}" for f in found)
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(values=st.lists(JSON, min_size=1, max_size=4), data=st.data())
 def test_a_json_file_of_anything_is_read_or_refused_in_a_line(

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_line_of_the_csv(folder: Path) -> None:
     lines = list(csv.DictReader(io.StringIO(report.taught(folder, form="csv"))))
     kinds = {line["kind"] for line in lines}
@@ -55,6 +56,7 @@ def test_the_command_says_it_in_every_form(
     assert main(["icl", str(folder), "--shots", "8"]) == 2
 
 
+@pytest.mark.slow
 def test_the_report_has_a_part_about_shots_and_tables_beside_it(folder: Path) -> None:
     written = report.write([folder], folder)
     assert [path.name for path in written] == [

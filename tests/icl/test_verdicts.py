@@ -42,6 +42,7 @@ def diagnosed(
     return next(each for each in found if each.shots == shots)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "behaves",
     [constructed.votes, constructed.imitates, constructed.pairs, constructed.gains],
@@ -54,6 +55,7 @@ def test_a_model_of_known_behaviour_gets_its_verdict(
     assert found.verdict == KNOWN[behaves], found.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "control"), [("vqav2", "pictures=other"), ("open_mi", "pictures=swapped")]
 )

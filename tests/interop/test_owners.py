@@ -36,6 +36,7 @@ def publish(run: Path, to: str, output: Path, *more: str) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_inspect_reads_every_log_and_every_sample(
     run: Path, cells: list[logs.Cell], tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_inspect_reads_every_log_and_every_sample(
     assert values == wanted
 
 
+@pytest.mark.slow
 def test_every_eval_ever_is_valid_by_its_schemas(run: Path, tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema (group interop)")
     folder = publish(run, "eee", tmp_path)

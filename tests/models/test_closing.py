@@ -38,6 +38,7 @@ def texts(model: Any) -> dict[str, str]:
     return {answer.id: answer.text for answer in model.generate(few_shot(9))}
 
 
+@pytest.mark.slow
 def test_closing_ends_what_was_begun_with_its_threads_once_and_again(model):
     expected = texts(model)
     answers = model.generate(few_shot(60))
@@ -50,6 +51,7 @@ def test_closing_ends_what_was_begun_with_its_threads_once_and_again(model):
     assert texts(model) == expected
 
 
+@pytest.mark.slow
 def test_a_closed_model_keeps_no_features_and_no_beginnings(tmp_path):
     for model in (
         models.load(str(checkpoint(tmp_path / "a")), device="cpu"),
@@ -64,6 +66,7 @@ def test_a_closed_model_keeps_no_features_and_no_beginnings(tmp_path):
         assert model.statistics["pictures_encoded"] == 2 * encoded
 
 
+@pytest.mark.slow
 def test_statistics_are_numbers_that_grow_so_that_they_can_be_added_up(model):
     texts(model)
     first = dict(model.statistics)

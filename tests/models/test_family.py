@@ -37,6 +37,7 @@ def run(folder: Path, tasks: str, data: object, *more: str) -> dict[str, Any]:
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_checkpoint_of_every_layout_is_evaluated_on_the_demo(layout: str, tmp_path: Path) -> None:
     LAYOUTS[layout](tmp_path / "model")
@@ -87,6 +88,7 @@ def mini() -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_protocol_says_what_is_peculiar_to_a_model(tmp_path: Path) -> None:
     family.openflamingo(tmp_path / "open")
     family.otter(tmp_path / "otter")
@@ -121,6 +123,7 @@ def test_an_answer_ends_where_a_model_without_the_row_spells_the_mark(
         assert answer.notes["tokens_out"] < 9
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_alone_and_in_company(tmp_path: Path) -> None:
     # Of the two, one turns its queries and keys, the other has ALiBi.
     for layout, text in ((family.openflamingo, "mosaic_gpt"), (family.otter, "llama")):
@@ -152,6 +155,7 @@ def test_a_row_whose_attention_is_biased_by_distance_is_weighed_with_its_biases(
     assert more == model.decoder.heads * 100**2 * 12 and twice_as_long == 4 * more
 
 
+@pytest.mark.slow
 def test_other_parts_are_another_model_by_its_fingerprint(tmp_path: Path) -> None:
     family.openflamingo(tmp_path)
     before = models.load(str(tmp_path)).settings["fingerprint"]

@@ -76,6 +76,7 @@ def test_an_answer_says_how_its_prompt_was_read(folder: Path) -> None:
     assert whole.ids == model.formatter.encode(asked.prompt, 200)[0].ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_are_those_of_every_prompt_alone(folder, beams):
     asked = few_shot(24, num_beams=beams, length_penalty=0.0)
@@ -87,6 +88,7 @@ def test_answers_are_those_of_every_prompt_alone(folder, beams):
         assert {i: a.text for i, a in found.items()} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_recorded_steps_on_memory_lent_again_change_no_answer(folder, beams):
     asked = few_shot(24, num_beams=beams, length_penalty=0.0)
@@ -100,6 +102,7 @@ def test_recorded_steps_on_memory_lent_again_change_no_answer(folder, beams):
     assert streamed == {i: a.text for i, a in answers(load(folder), few_shot(24)).items()}
 
 
+@pytest.mark.slow
 def test_rows_of_unequal_limits_join_and_leave_without_changing_an_answer(folder):
     asked = [
         replace(r, decoding=replace(r.decoding, max_new_tokens=2 + i % 7, min_new_tokens=1))
@@ -116,6 +119,7 @@ FIXED = [(painted(n), "Output:") if n % 2 == 0 else "red dog on the beach" for n
 TEXT_ONLY = ["Question: what is this? Short answer:", "a small red house on the beach " * 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("shots", [FIXED, TEXT_ONLY], ids=["pictures", "text only"])
 def test_shots_that_all_share_are_read_once_and_change_nothing(folder, shots, beams, monkeypatch):
@@ -147,6 +151,7 @@ def test_a_ranking_shares_beginnings_too(folder, monkeypatch):
     assert model.statistics["prefixes_read"] == 1
 
 
+@pytest.mark.slow
 def test_latents_on_disk_serve_a_later_run_of_the_same_weights_only(folder, tmp_path):
     kept = tmp_path / "latents"
     asked = few_shot(10)
@@ -160,6 +165,7 @@ def test_latents_on_disk_serve_a_later_run_of_the_same_weights_only(folder, tmp_
     assert other.statistics["pictures_encoded"] == first.statistics["pictures_encoded"]
 
 
+@pytest.mark.slow
 def test_other_resampler_heads_are_another_model_with_latents_of_its_own(folder, tmp_path):
     asked = few_shot(10)
     two, four = (load(folder, picture_cache=tmp_path, resampler_heads=n) for n in (2, 4))
@@ -171,6 +177,7 @@ def test_other_resampler_heads_are_another_model_with_latents_of_its_own(folder,
     assert four.statistics["pictures_encoded"] == two.statistics["pictures_encoded"]
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_for_the_pictures_costs_time_and_no_answer(folder):
     asked = few_shot(20)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}
@@ -179,6 +186,7 @@ def test_a_budget_too_small_for_the_pictures_costs_time_and_no_answer(folder):
     assert model.statistics["pictures_encoded"] > model.statistics["pictures_distinct"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder, beams, monkeypatch):
     asked = few_shot(20, num_beams=beams)
@@ -197,6 +205,7 @@ def test_memory_that_gives_out_halves_the_batch_and_loses_no_answer(folder, beam
     assert model.engine.limiter.size == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [1, 3, 6])
 def test_memory_that_gives_out_in_a_step_loses_no_row_that_ended_in_it(folder, call, monkeypatch):
     asked = few_shot(12)
@@ -215,6 +224,7 @@ def test_memory_that_gives_out_in_a_step_loses_no_row_that_ended_in_it(folder, c
     assert model.statistics["oom_halvings"] == 1
 
 
+@pytest.mark.slow
 def test_memory_that_gives_out_as_pictures_come_back_loses_no_answer(folder, monkeypatch):
     asked = few_shot(30)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}
@@ -234,6 +244,7 @@ def test_memory_that_gives_out_as_pictures_come_back_loses_no_answer(folder, mon
     assert model.statistics["oom_halvings"] == 1
 
 
+@pytest.mark.slow
 def test_a_cache_that_does_not_fit_is_made_for_fewer_rows(folder, monkeypatch):
     asked = few_shot(12)
     expected = {i: a.text for i, a in answers(load(folder), asked).items()}
@@ -311,6 +322,7 @@ def test_batches_sized_by_memory_hold_half_of_it_by_what_the_first_took(
     assert batches_of(model, questions(40, 3), monkeypatch)[1] == rows
 
 
+@pytest.mark.slow
 def test_memory_that_gives_out_on_long_prompts_leaves_short_ones_their_room(
     folder, memory, monkeypatch
 ):
@@ -338,6 +350,7 @@ def test_of_long_prompts_fewer_are_in_a_batch(folder, memory, monkeypatch):
     assert batches_of(model, questions(8, 3) + long, monkeypatch) == [3, 3, 3, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_a_question_without_finite_scores_is_an_error_and_the_others_are_answered(
@@ -375,6 +388,7 @@ def test_a_failure_that_is_no_lack_of_memory_keeps_its_traceback(folder, monkeyp
         answers(model, few_shot(4))
 
 
+@pytest.mark.slow
 def test_each_distinct_picture_is_encoded_once(folder):
     model = load(folder, batch_size=4)
     answers(model, few_shot(40, pictures=7))

@@ -140,6 +140,7 @@ def generated(original, request: Request) -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [{}, {"num_beams": 3, "length_penalty": 0.0}])
 def test_ids_are_those_of_transformers_own_generate_alone_and_in_batches(folder, original, search):
     asked = requests(**search)
@@ -166,6 +167,7 @@ def test_a_caption_is_asked_of_chat_models_as_a_conversation(tmp_path):
     assert ids.count(SPECIAL.index("<end_of_utterance>")) == 5
 
 
+@pytest.mark.slow
 def test_ranking_is_the_plain_log_likelihood_of_each_option(folder, original):
     model, processor = original
     asked = requests()[:3]
@@ -208,6 +210,7 @@ def test_a_picture_leaves_the_examples_before_it_as_they_are(folder, original):
     assert apart[place:].max() > 0.0
 
 
+@pytest.mark.slow
 def test_a_model_spread_over_its_devices_answers_the_same(folder):
     asked = requests()[:3]
     spread = models.load(f"hf:{folder}", device_map="auto", dtype="float32")

@@ -194,6 +194,7 @@ def test_a_reply_without_choices_is_an_error_of_the_server():
     assert "without choices" in answer.notes["error"]
 
 
+@pytest.mark.slow
 def test_retry_after_is_waited_out():
     with serving(lambda n, _: says("ok") if n else fails(429, **{"Retry-After": "0.3"})) as place:
         started = time.perf_counter()
@@ -201,6 +202,7 @@ def test_retry_after_is_waited_out():
     assert time.perf_counter() - started > 0.3
 
 
+@pytest.mark.slow
 def test_retry_after_may_be_a_date():
     soon = formatdate(time.time() + 2, usegmt=True)
     with serving(lambda n, _: says("ok") if n else fails(503, **{"Retry-After": soon})) as place:
@@ -238,6 +240,7 @@ def test_a_wrong_key_or_name_stops_at_once(status, message):
     assert len(place.bodies) == 1
 
 
+@pytest.mark.slow
 def test_what_was_answered_beside_a_request_that_stops_the_run_is_kept():
     together = threading.Barrier(5)
 

@@ -67,6 +67,7 @@ def test_what_the_server_asks_for_is_waited_out_in_full_and_no_longer_than_the_l
     assert 60.0 <= cooldown.left() <= about(60.0)[1]
 
 
+@pytest.mark.slow
 def test_a_dead_server_costs_about_as_many_rounds_as_a_request_has_tries() -> None:
     """However many ask it: each of 8 callers tries 4 times, in few more rounds and not in 32."""
     with serving(lambda *_: fails(502)) as place, pytest.raises(MachineryError):
@@ -75,6 +76,7 @@ def test_a_dead_server_costs_about_as_many_rounds_as_a_request_has_tries() -> No
     assert 4 <= one.server._cooldown.round <= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [502, 503, 429])
 def test_a_server_that_never_answered_is_given_up_after_a_few_requests(status: int) -> None:
     asked = [request(str(i)) for i in range(200)]

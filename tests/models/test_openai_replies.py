@@ -77,6 +77,7 @@ ODD = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 def test_a_reply_of_another_shape_is_the_failure_of_its_question(body):
     with serving(lambda _, asked: says("ok") if "fine" in str(asked) else (200, body, {})) as place:
@@ -296,5 +297,6 @@ def test_further_fields_go_out_with_every_request_and_into_the_settings():
     assert one.settings == {**plain.settings, "extra": extra}
 
 
+@pytest.mark.slow
 def test_mutated_replies_end_in_an_answer_or_one_line():
     fuzz(60, seed=0)

@@ -151,6 +151,7 @@ def test_a_proxy_is_used_and_named_without_its_password(monkeypatch):
     assert proxy.headers[0]["Proxy-Authorization"].startswith("Basic ")
 
 
+@pytest.mark.slow
 def test_a_proxy_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     one = models.load("openai:m", base_url="https://example.invalid/v1", wait=0.01)
@@ -259,6 +260,7 @@ def everything_in(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 def test_a_key_that_comes_back_is_stored_and_shown_nowhere(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
 
@@ -335,6 +337,7 @@ def test_a_deadline_is_refused_where_nothing_is_served(capsys):
     assert "--timeout" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_named_with_the_reason():
     with talking(lambda *_: None) as url:
         pass

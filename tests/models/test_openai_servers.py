@@ -83,6 +83,7 @@ def test_where_no_server_knows_the_model_the_run_stops() -> None:
         ask(one.url, other.url)
 
 
+@pytest.mark.slow
 def test_where_nobody_is_there_the_run_stops() -> None:
     with pytest.raises(MachineryError, match="requests in a row were not answered"):
         ask(NOBODY, "http://127.0.0.1:10/v1")

@@ -18,6 +18,7 @@ EACH = {"llava": 4, "idefics": 5, "idefics_resampled": None, "idefics3_in_tiles"
 """What a picture of the tests takes; ``None``: whatever it is, it is one number."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", EACH)
 def test_every_picture_of_a_prompt_is_counted(family: str, tmp_path: Path) -> None:
     model = load(saved(tmp_path, {**FAMILIES, **MORE}[family]))
@@ -31,6 +32,7 @@ def test_every_picture_of_a_prompt_is_counted(family: str, tmp_path: Path) -> No
         assert EACH[family] is None or set(counts) == {EACH[family]}
 
 
+@pytest.mark.slow
 def test_a_cell_says_what_query_and_shots_took(tmp_path: Path) -> None:
     model = load(saved(tmp_path / "model", FAMILIES["llava"]))
     plan = Plan(tasks=[registry.load("vqav2")], shots=(0, 2), limit=2, samples_shown=0)

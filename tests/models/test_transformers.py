@@ -29,6 +29,7 @@ def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp(request.param), FAMILIES[request.param])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "beams"),
     [
@@ -57,6 +58,7 @@ def test_a_neutral_text_keeps_its_words():
     assert neutral("a <image> and </s>", ["<image>", "</s>"]) == "a < image> and < /s>"
 
 
+@pytest.mark.slow
 def test_the_checkpoints_own_generation_settings_are_not_used(folder):
     model = load(folder)
     (answer,) = model.generate([request("1", (painted(1), "Output:"), max_new_tokens=9)])
@@ -99,6 +101,7 @@ def test_examples_that_do_not_fit_are_left_out_and_a_question_alone_is_refused(f
     assert "room for" in found["long"].notes["error"]
 
 
+@pytest.mark.slow
 def test_an_answer_says_how_its_prompt_was_read(folder):
     """Marks in place of the pictures give back what the processor was handed."""
     model = load(folder, batch_size=2)
@@ -143,6 +146,7 @@ def rows_of_batches(model: Any, asked: list[Request], monkeypatch: Any, most: in
     return rows, {i: a.text for i, a in answers(model, asked).items()}
 
 
+@pytest.mark.slow
 def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkeypatch):
     model = load(saved(tmp_path, llava), batch_size=8, sharing=False)
     asked = few_shot(9)
@@ -152,6 +156,7 @@ def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkey
     assert model.statistics["oom_halvings"] == 2
 
 
+@pytest.mark.slow
 def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 10**12)
     model = load(saved(tmp_path, llava), sharing=False)

@@ -77,6 +77,7 @@ def reads_whole(folder: Path) -> bool:
     return folder.name in WHOLE
 
 
+@pytest.mark.slow
 def test_shots_that_all_prompts_share_are_read_once(folder):
     asked = fixed_support(8)
     model = load(folder, batch_size=4)
@@ -89,6 +90,7 @@ def test_shots_that_all_prompts_share_are_read_once(folder):
         assert model.statistics["prefix_tokens_saved"] > 7 * 100
 
 
+@pytest.mark.slow
 def test_beginnings_are_kept_within_their_memory_the_latest_always(tmp_path, monkeypatch):
     folder = saved(tmp_path / "llava", llava)
     asked = fixed_support(4) + [
@@ -109,6 +111,7 @@ def tiny(tmp_path: Path) -> Path:
     return saved(tmp_path / "llava", llava)
 
 
+@pytest.mark.slow
 def test_rows_leave_and_others_join_in_their_place(tiny, monkeypatch):
     asked = few_shot(14, max_new_tokens=30, stop=("e",))
     expected = told(answers(load(tiny, batch_size=1, sharing=False), asked))
@@ -129,6 +132,7 @@ def test_rows_leave_and_others_join_in_their_place(tiny, monkeypatch):
     assert steps < alone / 2
 
 
+@pytest.mark.slow
 def test_memory_that_gives_out_begins_the_rows_again_in_a_smaller_batch(tiny, monkeypatch):
     asked = few_shot(9)
     expected = told(answers(load(tiny, batch_size=1, sharing=False), asked))
@@ -146,6 +150,7 @@ def test_memory_that_gives_out_begins_the_rows_again_in_a_smaller_batch(tiny, mo
     assert model.engine.limiter.size == 2
 
 
+@pytest.mark.slow
 def test_prompts_that_lead_a_batch_astray_are_left_to_the_library(tiny, monkeypatch, caplog):
     asked = few_shot(6)
     expected = told(answers(load(tiny, batch_size=1, sharing=False), asked))
@@ -162,6 +167,7 @@ def test_prompts_that_lead_a_batch_astray_are_left_to_the_library(tiny, monkeypa
     assert "one row at a time" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_parts_otherwise_is_asked_by_the_library_and_a_warning_says_so(
     tiny, monkeypatch, caplog
 ):
@@ -178,6 +184,7 @@ def test_a_model_that_reads_parts_otherwise_is_asked_by_the_library_and_a_warnin
     assert "cannot read prompts with pictures in parts" in caplog.text
 
 
+@pytest.mark.slow
 def test_features_that_were_dropped_before_they_were_read_leave_a_prompt_to_the_library(
     tiny, monkeypatch
 ):
@@ -188,6 +195,7 @@ def test_features_that_were_dropped_before_they_were_read_leave_a_prompt_to_the_
     assert told(answers(model, asked)) == expected
 
 
+@pytest.mark.slow
 def test_pictures_that_lead_the_tower_astray_are_encoded_with_their_prompts(
     tiny, monkeypatch, caplog
 ):

@@ -127,6 +127,7 @@ def cells(**first: Any) -> list[Any]:
     return [*short, *(request(f"long {n}", *shots, "Output:") for n in range(60))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [{}, {"num_beams": 3}, {"stop": ("dog",)}], ids=str)
 @pytest.mark.parametrize("backend", [flamingo, transformers])
 def test_a_cell_is_answered_while_a_later_and_costlier_one_is_asked(backend, first, tmp_path):
@@ -136,6 +137,7 @@ def test_a_cell_is_answered_while_a_later_and_costlier_one_is_asked(backend, fir
     assert max(order.index(f"short {n}") for n in range(8)) < 8 + 4 * (2 + 3)
 
 
+@pytest.mark.slow
 def test_a_running_batch_ends_for_a_job_that_is_longer_than_its_rows(tmp_path):
     model = flamingo(tmp_path, batch_size=4, window=2)
     short = [request(f"short {n}", f"red {n % 7}?", max_new_tokens=3) for n in range(120)]
@@ -145,6 +147,7 @@ def test_a_running_batch_ends_for_a_job_that_is_longer_than_its_rows(tmp_path):
     assert order.index("long") < 20 + 4 * (2 + 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [flamingo, transformers])
 def test_one_stream_over_cells_gives_the_answers_of_each_cell_alone(backend, tmp_path):
     first = few_shot(10, num_beams=3)

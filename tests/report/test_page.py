@@ -82,6 +82,7 @@ def test_the_page_names_nothing_outside_itself(hostile_run: Path) -> None:
     assert policy and policy.startswith("default-src 'none'") and "unsafe" not in policy
 
 
+@pytest.mark.slow
 def test_hostile_strings_survive_the_page_unchanged(hostile_run: Path) -> None:
     html = written(hostile_run)
     text = Page(html).data
@@ -130,6 +131,7 @@ def test_a_page_may_have_no_samples_or_all_of_them(make_run: MakeRun) -> None:
     assert len(data(run, samples=100_000)["samples"]) == 4
 
 
+@pytest.mark.slow
 def test_long_texts_are_cut_until_all_fit_and_pictures_shrink_into_the_rest(
     make_run: MakeRun,
 ) -> None:
@@ -143,6 +145,7 @@ def test_long_texts_are_cut_until_all_fit_and_pictures_shrink_into_the_rest(
     assert all(picture["webp"] for picture in values["pictures"])
 
 
+@pytest.mark.slow
 def test_all_samples_lie_in_volumes_beside_a_small_page(make_run: MakeRun) -> None:
     values = [float(n % 3 > 0) for n in range(450)]
     answers = ["</script><b>" + "long " * 200] * 450
@@ -222,6 +225,7 @@ def test_an_album_stays_within_its_budget_by_size_then_by_leaving_out() -> None:
     assert [p["webp"] for p in none] == [None] * 6
 
 
+@pytest.mark.slow
 def test_where_nothing_helps_pictures_of_shots_give_way_to_those_of_samples() -> None:
     album = Album()
     for k in range(40):
@@ -246,6 +250,7 @@ def test_long_texts_are_cut_and_say_so(make_run: MakeRun) -> None:
     assert len(said) < 13_000 and "8,000 more characters in the log" in said
 
 
+@pytest.mark.slow
 def test_the_same_runs_make_the_same_page(make_run: MakeRun) -> None:
     run = make_run()
     assert written(run) == written(run)

@@ -47,6 +47,7 @@ def test_a_measured_row_stands_above_the_published_row_of_its_model(make_run: Ma
     assert isinstance(below, Number) and below.value == 78.8
 
 
+@pytest.mark.slow
 def test_the_difference_says_whether_the_published_number_lies_in_the_interval(
     make_run: MakeRun,
 ) -> None:
@@ -85,6 +86,7 @@ def test_the_demo_model_is_told_by_its_name(make_run: MakeRun) -> None:
     assert "tiny model" in report.screen(read(make_run("run", model="demo")))
 
 
+@pytest.mark.slow
 def test_marks_say_complete_limited_and_unscored(make_run: MakeRun) -> None:
     run = make_run(
         "run",
@@ -183,11 +185,13 @@ def test_checkpoints_of_one_model_are_told_apart_by_step_and_drawn_over_it(
     assert [(point.x, point.figure.value) for point in track.points] == [(1000, 50.0), (2000, 60.0)]
 
 
+@pytest.mark.slow
 def test_runs_of_one_model_without_steps_are_told_apart_by_folder(make_run: MakeRun) -> None:
     runs = gather([make_run("greedy", model="mine"), make_run("beam", model="mine")])
     assert [run.name for run in runs] == ["mine (greedy)", "mine (beam)"]
 
 
+@pytest.mark.slow
 def test_two_models_stand_in_one_table_and_chart(make_run: MakeRun) -> None:
     runs = gather([make_run("a", model="first"), make_run("b", model="second")])
     (table,) = tables(runs)
@@ -197,6 +201,7 @@ def test_two_models_stand_in_one_table_and_chart(make_run: MakeRun) -> None:
     assert not chart.flat
 
 
+@pytest.mark.slow
 def test_a_folder_of_run_folders_stands_for_its_runs(make_run: MakeRun) -> None:
     folder = make_run("a", model="first").parent
     make_run("b", model="second")
@@ -213,6 +218,7 @@ def test_the_protocol_shows_whatever_the_run_recorded(make_run: MakeRun) -> None
     assert "completion prompts, 0 shots, 2 text-only examples, beam 3" in first.summary
 
 
+@pytest.mark.slow
 def test_names_and_answers_cannot_break_the_markdown(make_run: MakeRun) -> None:
     for name in HOSTILE:
         run = make_run(
@@ -249,6 +255,7 @@ def test_a_folder_without_a_run_is_said_to_be_none(tmp_path: Path) -> None:
         report.write([tmp_path / "none"], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_named_and_nothing_is_written(make_run: MakeRun, tmp_path: Path) -> None:
     good, bad = make_run("good"), make_run("bad")
     for extra in bad.glob("run.db-*"):
@@ -293,6 +300,7 @@ def test_a_cell_that_was_begun_is_said_not_to_be_finished(make_run: MakeRun) -> 
         report.write([run], run)
 
 
+@pytest.mark.slow
 def test_an_unwritable_output_is_one_line(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     (tmp_path / "file").write_text("", encoding="utf-8")
@@ -308,6 +316,7 @@ def names(table: Table) -> set[str]:
     return {line.name for line in table.lines if not line.measured}
 
 
+@pytest.mark.slow
 def test_every_printed_row_has_its_notes_beside_it_in_both_reports(make_run: MakeRun) -> None:
     mme = Made(task="mme", title="MME", columns={"MME perception": "accuracy"})
     run = make_run("run", Made(), Made(shots=4), mme, model="HuggingFaceM4/idefics-80b")
@@ -345,6 +354,7 @@ def test_where_two_cards_disagree_both_figures_stand_and_say_so(make_run: MakeRu
     assert [number.value for number in pair.figure.against] == [64.6, 63.6]
 
 
+@pytest.mark.slow
 def test_tables_show_the_runs_own_family_at_its_own_shots(make_run: MakeRun) -> None:
     run = make_run("run", *(Made(shots=shots) for shots in LADDER), model=OPEN_FLAMINGO)
     (table,) = tables(gather([run]))
@@ -388,6 +398,7 @@ def test_a_format_is_compared_with_what_was_published_in_it(make_run: MakeRun) -
         assert [n.value for n in against("VQAv2 acc", asked)] == values
 
 
+@pytest.mark.slow
 def test_a_report_says_in_what_protocols_differ(make_run: MakeRun) -> None:
     run = make_run("run", Made(shots=4), model="HuggingFaceM4/idefics-9b")
     (pair,) = pairs(gather([run]))
@@ -408,6 +419,7 @@ def test_a_report_says_in_what_protocols_differ(make_run: MakeRun) -> None:
         assert "split (val, published test-dev)" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_figure_says_how_many_prompts_lost_how_many_shots(make_run: MakeRun) -> None:
     (cell,) = read(make_run("run", Made(shots=32)))
     short = figure([replace(cell, shortened=3, lost_shots=40)], "accuracy")

@@ -81,6 +81,7 @@ def test_a_scorer_of_too_few_scores_is_named(run: Run) -> None:
         run(task, limit=5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -101,6 +102,7 @@ def test_an_answer_that_breaks_the_protocol_fails_alone(
     assert cell.unanswered == 1 and any(said in note for note in listener.notes)
 
 
+@pytest.mark.slow
 def test_a_scorer_s_program_is_started_while_a_short_run_is_asked(run, monkeypatch, tmp_path):
     task = registry.load("vqav2")
     events: list[str] = []

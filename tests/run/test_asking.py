@@ -40,6 +40,7 @@ def test_a_longer_run_asks_only_what_is_new(run: Run) -> None:
     assert (len(model.asked), cell.n) == (12, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -86,6 +87,7 @@ def test_four_shots_show_four_pictures_and_the_question_its_own(run: Run) -> Non
     assert [sum(not isinstance(p, str) for p in turn.content) for turn in users] == [1] * 5
 
 
+@pytest.mark.slow
 def test_shots_are_the_same_whatever_the_limit_and_stand_in_the_log(
     run: Run, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_chat_models_get_no_examples_at_zero_shots(run: Run) -> None:
     assert len(model.asked[0].prompt.turns) == 1
 
 
+@pytest.mark.slow
 def test_a_zero_shot_benchmark_runs_once_whatever_shots_are_asked(run: Run) -> None:
     cells = run("mme", "vqav2", shots=(0, 4), seeds=(0, 1), limit=4)
     places = [(cell.task, cell.shots, cell.seed) for cell in cells]

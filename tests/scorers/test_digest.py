@@ -70,6 +70,7 @@ def digests_of(copy: Path, task: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "file", "old", "new", "changed"),
     [

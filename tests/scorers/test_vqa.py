@@ -71,6 +71,7 @@ def test_an_answer_without_references_is_left_unscored():
     assert score.value is None and score.read_as == "red bus"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("scorer", "published"), [(vqa.evalai, 74.414), (vqa.always, 73.890), (vqa.official, 73.430)]
 )

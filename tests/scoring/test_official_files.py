@@ -28,6 +28,7 @@ def test_a_data_folder_serves_as_references(data_folder: Path, tmp_path: Path) -
     assert by_folder.summary.breakdown["answer_type"].keys() >= {"yes/no", "other"}
 
 
+@pytest.mark.slow
 def test_karpathys_captions_are_found_in_a_folder_or_in_his_file(
     data_folder: Path, tmp_path: Path
 ) -> None:
@@ -49,6 +50,7 @@ def coco_file(path: Path) -> Path:
     return put(path, {"images": [{"id": i} for i in CAPTIONS], "annotations": people})
 
 
+@pytest.mark.slow
 def test_pictures_without_a_caption_still_count_for_document_frequency(tmp_path: Path) -> None:
     references = coco_file(tmp_path / "captions.json")
     rows = [{"image_id": i, "caption": CAPTIONS[i]} for i in (1, 2)]
@@ -57,6 +59,7 @@ def test_pictures_without_a_caption_still_count_for_document_frequency(tmp_path:
     assert result.value == pytest.approx(1000.0)
 
 
+@pytest.mark.slow
 def test_of_a_set_larger_than_the_split_the_captioned_pictures_are_the_split(
     tmp_path: Path,
 ) -> None:

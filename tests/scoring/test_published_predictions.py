@@ -21,6 +21,7 @@ def test_zerocap_on_flickr30k(shared: Shared) -> None:
     assert (result.n, round(result.value or 0, 3)) == (1000, 16.804)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("itself", [False, True])
 def test_lavin_on_mme(shared: Shared, itself: bool) -> None:
     folder = shared("conformance/mme_lavin")
@@ -47,6 +48,7 @@ def test_lavin_on_mme(shared: Shared, itself: bool) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scorer", "accuracy"), [("evalai", 74.414), ("always", 73.890), ("official", 73.430)]
 )
@@ -58,6 +60,7 @@ def test_qwen_on_textvqa(shared: Shared, scorer: str, accuracy: float) -> None:
     assert (result.n, round(result.value or 0, 3)) == (5000, accuracy)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("references", [None, "qwen_vl", "answer_dict_val.json"])
 def test_qwen_on_mmmu_with_the_official_dice(shared: Shared, references: str | None) -> None:
     folder = shared("conformance/mmmu")
@@ -85,6 +88,7 @@ def test_qwen_on_mmmu_as_one_dictionary_of_letters(shared: Shared) -> None:
     assert result.unparsed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["output", "result"])
 def test_llava_on_scienceqa(shared: Shared, file: str) -> None:
     folder = shared("conformance/scienceqa")

@@ -16,6 +16,7 @@ from tests.models import families
 from tests.series.training import RIGHT, Training
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_is_a_point_of_the_series_that_a_watch_goes_on_with(
     tmp_path: Path,
 ) -> None:
@@ -31,6 +32,7 @@ def test_a_model_in_memory_is_a_point_of_the_series_that_a_watch_goes_on_with(
     assert series.regression is not None and series.regression.step == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "measured"), [({}, [2, 4]), ({"steps": 3}, [3])])
 def test_a_trainer_measures_what_it_trains(
     tmp_path: Path, how: dict[str, Any], measured: list[int]
@@ -54,6 +56,7 @@ def test_a_trainer_measures_what_it_trains(
     assert len(set(fingerprints)) == len(measured), "the weights of each step are its own"
 
 
+@pytest.mark.slow
 def test_a_gated_trainer_stops_at_the_first_proven_regression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def test_simulated_tables_are_those_of_units() -> None:
         assert made.error == pytest.approx(usual.error)
 
 
+@pytest.mark.slow
 def test_simulated_looks_are_those_of_an_evaluation() -> None:
     rng = np.random.default_rng(2)
     for name in ("mme", "vqa"):
@@ -60,6 +61,7 @@ def test_simulated_looks_are_those_of_an_evaluation() -> None:
         assert (verdict, share) == (said, asked)
 
 
+@pytest.mark.slow
 def test_a_quiet_training_raises_no_alarm_and_a_drop_does() -> None:
     words = ("--family", "accuracy,circular", "--samples", "600", "--trials", "6")
     flat, limit, drop = rows("series", *words)
@@ -68,6 +70,7 @@ def test_a_quiet_training_raises_no_alarm_and_a_drop_does() -> None:
     assert json.dumps([flat, limit, drop])
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_decided_early_and_rightly() -> None:
     words = ("--family", "accuracy", "--samples", "1000", "--trials", "40")
     flat, limit, drop = rows("looks", *words)

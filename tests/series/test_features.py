@@ -49,6 +49,7 @@ def is_resampler(name: str) -> bool:
     return "perceiver" in name or "resampler" in name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["nothing", "decoder", "resampler", "tower"])
 def test_a_flamingo_s_tower_runs_again_only_where_its_own_tensors_changed(
     tmp_path: Path, part: str
@@ -71,6 +72,7 @@ def test_a_flamingo_s_tower_runs_again_only_where_its_own_tensors_changed(
     assert said == texts(models.load(str(later), device="cpu"))
 
 
+@pytest.mark.slow
 def test_a_transformers_model_s_tower_runs_again_only_where_what_sees_changed(
     tmp_path: Path,
 ) -> None:

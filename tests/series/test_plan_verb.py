@@ -85,6 +85,7 @@ def test_the_verb_reads_baselines_and_prints_sentences_or_json(
     assert found["seconds"] is None and found["power"] == 0.8
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -12,6 +12,7 @@ from infimm_eval.types import Unit
 from tests.series.conftest import Chain, units
 
 
+@pytest.mark.slow
 def test_a_planned_number_of_samples_shows_the_drop_as_often_as_said(trained: Chain) -> None:
     rng = np.random.default_rng(0)
     base, new = trained(rng, 3000, [0.0])

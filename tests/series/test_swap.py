@@ -61,6 +61,7 @@ def logits(model: FlamingoModel) -> Tensor:
         return flamingo(ids, None, flamingo.encode_images(pixels)[None])
 
 
+@pytest.mark.slow
 def test_a_model_in_the_memory_of_another_answers_as_one_that_is_loaded(
     tmp_path: Path, recording: None
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_model_in_the_memory_of_another_answers_as_one_that_is_loaded(
     assert said(third) == before, "and back again"
 
 
+@pytest.mark.slow
 def test_recorded_steps_and_fused_weights_outlast_the_swap(tmp_path: Path, recording: None) -> None:
     one, two = checkpoint(tmp_path / "1", seed=1), checkpoint(tmp_path / "2", seed=2)
     first = loaded(one)
@@ -91,6 +93,7 @@ def test_recorded_steps_and_fused_weights_outlast_the_swap(tmp_path: Path, recor
     assert addresses == [t.data_ptr() for t in second.engine.model.state_dict().values()]
 
 
+@pytest.mark.slow
 def test_one_of_other_shapes_is_a_model_of_its_own(tmp_path: Path) -> None:
     resampler = {"heads": 2, "dim_head": 16, "depth": 2, "latents": 3}
     first = loaded(checkpoint(tmp_path / "1", seed=1))
@@ -100,6 +103,7 @@ def test_one_of_other_shapes_is_a_model_of_its_own(tmp_path: Path) -> None:
     assert said(second) == said(loaded(other))
 
 
+@pytest.mark.slow
 def test_there_is_never_more_than_one_model_and_the_weights_of_the_next(tmp_path: Path) -> None:
     folders = [checkpoint(tmp_path / str(n), seed=n) for n in range(4)]
     steps = [Checkpoint(n, folder) for n, folder in enumerate(folders)]
@@ -123,6 +127,7 @@ def test_there_is_never_more_than_one_model_and_the_weights_of_the_next(tmp_path
     assert made[0]() is None
 
 
+@pytest.mark.slow
 def test_another_checkpoint_than_the_one_read_ahead_is_opened_where_it_is_wanted(
     tmp_path: Path,
 ) -> None:

@@ -76,6 +76,7 @@ def test_later_checkpoints_leave_earlier_limits_as_they_are() -> None:
     assert settled[5] < whole[5]
 
 
+@pytest.mark.slow
 def test_all_limits_together_err_as_often_as_one_test() -> None:
     rng = np.random.default_rng(5)
     covariance = 0.6 + 0.4 * np.eye(12)

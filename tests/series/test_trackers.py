@@ -143,6 +143,7 @@ def test_a_tracker_that_is_not_installed_is_said_in_one_line(
         series.close()
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_costs_no_figure_and_is_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

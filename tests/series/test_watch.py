@@ -34,6 +34,7 @@ def verdicts(series: ie.Series) -> dict[int, list[str]]:
     return {point.step: [v["verdict"] for v in point.verdicts] for point in series.points}
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_measured_and_judged_once(training: Training) -> None:
     for step in (200, 100, 300):
         training.save(step)
@@ -55,6 +56,7 @@ def test_every_checkpoint_is_measured_and_judged_once(training: Training) -> Non
     assert len(training.asked) == 240
 
 
+@pytest.mark.slow
 def test_the_page_holds_curve_verdict_best_and_what_turned(training: Training) -> None:
     training.save(1)
     training.save(2, "zzz")
@@ -67,6 +69,7 @@ def test_the_page_holds_curve_verdict_best_and_what_turned(training: Training) -
     assert "at most 5 % of trainings" in text
 
 
+@pytest.mark.slow
 def test_a_cheap_part_comes_first_for_all_and_is_part_of_the_rest(training: Training) -> None:
     for step in (1, 2):
         training.save(step)
@@ -92,6 +95,7 @@ SAVING = """
 def make("""
 
 
+@pytest.mark.slow
 def test_the_cheap_part_of_a_new_checkpoint_comes_before_the_rest_of_an_older_one(
     training: Training,
 ) -> None:
@@ -112,6 +116,7 @@ def test_the_cheap_part_of_a_new_checkpoint_comes_before_the_rest_of_an_older_on
     assert [point.cells[0]["n"] for point in series.points] == [60, 60]
 
 
+@pytest.mark.slow
 def test_the_newest_may_come_first(training: Training) -> None:
     for step in (1, 2):
         training.save(step)
@@ -119,6 +124,7 @@ def test_the_newest_may_come_first(training: Training) -> None:
     assert training.asked[0].startswith("step-2 ") and training.asked[-1].startswith("step-1 ")
 
 
+@pytest.mark.slow
 def test_a_proven_regression_ends_a_gated_watch_and_names_the_step(
     training: Training, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +138,7 @@ def test_a_proven_regression_ends_a_gated_watch_and_names_the_step(
     assert cli.main([*words, "-q"]) == 1, "and it stays said"
 
 
+@pytest.mark.slow
 def test_equal_checkpoints_pass_the_gate(training: Training) -> None:
     training.save(1)
     training.save(2)
@@ -139,6 +146,7 @@ def test_equal_checkpoints_pass_the_gate(training: Training) -> None:
     assert cli.main(words) == 0
 
 
+@pytest.mark.slow
 def test_a_watch_that_stops_when_decided_asks_less_and_says_worse(training: Training) -> None:
     training.save(1, "zzz")
     how = {"stop_when_decided": True, "planned": 5, "limit": None}
@@ -196,11 +204,13 @@ def test_what_cannot_be_done_is_one_line_before_anything_is_asked(
     assert not training.asked
 
 
+@pytest.mark.slow
 def test_a_baseline_that_lacks_a_benchmark_is_said_first(training: Training) -> None:
     with pytest.raises(UsageError, match="has no figure of vizwiz at 4 shots"):
         training.watch(shots=[0, 4], baseline=training.baseline())
 
 
+@pytest.mark.slow
 def test_a_baseline_under_other_settings_raises_no_alarm(training: Training) -> None:
     training.save(1, "zzz")
     series = training.watch(baseline=training.baseline(max_new_tokens={"": 3}))
@@ -225,6 +235,7 @@ def test_a_folder_without_any_checkpoint_is_said(training: Training) -> None:
     assert "holds no checkpoint" in line
 
 
+@pytest.mark.slow
 def test_broken_checkpoints_are_said_skipped_and_tried_again(training: Training) -> None:
     training.save(1)
     broken = training.save(2)
@@ -238,6 +249,7 @@ def test_broken_checkpoints_are_said_skipped_and_tried_again(training: Training)
     assert training.series()["skipped"] == []
 
 
+@pytest.mark.slow
 def test_one_that_vanishes_while_it_is_measured_is_said(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +269,7 @@ def test_one_that_vanishes_while_it_is_measured_is_said(
     assert series.skipped == {str(gone): "it has vanished; it is tried again"}
 
 
+@pytest.mark.slow
 def test_one_that_vanishes_before_its_rest_is_asked_is_said(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +287,7 @@ def test_one_that_vanishes_before_its_rest_is_asked_is_said(
     assert series.skipped == {str(gone): "it has vanished before all of it was asked"}
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_away_for_a_while_is_said_and_waited_for(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +310,7 @@ def test_a_folder_that_is_away_for_a_while_is_said_and_waited_for(
     assert any("it is looked for again" in line for line in noted.said)
 
 
+@pytest.mark.slow
 def test_one_that_is_written_to_while_it_is_read_is_read_again(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +335,7 @@ def test_one_that_is_written_to_while_it_is_read_is_read_again(
     assert series.points[0].fingerprint == known
 
 
+@pytest.mark.slow
 def test_one_that_is_written_to_after_it_was_measured_is_said(training: Training) -> None:
     checkpoint = training.folder / "checkpoint-10"
     shutil.copytree(DEMO, checkpoint)
@@ -334,6 +350,7 @@ def test_one_that_is_written_to_after_it_was_measured_is_said(training: Training
         assert series.points == first.points
 
 
+@pytest.mark.slow
 def test_other_weights_between_the_first_samples_and_the_rest_are_asked_from_the_start(
     training: Training,
 ) -> None:
@@ -357,6 +374,7 @@ def test_other_weights_between_the_first_samples_and_the_rest_are_asked_from_the
     assert len(training.asked) == 20 + 60 and series.points[0].cells[0]["n"] == 60
 
 
+@pytest.mark.slow
 def test_a_series_whose_file_is_damaged_is_said_in_one_line(training: Training) -> None:
     training.save(1)
     training.watch()
@@ -367,6 +385,7 @@ def test_a_series_whose_file_is_damaged_is_said_in_one_line(training: Training) 
         training.watch()
 
 
+@pytest.mark.slow
 def test_files_that_are_still_written_are_waited_for(training: Training) -> None:
     checkpoint = training.save(1, whole=False)
     began = time.monotonic()
@@ -375,6 +394,7 @@ def test_files_that_are_still_written_are_waited_for(training: Training) -> None
     assert (checkpoint / "DONE").exists() is False
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_demo_is_measured_and_a_cut_one_is_not(training: Training) -> None:
     whole, cut = training.folder / "checkpoint-10", training.folder / "checkpoint-20"
     shutil.copytree(DEMO, whole)
@@ -390,6 +410,7 @@ def test_a_checkpoint_of_the_demo_is_measured_and_a_cut_one_is_not(training: Tra
     assert (training.output / "features").is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     kills: int, training: Training
@@ -423,6 +444,7 @@ def test_kills_at_any_moment_lose_nothing_and_ask_nothing_twice(
     assert len(answers(training.output)) == 180
 
 
+@pytest.mark.slow
 def test_a_daemon_measures_what_comes_and_goes_on_a_signal(training: Training) -> None:
     training.save(1)
     process = subprocess.Popen(
@@ -458,6 +480,7 @@ def wait_for(training: Training, points: int) -> None:
     raise AssertionError("nothing was measured")
 
 
+@pytest.mark.slow
 def test_a_watch_ends_when_its_last_step_is_measured(training: Training) -> None:
     for step in (1, 5, 9):
         training.save(step)
@@ -483,6 +506,7 @@ def test_every_option_of_the_page_is_one() -> None:
     assert COMMANDS and named and named <= known
 
 
+@pytest.mark.slow
 def test_what_depends_on_data_alone_is_made_once_for_all_checkpoints(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:

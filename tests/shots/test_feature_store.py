@@ -76,6 +76,7 @@ def test_a_reader_keeps_its_rows_while_another_process_adds(tmp_path: Path) -> N
     assert writer.vectors.tolist() == vectors(1, 2, 3).tolist()
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from hashlib import sha256;"

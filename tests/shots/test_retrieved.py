@@ -145,6 +145,7 @@ def of_goldens(
     )
 
 
+@pytest.mark.slow
 def test_rices_picks_what_the_original_code_picks(tmp_path: Path) -> None:
     with np.load(GOLDENS) as found:
         made = of_goldens(found, tmp_path, "rices_train", "rices_query", range(3000))
@@ -153,6 +154,7 @@ def test_rices_picks_what_the_original_code_picks(tmp_path: Path) -> None:
             assert rows(selector, made.queries, count) == found[f"rices_rows_k{count}"].tolist()
 
 
+@pytest.mark.slow
 def test_rows_that_share_a_picture_come_lowest_first(tmp_path: Path) -> None:
     with np.load(GOLDENS) as found:
         of_row = found["ties_picture_of_row"]
@@ -176,6 +178,7 @@ def test_equal_pictures_in_files_of_their_own_tie_as_one_picture_does(tmp_path: 
         assert picked == found["ties_rows_lowest_first_k16"].tolist()
 
 
+@pytest.mark.slow
 def test_mmices_picks_what_the_original_code_picks(tmp_path: Path) -> None:
     with np.load(GOLDENS) as found:
         texts = found["mmices_text"], found["mmices_query_text"], found["mmices_text_of_row"]

@@ -105,11 +105,13 @@ def texts(answers: list[Answer]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_fleet_answers_as_one_model(moody: Moody) -> None:
     assert texts(moody.answers()) == wanted()
     assert moody.model.statistics["answers"] == 60
 
 
+@pytest.mark.slow
 def test_options_are_ranked_by_a_fleet_as_by_one_model(moody: Moody) -> None:
     asked = [replace(request, options=("yes", "no", "a dog")) for request in requests(20)]
     assert moody.model.rank is not None
@@ -117,6 +119,7 @@ def test_options_are_ranked_by_a_fleet_as_by_one_model(moody: Moody) -> None:
     assert found == {answer.id: answer.logliks for answer in load("fake").rank(asked)}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_finished_equals_that_of_one_process(moody: Moody, tmp_path: Path) -> None:
     asked = PlanRequest(tasks=["vqav2"], shots=(0, 2), limit=20)
     for name, model in (("alone", load("fake")), ("fleet", moody.model)):
@@ -127,6 +130,7 @@ def test_a_run_that_is_finished_equals_that_of_one_process(moody: Moody, tmp_pat
     assert sum(share["answers"] for share in cell["workers"].values()) == 20
 
 
+@pytest.mark.slow
 def test_an_exception_is_the_error_of_its_question_and_costs_no_worker(moody: Moody) -> None:
     before, bad = moody.counted("deaths"), requests()[10].id
     (moody.folder / "bad").write_text(bad)
@@ -137,6 +141,7 @@ def test_an_exception_is_the_error_of_its_question_and_costs_no_worker(moody: Mo
     assert moody.counted("deaths") == before
 
 
+@pytest.mark.slow
 def test_calls_that_are_broken_off_leave_nothing_for_the_next(moody: Moody) -> None:
     answers = moody.model.generate(requests())
     next(answers)
@@ -144,6 +149,7 @@ def test_calls_that_are_broken_off_leave_nothing_for_the_next(moody: Moody) -> N
     assert texts(moody.answers()) == wanted()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_answer(moody: Moody) -> None:
     before, got = moody.counted("deaths"), []
     for answer in moody.model.generate(requests(120)):

@@ -70,6 +70,7 @@ def test_a_number_of_workers_that_is_none_is_refused(workers: Any) -> None:
         ie.evaluate("fake", "vqav2", data="demo", workers=workers)
 
 
+@pytest.mark.slow
 def test_no_module_of_ray_is_imported_without_workers(tmp_path: Path) -> None:
     code = (
         "import sys; from infimm_eval.cli import main; "
@@ -96,6 +97,7 @@ def test_differences_are_said_by_name() -> None:
     assert said == "dtype 'bfloat16', not 'float32', torch '2.6.0', not '2.15.0'"
 
 
+@pytest.mark.slow
 def test_a_picture_is_put_into_the_store_once_while_there_is_room() -> None:
     shown = list(dict.fromkeys(pictures(requests())))
     kept: list[bytes] = []

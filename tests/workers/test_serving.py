@@ -35,6 +35,7 @@ def test_answers_are_those_of_the_model_alone() -> None:
     assert {a.id: a.text for _, a in everything(found, len(wanted))} == wanted
 
 
+@pytest.mark.slow
 def test_a_model_gets_the_next_requests_before_it_has_answered_the_last() -> None:
     class Batches(Fake):
         calls = 0
