@@ -89,10 +89,9 @@ def nearest(base: Vectors, which: Numbers, queries: Numbers, width: int) -> tupl
     best = torch.full((len(queries), wide), -torch.inf)
     where = torch.full((len(queries), wide), len(which))
     for start in range(0, len(which), ROWS):
-        some = torch.from_numpy(np.asarray(base[which[start : start + ROWS]]))
-        _unmap(base)
+        some = torch.from_numpy(_read(base, which[start : start + ROWS]))
         for first in range(0, len(queries), QUERIES):
-            asked = torch.from_numpy(np.asarray(base[queries[first : first + QUERIES]]))
+            asked = torch.from_numpy(_read(base, queries[first : first + QUERIES]))
             alike = asked @ some.T
             values, places = alike.topk(min(wide, len(some)), dim=1)
             here = slice(first, first + QUERIES)
@@ -129,6 +128,13 @@ def _parts(count: int, width: int, size: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count, step))
 
 
+def _read(base: Vectors, places: Numbers) -> Vectors:
+    """A copy of some vectors, of which nothing stays mapped."""
+    copied = np.asarray(base[places])
+    _unmap(base)
+    return copied
+
+
 def _unmap(base: Vectors) -> None:
     """Let go of the pages of a mapped file that were read: they stay in the system's cache, and
     count as nobody's memory."""
@@ -143,13 +149,14 @@ def _distinct(base: Vectors, vectors: Numbers) -> tuple[Numbers, Numbers]:
     met: dict[bytes, int] = {}
     number: dict[int, int] = {}
     which: list[int] = []
-    for place in dict.fromkeys(vectors.tolist()):
+    places = np.array(list(dict.fromkeys(vectors.tolist())), np.int32)
+    for start in range(0, len(places), QUERIES):
+        some = places[start : start + QUERIES]
         # -0 and 0 are equal numbers.
-        digest = blake2b((base[place] + np.float32(0)).tobytes(), digest_size=16).digest()
-        number[place] = met.setdefault(digest, len(met))
-        if len(met) > len(which):
-            which.append(place)
-            if len(which) % ROWS == 0:
-                _unmap(base)
+        for place, vector in zip(some.tolist(), _read(base, some) + np.float32(0), strict=True):
+            digest = blake2b(vector.tobytes(), digest_size=16).digest()
+            number[place] = met.setdefault(digest, len(met))
+            if len(met) > len(which):
+                which.append(place)
     merged = np.fromiter((number[place] for place in vectors.tolist()), np.int32, len(vectors))
     return merged, np.array(which, np.int32)
