@@ -184,6 +184,25 @@ def test_the_same_seed_trains_the_same_models_in_one_call_or_stage_by_stage(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (DEMO_CHAT, "does not know This, blicket, dax"),
+        (Path("nowhere"), "neither a folder nor a hub id"),
+    ],
+)
+def test_a_start_that_the_recipe_cannot_go_on_from_is_refused_in_a_line(
+    start: Path, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = ["--from-stage", "in-context", "--start", str(start)]
+    with pytest.raises(SystemExit) as ended:
+        training.main(["--output", str(tmp_path), *stage])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 def test_it_keeps_checkpoints_that_answer_and_the_last_ones_are_spoken_to_in_turns(
     tmp_path: Path,
 ) -> None:

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from infimm_eval.demo.train import loop, tiny
 from infimm_eval.demo.train.courses import STAGES, Stage
+from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo
 
 
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.every < 1 or given.threads < 1:
         parser.error("--every and --threads are whole numbers from 1")
     torch.set_num_threads(given.threads)
-    loop.train(given.seed, Keeper(given.output, given.every), stages, given.start)
+    try:
+        loop.train(given.seed, Keeper(given.output, given.every), stages, given.start)
+    except UsageError as error:
+        parser.error(str(error))
 
 
 class Keeper:

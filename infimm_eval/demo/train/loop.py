@@ -29,6 +29,7 @@ from infimm_eval.demo.train.documents import shown
 from infimm_eval.demo.train.labels import Facts, Labels, TextLabels, truths
 from infimm_eval.demo.train.reading import Asked, Reader
 from infimm_eval.demo.words import MADE_UP
+from infimm_eval.errors import UsageError
 from infimm_eval.flamingo import Flamingo
 from infimm_eval.flamingo.layouts import infimm
 from infimm_eval.flamingo.pictures import Pictures
@@ -45,17 +46,21 @@ def train(seed: int, keep: Keep, stages: Sequence[Stage], start: Path | None = N
     """Train through the stages, from nothing or from the checkpoint ``start``.
 
     The same seed with as many threads on such a processor gives the same models, also where a later
-    stage starts from what an earlier call kept.  Says on stderr how it gets on.
+    stage starts from what an earlier call kept.  Says on stderr how it gets on.  `UsageError` of a
+    ``start`` that is no checkpoint, or whose tokenizer lacks words of the recipe.
     """
     torch.manual_seed(seed)
     scenes, pixels_I3HW = gallery(PICTURES)
+    tokenizer = vocabulary.build(corpus(scenes))
     if start is None:
-        tokenizer = vocabulary.build(corpus(scenes))
         model = infimm.build(tiny.config(tokenizer))
         labels = Labels(model.tower.width)
         open_gates(model)
     else:
+        words = tokenizer.get_vocab().keys()
         model, tokenizer = tiny.load(start)
+        if lacking := sorted(words - tokenizer.get_vocab().keys()):
+            raise UsageError(f"the tokenizer of {start} does not know {', '.join(lacking)}")
         labels = Labels(model.tower.width)
     classroom = Classroom(model, labels, Reader(tokenizer), scenes, pixels_I3HW)
     left = {stages[0].after: weights(model)}
