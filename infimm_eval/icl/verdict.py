@@ -93,7 +93,7 @@ def _looks(by_name: Mapping[str, Contrast]) -> Verdict:
 
 _EXCHANGED = {"pictures=swapped": "change places", "pictures=other": "are others"}
 _NEEDED = {
-    "pairing": "pictures=swapped (at 1 shot pictures=other)",
+    "pairing": "pictures=swapped (with one shot a prompt pictures=other)",
     "label_format": "answers=shuffled",
     "shots": "a run at 0 shots",
 }

@@ -260,10 +260,10 @@ def test_a_made_up_name_is_asked_for_where_examples_have_explained_it() -> None:
     wanted = set()
     for _ in range(200):
         *before, query = document = named(alike, rng)
-        looks = {example.answer: pictures_of(example) // 5 for example in document}
-        assert all(looks[example.answer] == pictures_of(example) // 5 for example in document)
+        looks = {example.answer: picture_of(example) // 5 for example in document}
+        assert all(looks[example.answer] == picture_of(example) // 5 for example in document)
         assert len(looks) in (1, 2) and looks.keys() <= set(MADE_UP)
-        assert len({pictures_of(example) for example in document}) == len(document)
+        assert len({picture_of(example) for example in document}) == len(document)
         said = [example.answer for example in before]
         assert [e.trained for e in document] == [
             e.answer in said[:n] for n, e in enumerate(document)
@@ -272,7 +272,7 @@ def test_a_made_up_name_is_asked_for_where_examples_have_explained_it() -> None:
     assert {(2, count, last) for count in (1, 2, 3, 4) for last in (True, False)} < wanted
 
 
-def pictures_of(example: Example) -> int:
+def picture_of(example: Example) -> int:
     (picture,) = example.pictures
     return picture
 

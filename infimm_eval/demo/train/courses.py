@@ -83,7 +83,8 @@ class Interleaved:
 
     def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
         """Subject by subject, the lone examples first; then made-up names."""
-        lot, alike = lot[: len(lot) - ALIKE * self.looks], range(len(lot))[-ALIKE * self.looks :]
+        start = len(lot) - ALIKE * self.looks
+        lot, alike = lot[:start], range(start, len(lot))
         for subject, *counts in zip(SUBJECTS, self.told, self.shown, strict=True):
             among = [i for i, scene in enumerate(lot) if bool(scene.sign) == subject.signs]
             yield from {
@@ -109,7 +110,11 @@ class Requests:
     steps: int
     counts: Mapping[str, int]
     chat: bool
-    looks: int = 0
+
+    @property
+    def looks(self) -> int:
+        """None: made-up names are not requested."""
+        return 0
 
     def documents(self, lot: Sequence[Scene], rng: random.Random) -> Batches:
         """Kind by kind."""

@@ -62,7 +62,7 @@ class Labels(nn.Module):
 
 class TextLabels(nn.Module):
     """Training only: reads off hidden states halfway through the decoder, at every word after a
-    picture what is true of it, at the last of a statement or of an option whether that is.
+    picture what is true of the last one, at the last of a statement or an option whether that is.
 
     Whether a statement is true has to do with its words and the picture together and with neither
     alone, so that nothing is learned of it at first, and for how long is chance.  Where the facts

@@ -54,14 +54,13 @@ def train(seed: int, keep: Keep, stages: Sequence[Stage], start: Path | None = N
     tokenizer = vocabulary.build(corpus(scenes))
     if start is None:
         model = infimm.build(tiny.config(tokenizer))
-        labels = Labels(model.tower.width)
         open_gates(model)
     else:
         words = tokenizer.get_vocab().keys()
         model, tokenizer = tiny.load(start)
         if lacking := sorted(words - tokenizer.get_vocab().keys()):
             raise UsageError(f"the tokenizer of {start} does not know {', '.join(lacking)}")
-        labels = Labels(model.tower.width)
+    labels = Labels(model.tower.width)
     classroom = Classroom(model, labels, Reader(tokenizer), scenes, pixels_I3HW)
     left = {stages[0].after: weights(model)}
     with repeatable():
