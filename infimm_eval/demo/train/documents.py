@@ -50,8 +50,8 @@ Document: TypeAlias = tuple[Example, ...]
 Asker: TypeAlias = Callable[[Scene, Style, random.Random], Exchange]
 
 ONE_LOOK = 0.4
-"""Of documents with made-up names.  There the name is always the one just shown: a model learns to
-say a shown name before it learns which."""
+"""Of documents with made-up names.  There the name is always the one just shown, so that copying it
+is worth learning by itself."""
 
 
 def shown(
