@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,18 @@ class Labels(nn.Module):
         return sum_of(F.cross_entropy(part, facts_I2[:, k]) for k, part in enumerate(parts))
 
 
+class Told(NamedTuple):
+    """What the language model is told, and how much each word counts: at the N tokens ``after`` a
+    picture the facts of the last one, by ``words``; by ``statements`` whether what ends at a token
+    is true (1) or not (0), where that is anybody's business (not -1)."""
+
+    after_BT: Tensor
+    facts_NF: Tensor
+    true_BT: Tensor
+    words_BT: Tensor
+    statements_BT: Tensor
+
+
 class TextLabels(nn.Module):
     """Training only: reads off hidden states halfway through the decoder, at every word after a
     picture what is true of the last one, at the last of a statement or an option whether that is.
@@ -96,26 +109,22 @@ class TextLabels(nn.Module):
             for hook in hooks:
                 hook.remove()
 
-    def forward(
-        self, states: Sequence[Tensor], after_BT: Tensor, facts_NF: Tensor, true_BT: Tensor
-    ) -> Tensor:
-        """The loss of telling at the N tokens ``after`` a picture the facts of the last one, and
-        whether what ends at a token is true (1), is not (0), or is nobody's business (-1)."""
-        known_BT = true_BT >= 0
-        true_N = true_BT[known_BT].float()
+    def forward(self, states: Sequence[Tensor], told: Told) -> Tensor:
+        """The loss of telling what is told."""
+        known_BT = told.true_BT >= 0
+        true_N = told.true_BT[known_BT].float()
+        words_N1 = told.words_BT[told.after_BT][:, None] / FACTS
         losses = [
-            self.WEIGHT * _judged(head(x_BTM[after_BT]), facts_NF)
-            + self.TRUTH * _judged(truth(x_BTM[known_BT])[:, 0], true_N)
+            self.WEIGHT * _judged(head(x_BTM[told.after_BT]), told.facts_NF, words_N1)
+            + self.TRUTH
+            * _judged(truth(x_BTM[known_BT])[:, 0], true_N, told.statements_BT[known_BT])
             for head, truth, x_BTM in zip(self.heads, self.truth, states, strict=True)
         ]
         return torch.stack(losses).mean()
 
 
-def _judged(logits: Tensor, true: Tensor) -> Tensor:
-    """The mean; of nothing 0."""
-    if not true.numel():
-        return logits.sum()
-    return F.binary_cross_entropy_with_logits(logits, true)
+def _judged(logits: Tensor, true: Tensor, weights: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, true, weights, reduction="sum")
 
 
 _PARTS = (

@@ -150,12 +150,12 @@ class Classroom:
             losses["labels"] = self.labels(tokens_IND, latents_IVD, self.facts[chosen])
         lot = [self.scenes[i] for i in chosen]
         asked = None if text_labels is None else Asked(text_labels, self.truth_IF[chosen])
-        facts = []
-        for name, batch in lesson.documents(lot, rng):
-            learned = self.reader.losses(self.model, latents_IVD, batch, rng, asked)
-            losses[name] = lesson.weight(name) * learned.answers
-            facts += [] if learned.facts is None else [learned.facts]
-        return losses | ({"facts": torch.stack(facts).mean()} if facts else {})
+        learned = self.reader.losses(
+            self.model, latents_IVD, dict(lesson.documents(lot, rng)), rng, asked
+        )
+        for name, loss in learned.answers.items():
+            losses[name] = lesson.weight(name) * loss
+        return losses | ({} if learned.facts is None else {"facts": learned.facts})
 
     def seen(self, chosen: Sequence[int], *, frozen: bool) -> Tensor:
         """The tower's tokens of pictures (I, N, D); a frozen one looks at a picture once."""
