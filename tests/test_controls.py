@@ -313,7 +313,7 @@ def test_the_plain_cell_is_the_same_without_controls(run: Go, tmp_path: Path) ->
 
 
 def test_controls_that_change_shots_need_shots() -> None:
-    with pytest.raises(UsageError, match=r"at 0 shots only query=blank \(blind\) does"):
+    with pytest.raises(UsageError, match=r"at 0 shots only query=blank \(blind\) and"):
         evaluate(Fake(), "vqav2", [0], limit=1, data="demo", controls=["order=reversed"])
     with pytest.raises(UsageError, match="mme has no shots to show"):
         evaluate(Fake(), "vqav2", [2], limit=1, data="demo", controls="support=foreign:mme")

@@ -77,7 +77,19 @@ def report(
     show_default=True,
     help="Plain text, or tables for scripts and papers.",
 )
-def icl(run: Path, task: str | None, shots: int | None, tasks: tuple[str, ...], form: str) -> None:
+@click.option(
+    "--language-model",
+    type=_RUN,
+    help="A run of the bare language model: multi-modal leakage beside it.",
+)
+def icl(
+    run: Path,
+    task: str | None,
+    shots: int | None,
+    tasks: tuple[str, ...],
+    form: str,
+    language_model: Path | None,
+) -> None:
     """Say what the shots taught, from a run with --controls: no model, no data.
 
     \b
@@ -86,7 +98,10 @@ def icl(run: Path, task: str | None, shots: int | None, tasks: tuple[str, ...], 
     """
     from infimm_eval import report
 
-    click.echo(report.taught(run, task=task, shots=shots, tasks=tasks, form=form))
+    said = report.taught(
+        run, task=task, shots=shots, tasks=tasks, form=form, language_model=language_model
+    )
+    click.echo(said)
 
 
 @click.command()

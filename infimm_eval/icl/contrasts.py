@@ -14,7 +14,7 @@ from infimm_eval import stats
 from infimm_eval.errors import UsageError
 from infimm_eval.icl.evidence import Evidence, Spot
 from infimm_eval.logs import Cell
-from infimm_eval.shots.controls import FOREIGN
+from infimm_eval.shots.controls import BLIND, FOREIGN, TEXT_QUERY
 
 TITLES: Mapping[str, str] = {
     "picture_content": "picture content",
@@ -25,6 +25,7 @@ TITLES: Mapping[str, str] = {
     "label_truth": "label, truth",
     "order": "order",
     "blind": "query picture (blind)",
+    "multimodal_gain": "multi-modal gain",
     "shots": "shots",
     "transfer": "transfer",
 }
@@ -39,7 +40,8 @@ _CHANGES: Mapping[str, tuple[str, str]] = {
     "label_format": (_PLAIN, "answers=shuffled"),
     "label_truth": (_PLAIN, "answers=other"),
     "order": (_PLAIN, "order=reversed"),
-    "blind": (_PLAIN, "query=blank"),
+    "blind": (_PLAIN, BLIND),
+    "multimodal_gain": (_PLAIN, TEXT_QUERY),
 }
 """By contrast: from which control's cell which other's is subtracted."""
 

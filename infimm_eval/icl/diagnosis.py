@@ -6,16 +6,19 @@ Puts together what the other modules of this room find out; decides nothing itse
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from infimm_eval import logs
+from infimm_eval.errors import UsageError
 from infimm_eval.icl.contrasts import Contrast, contrasts
 from infimm_eval.icl.copying import Rate, majority_baseline, rates
 from infimm_eval.icl.curve import Curve, curves
 from infimm_eval.icl.evidence import Evidence, Spot, spots
+from infimm_eval.icl.leakage import Leakage, leakage, partners
 from infimm_eval.icl.verdict import verdict
 from infimm_eval.types import Task
 
@@ -55,6 +58,8 @@ class Diagnosis:
     """The headline of a vote over the shots' answers, without a model."""
     order_spread: float | None
     """Standard deviation over random orders (``order=permuted:N``), mean over seeds."""
+    leakage: Leakage | None
+    """``None`` where no run of the bare language model was named."""
     verdict: str
     sentence: str
     notes: tuple[str, ...] = ()
@@ -78,24 +83,40 @@ class Diagnosis:
         return next((f for f in self.figures if f.control == "query=blank"), None)
 
 
-def diagnoses(found: Sequence[Spot]) -> list[Diagnosis]:
-    """One for every spot that has a control."""
-    return [_diagnosis(spot) for spot in found if spot.controls]
-
-
 def read(
-    folders: Mapping[Path, Sequence[logs.Cell]], tasks: Iterable[Task] = ()
+    folders: Mapping[Path, Sequence[logs.Cell]],
+    tasks: Iterable[Task] = (),
+    *,
+    language_model: Path | None = None,
 ) -> tuple[list[Diagnosis], list[Curve]]:
-    """Of one model's cells in one folder or several."""
-    opened = {folder: logs.Log(folder) for folder in folders}
-    try:
-        cells = [cell for there in folders.values() for cell in there]
-        of = {c.key.name: opened[folder] for folder, there in folders.items() for c in there}
-        found = spots(cells, of, tasks)
-        return diagnoses(found), curves(found)
-    finally:
-        for log in opened.values():
-            log.close()
+    """Of one model's cells in one folder or several: a diagnosis of every spot that has a control,
+    and the curves.
+
+    With a run of its bare ``language_model`` also the leakage of what both were asked;
+    ``UsageError`` where that is nothing.
+    """
+    tasks = list(tasks)
+    with ExitStack() as opened:
+        found = _spots(folders, tasks, opened)
+        bare: Mapping[int, Spot] = {}
+        if language_model is not None:
+            cells = logs.read(language_model)
+            if len(models := {cell.model for cell in cells}) > 1:
+                raise UsageError(
+                    f"{language_model} holds {len(models)} models: {', '.join(sorted(models))}; "
+                    "leakage is compared with one"
+                )
+            bare = partners(found, _spots({language_model: cells}, tasks, opened))
+        made = [_diagnosis(spot, bare.get(at)) for at, spot in enumerate(found) if spot.controls]
+        return made, curves(found)
+
+
+def _spots(
+    folders: Mapping[Path, Sequence[logs.Cell]], tasks: Iterable[Task], opened: ExitStack
+) -> list[Spot]:
+    logs_of = {folder: opened.enter_context(logs.Log(folder)) for folder in folders}
+    of = {cell.key.name: logs_of[folder] for folder, there in folders.items() for cell in there}
+    return spots([cell for there in folders.values() for cell in there], of, tasks)
 
 
 def in_context(
@@ -111,7 +132,7 @@ def in_context(
     return found
 
 
-def _diagnosis(spot: Spot) -> Diagnosis:
+def _diagnosis(spot: Spot, bare: Spot | None) -> Diagnosis:
     first = spot.first
     measured, copied = contrasts(spot), rates(spot) if spot.first.shots else {}
     said = verdict(measured, copied, first.shots, wordless=spot.wordless)
@@ -128,6 +149,7 @@ def _diagnosis(spot: Spot) -> Diagnosis:
         rates=copied,
         majority_baseline=majority_baseline(spot) if copied else None,
         order_spread=_order_spread(spot),
+        leakage=None if bare is None else leakage(spot, bare),
         verdict=said.claim,
         sentence=said.sentence,
         notes=tuple(_notes(spot, copied)),

@@ -71,6 +71,10 @@ def _lines(one: Diagnosis) -> Iterator[dict[str, Any]]:
         yield {**where, "kind": "rate", "name": name} | _rate(rate)
     if one.majority_baseline is not None:
         yield {**where, "kind": "rate", "name": "majority_baseline"} | _rate(one.majority_baseline)
+    if (leak := one.leakage) is not None:
+        beside = {"kind": "leakage", "against": f"query=none - {leak.language_model}", "n": leak.n}
+        yield {**where, **beside, "name": "leakage"} | _figure(leak.value, None)
+        yield {**where, **beside, "name": "difference"} | _figure(leak.difference, leak.ci95)
     if one.order_spread is not None:
         yield {**where, "kind": "rate", "name": "order_spread"} | _figure(one.order_spread, None)
 
@@ -136,6 +140,8 @@ def _contrasts_table(one: Diagnosis) -> str:
         f"{one.title}, {one.shots} shots, {one.model} ({one.headline} "
         f"{_number(one.plain.value)}). {one.sentence}"
     )
+    if one.leakage is not None:
+        caption += f" Multi-modal leakage {one.leakage.value:.1f}."
     return _table(caption, "llrrrr", heads, rows)
 
 

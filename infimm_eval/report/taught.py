@@ -29,13 +29,16 @@ def taught(
     shots: int | None = None,
     tasks: Sequence[str | Task] = (),
     form: str = "text",
+    language_model: Path | None = None,
 ) -> str:
-    """The diagnoses and curves of a run.  ``UsageError`` where it has no control to read."""
+    """The diagnoses and curves of a run; with a run of its bare ``language_model`` the leakage.
+    ``UsageError`` where it has no control to read."""
     cells, known = logs.read(folder), registry.select(tasks)
     found: list[icl.Diagnosis] = []
     curves: list[icl.Curve] = []
     for model in dict.fromkeys(cell.model for cell in cells):
-        diagnosed, drawn = icl.read({folder: [c for c in cells if c.model == model]}, known)
+        own = {folder: [cell for cell in cells if cell.model == model]}
+        diagnosed, drawn = icl.read(own, known, language_model=language_model)
         found += (d for d in diagnosed if task in (None, d.task) and shots in (None, d.shots))
         curves += (curve for curve in drawn if task in (None, curve.task))
     if not found:
@@ -55,7 +58,7 @@ def _block(one: icl.Diagnosis) -> str:
     head = f"{one.title}, {shots_text(one.shots)}: {one.headline} {words.measured(one.plain.value)}"
     lines = [f"{head} {words.interval(one.plain.ci95)}".rstrip(), f"  {one.sentence}"]
     said = [f"  {line}" for line in (words.order_spread(one), *one.notes) if line]
-    return "\n".join([*lines, *_contrasts(one), *_rates(one), *said])
+    return "\n".join([*lines, *_contrasts(one), *_leakage(one), *_rates(one), *said])
 
 
 def _contrasts(one: icl.Diagnosis) -> Iterator[str]:
@@ -63,6 +66,12 @@ def _contrasts(one: icl.Diagnosis) -> Iterator[str]:
         points = f"{words.signed(contrast.value):>7} {words.interval(contrast.ci95):<15}"
         changed = f"{words.percent(contrast.changed):>7} of answers changed"
         yield f"  {contrast.title:<24}{points} {changed}  {contrast.minuend} - {contrast.control}"
+
+
+def _leakage(one: icl.Diagnosis) -> Iterator[str]:
+    if (found := one.leakage) is not None:
+        points = f"{words.measured(found.value):>7} {'':<15}"
+        yield f"  {'multi-modal leakage':<24}{points} {words.leakage(found)}"
 
 
 def _rates(one: icl.Diagnosis) -> Iterator[str]:

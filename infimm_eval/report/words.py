@@ -113,6 +113,13 @@ def rates(one: Diagnosis) -> dict[str, Rate]:
     return {**one.rates, **({"majority_baseline": baseline} if baseline else {})}
 
 
+def leakage(found: icl.Leakage) -> str:
+    """Where it comes from: both scores, and their paired difference with its interval."""
+    scores = f"{measured(found.without_pictures)} without pictures, {measured(found.bare)} of"
+    apart = f"{signed(found.difference)} {interval(found.ci95)}"
+    return f"{scores} {found.language_model}: {apart} over {found.n:,} samples"
+
+
 def order_spread(one: Diagnosis) -> str:
     """How much the figure moves with the order of the shots; "" where that was not measured."""
     if one.order_spread is None:

@@ -50,7 +50,7 @@ def _lender(plain: CellQuestions, task: str) -> CellQuestions:
 def skipped(plain: Sequence[CellQuestions]) -> Iterator[str]:
     """A line for each kind of control that is left out."""
     if plain and (names := plain[0].plan.skipped_controls):
-        yield f"at 0 shots only {controls.BLIND} runs; skipped there: {', '.join(names)}"
+        yield f"at 0 shots only the query is changed; skipped there: {', '.join(names)}"
     alike = dict.fromkeys(cell.task.title for cell in plain if _alike(cell))
     for title in alike:
         yield f"{title} asks nothing beside its pictures: {_SAME[1]} is {_SAME[0]}, which runs"

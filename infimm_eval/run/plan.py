@@ -301,8 +301,8 @@ def _check_controls(planned: Plan) -> None:
     if names and not any(planned.controls_of(task, shots) for task, shots, _ in planned.cells()):
         raise UsageError(
             f"--controls {', '.join(names)}: nothing to run; at 0 shots only {controls.BLIND} "
-            "(blind) does, since the others change the shots, and a benchmark's own shots are not "
-            "foreign; add --shots 4, or another benchmark"
+            f"(blind) and {controls.TEXT_QUERY} do, since the others change the shots, and a "
+            "benchmark's own shots are not foreign; add --shots 4, or another benchmark"
         )
 
 

@@ -80,14 +80,21 @@ class Results:
         return pd.DataFrame(lines)
 
     def diagnosis(
-        self, task: str, shots: int | None = None, *, tasks: Sequence[Task] = ()
+        self,
+        task: str,
+        shots: int | None = None,
+        *,
+        tasks: Sequence[Task] = (),
+        language_model: str | Path | None = None,
     ) -> icl.Diagnosis:
         """What the shots of a task taught, from its controls (``controls="all"``); without
-        ``shots``, at the most that have controls.  ``tasks``: plugins of one's own.
+        ``shots``, at the most that have controls.  ``tasks``: plugins of one's own;
+        ``language_model``: a run of the bare one, for the leakage.
 
         ``UsageError`` where no control was run.
         """
-        found, _ = icl.read({self.folder: self.cells}, tasks)
+        bare = None if language_model is None else Path(language_model)
+        found, _ = icl.read({self.folder: self.cells}, tasks, language_model=bare)
         chosen = [d for d in found if d.task == task and shots in (None, d.shots)]
         if not chosen:
             raise UsageError(

@@ -170,6 +170,14 @@ def query_blank(before: Shown, _: Chance) -> Shown:
     return replace(before, query=_blanked(before.query), changed=1)
 
 
+def query_none(before: Shown, _: Chance) -> Shown:
+    """The query as text alone, the shots as they are: MMStar's score without visual input (Chen et
+    al. 2024, section 4.2)."""
+    if not slots(before.query):
+        return before
+    return replace(before, query=_without_slots(before.query), changed=1)
+
+
 def foreign_shots(shots: Shots, query: Sample, task: str, count: int) -> list[Sample]:
     """``count`` shots of another benchmark for a query of ``task``, none with the query's picture.
 
@@ -189,6 +197,7 @@ def foreign_shots(shots: Shots, query: Sample, task: str, count: int) -> list[Sa
 # -- their names -----------------------------------------------------------------------------------
 
 BLIND = "query=blank"
+TEXT_QUERY = "query=none"
 FOREIGN = "support=foreign:"
 _PERMUTED = "order=permuted:"
 
@@ -202,12 +211,12 @@ CONTROLS: Mapping[str, Control] = {
     BLIND: query_blank,
     "pictures=other": pictures_other,
 }
-"""By name, but for ``order=permuted:N`` and ``support=foreign:TASK``; those that show no new
+"""By name, those that ``all`` stands for, but for ``order=permuted:N``; those that show no new
 picture first, right behind the plain cell whose features they share."""
 
 _ORDERS = tuple(f"{_PERMUTED}{n}" for n in (1, 2, 3))
 ALL = (*list(CONTROLS)[:5], *_ORDERS, *list(CONTROLS)[5:])
-"""What ``all`` stands for: everything that needs no other benchmark."""
+"""What ``all`` stands for: everything that needs no other benchmark and no other model."""
 
 
 def named(names: Iterable[str]) -> tuple[str, ...]:
@@ -225,9 +234,9 @@ def _known(name: str) -> str:
     permuted = re.fullmatch(f"{_PERMUTED}([0-9]+)", name)
     if permuted:
         return f"{_PERMUTED}{int(permuted[1])}"
-    if name in CONTROLS or foreign_task(name):
+    if name in CONTROLS or name == TEXT_QUERY or foreign_task(name):
         return name
-    usual = (*CONTROLS, f"{_PERMUTED}N", f"{FOREIGN}TASK", "blind", "all")
+    usual = (*CONTROLS, TEXT_QUERY, f"{_PERMUTED}N", f"{FOREIGN}TASK", "blind", "all")
     raise unknown("control", name, usual)
 
 
@@ -241,6 +250,8 @@ def function(name: str) -> Control:
     takes another benchmark's pool (``foreign_shots``)."""
     if name.startswith(_PERMUTED):
         return order_permuted
+    if name == TEXT_QUERY:
+        return query_none
     if name not in CONTROLS:
         raise UsageError(f"{name} takes shots of another benchmark")
     return CONTROLS[name]
@@ -248,7 +259,7 @@ def function(name: str) -> Control:
 
 def at_shots(names: Sequence[str], shots: int) -> list[str]:
     """Those that apply at so many shots: without shots the query alone can be changed."""
-    return [name for name in names if shots or name == BLIND]
+    return [name for name in names if shots or name in (BLIND, TEXT_QUERY)]
 
 
 # -- samples with something in another's place -----------------------------------------------------
@@ -319,6 +330,21 @@ def _with_slots(sample: Sample, pictures: Sequence[Image], how: str) -> Sample:
         images=tuple(next(left) for _ in sample.images),
         question=filled(sample.question),
         options=tuple(map(filled, sample.options)),
+    )
+
+
+def _without_slots(sample: Sample) -> Sample:
+    """The sample as text alone."""
+
+    def text(content: Content) -> Content:
+        return tuple(part for part in content if not isinstance(part, Image))
+
+    return replace(
+        sample,
+        id=f"{sample.id}|pictures=none",
+        images=(),
+        question=text(sample.question),
+        options=tuple(map(text, sample.options)),
     )
 
 

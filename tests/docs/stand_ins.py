@@ -17,6 +17,7 @@ from zlib import crc32
 import torch
 from PIL import Image as Pillow
 from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import infimm_eval as ie
 from infimm_eval.cli import main
@@ -60,6 +61,7 @@ class Shelf:
             "CHECKPOINT": self.infimm,
             "FOLDER_OR_HUB_ID": self.openflamingo / "language_model",
             "FOLDER_FILE_OR_HUB_ID": self.openflamingo / "vision_tower",
+            "LANGUAGE_MODEL": self.language_model,
             "runs/mine/checkpoint-500": self.infimm,
             "runs/mine/checkpoint-1000": self.infimm,
             "runs/demo/instruction/step-520": DEMO_CHAT,
@@ -97,6 +99,15 @@ class Shelf:
     def openflamingo(self) -> Path:
         """Another, ``released`` beside what it was trained upon."""
         return self._openflamingo("mpt")
+
+    @cached_property
+    def language_model(self) -> Path:
+        """One of transformers', with its tokenizer."""
+        tokenizer = families.tokenizer()
+        folder = self.root / "language_model"
+        LlamaForCausalLM(LlamaConfig(**families.TEXT)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
 
     @cached_property
     def hub(self) -> Path:
