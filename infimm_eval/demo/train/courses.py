@@ -21,6 +21,7 @@ from typing import Protocol, TypeAlias
 from infimm_eval.demo.scenes import Scene
 from infimm_eval.demo.train import documents, instructions
 from infimm_eval.demo.train.documents import Asker, Document, shown, told
+from infimm_eval.demo.words import MADE_UP
 
 ALIKE = 5
 """Pictures of a look, of things that stand alone, where their names are to be learned."""
@@ -161,6 +162,8 @@ class Stage:
     courses: tuple[Course, ...]
     after: str = ""
     chat: bool = False
+    new: tuple[str, ...] = ()
+    """Words that the model says here first."""
 
 
 PRETRAINING = Stage(
@@ -242,6 +245,7 @@ IN_CONTEXT = Stage(
         ),
     ),
     after="pretraining",
+    new=MADE_UP,
 )
 """To read which name stands with which picture, and then to do that beside everything else."""
 

@@ -66,8 +66,10 @@ def train(seed: int, keep: Keep, stages: Sequence[Stage], start: Path | None = N
     with repeatable():
         for stage in stages:
             model.load_state_dict(left[stage.after])
-            steps = 0
-            for number, course in enumerate(stage.courses, _before(stage)):
+            steps, before = 0, _before(stage)
+            torch.manual_seed(seed + before)
+            say_anew(model, [vocabulary.number(tokenizer, word) for word in stage.new])
+            for number, course in enumerate(stage.courses, before):
                 torch.manual_seed(seed + number)
                 for _ in classroom.take(course, random.Random(seed + number)):
                     steps += 1
@@ -218,6 +220,15 @@ def open_gates(model: Flamingo) -> None:
     for name, parameter in model.named_parameters():
         if name.endswith("gate"):
             nn.init.constant_(parameter, 0.5)
+
+
+@torch.no_grad()
+def say_anew(model: Flamingo, ids: Sequence[int]) -> None:
+    """Output rows of words that were never said are drawn anew.  Every word that is said pushes
+    them away from the same states, until they are all alike (a cosine of .99 after pretraining),
+    and which of them is meant cannot be learned any more."""
+    rows_YM = model.get_parameter("decoder.lm_head.weight")
+    rows_YM[ids] = rows_YM.std() * torch.randn(len(ids), rows_YM.shape[1])
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class EngineOptions:
     batch_size: BatchSize = "auto"
     """Bounds the rows of a batch; with ``auto`` the first is a small one that is measured, and
     later ones have the rows that half of the free memory holds, long prompts fewer than short ones,
-    at most 256 on an accelerator and 16 on a processor."""
+    at most 256 on an accelerator and 16 on a processor (64 of the smallest models)."""
     picture_batch: int = 16
     """Pictures that are encoded at once."""
     window: int = 4
@@ -109,7 +109,13 @@ class Engine:
         self.generation = Generation(model, self.processor, graphs, self.prefixes, self.statistics)
         self.ranking = Ranking(model, self.prefixes, self.statistics)
         self.limiter: BatchLimiter[Job] = (
-            AutoBatchSize(partial(bytes_of, model), model.device, self.statistics, self._give_way)
+            AutoBatchSize(
+                partial(bytes_of, model),
+                model.device,
+                self.statistics,
+                self._give_way,
+                weights=sum(weight.numel() for weight in model.parameters()),
+            )
             if options.batch_size == "auto"
             else BatchLimiter(options.batch_size, self.statistics, self._give_way)
         )

@@ -18,6 +18,12 @@ PROBE = 4
 """Rows of the batch that is measured: few enough to fit where the estimate is far too low."""
 
 
+def most(weights: int) -> int:
+    """Rows beyond which a step on a processor takes as much longer as it has more of them.  Up to
+    there its time is that of calling some hundred operations, which is a small model's only."""
+    return max(16, min(64, 200_000_000 // max(1, weights)))
+
+
 class AutoBatchSize(BatchLimiter[Item]):
     """As many rows as half of the free memory holds, long prompts fewer than short ones.
 
@@ -35,10 +41,12 @@ class AutoBatchSize(BatchLimiter[Item]):
         device: torch.device,
         statistics: Statistics,
         give_way: Callable[[], bool],
+        *,
+        weights: int,
     ) -> None:
+        """``weights``: how many numbers a row is multiplied with."""
         super().__init__(PROBE, statistics, give_way)
-        # Beyond so many, a step on a processor takes as much longer as it has more rows.
-        self.most = 16 if device.type == "cpu" else 256
+        self.most = most(weights) if device.type == "cpu" else 256
         self.device = device
         self._estimate = estimate
         self.measured = False

@@ -113,7 +113,13 @@ class Engine:
         )
         self.ranking = Ranking(likelihoods, tokenizer, collator, self.reader, self.statistics)
         self.limiter: BatchLimiter[Job] = (
-            AutoBatchSize(partial(bytes_of, model), model.device, self.statistics, give_way)
+            AutoBatchSize(
+                partial(bytes_of, model),
+                model.device,
+                self.statistics,
+                give_way,
+                weights=sum(weight.numel() for weight in model.parameters()),
+            )
             if options.batch_size == "auto"
             else BatchLimiter(options.batch_size, self.statistics, give_way)
         )
