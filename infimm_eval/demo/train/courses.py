@@ -254,12 +254,12 @@ MULTITASK = Stage(
     (
         Course(
             rate=1.5e-3,
-            falls_over=1300,
+            falls_over=1480,
             pictures=64,
             text_labels=True,
             frozen_tower=True,
             lessons=(
-                Requests(550, {"yes or no": 50, "yes or no, signs": 10}, chat=False),
+                Requests(700, {"yes or no": 100, "yes or no, signs": 20}, chat=False),
                 Requests(
                     500,
                     {
