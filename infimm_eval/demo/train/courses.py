@@ -224,7 +224,7 @@ IN_CONTEXT = Stage(
             pictures=0,
             text_labels=True,
             frozen_tower=True,
-            lessons=(Interleaved(450, told=NONE, shown=NONE, named=48, looks=12),),
+            lessons=(Interleaved(700, told=NONE, shown=NONE, named=48, looks=12),),
         ),
         Course(
             rate=1e-3,
