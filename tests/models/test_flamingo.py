@@ -308,9 +308,17 @@ def questions(count, words):
 def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(
     folder, memory, monkeypatch
 ):
+    monkeypatch.setattr(auto_batch_size, "most", lambda _: 16)
     model = load(folder, sharing=False)
     assert batches_of(model, questions(40, 3), monkeypatch) == [4, 16, 16, 4]
     assert (model.statistics["probe_rows"], model.statistics["probe_bytes"]) == (4, 4 * 10**6)
+
+
+@pytest.mark.parametrize(
+    "weights, rows", [(100_000, 64), (5_000_000, 40), (50_000_000, 16), (7_000_000_000, 16)]
+)
+def test_a_processor_answers_more_rows_at_once_of_a_small_model(weights, rows):
+    assert auto_batch_size.most(weights) == rows
 
 
 @pytest.mark.parametrize("times, rows", [(1.0, 12), (2.0, 6), (0.1, 12), (100.0, 1)])
