@@ -85,7 +85,7 @@ def test_a_turn_ends_with_the_end_of_the_text() -> None:
     end = TOKENIZER.token_to_id("</s>")
     for seed in range(20):
         document = made("letters", seed)
-        row = reader._row(document, Random(seed))
+        row = reader._row(0, document, Random(seed))
         turns = sum(one.end == "turn" for one in document)
         assert sum(i == end for i in row.ids) == turns
         assert all(weight == 1 for i, weight in zip(row.ids, row.weights, strict=True) if i == end)
@@ -103,7 +103,7 @@ def test_it_is_known_at_the_last_word_whether_a_statement_or_an_option_is_true()
     reader = Reader(TOKENIZER)
     for seed in range(20):
         statement, answer = made("yes or no", seed, multitask)
-        row = reader._row((statement, answer), Random(seed))
+        row = reader._row(0, (statement, answer), Random(seed))
         (where,) = [i for i, true in enumerate(row.true) if true >= 0]
         assert row.true[where] == (answer.answer == "yes")
         assert (
