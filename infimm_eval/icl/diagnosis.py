@@ -136,6 +136,11 @@ def _diagnosis(spot: Spot, bare: Spot | None) -> Diagnosis:
     first = spot.first
     measured, copied = contrasts(spot), rates(spot) if spot.first.shots else {}
     said = verdict(measured, copied, first.shots, wordless=spot.wordless)
+    leaked, notes = None if bare is None else leakage(spot, bare), _notes(spot, copied)
+    if bare is not None and leaked is None:
+        notes.append(
+            f"no sample was asked of {bare.first.model} too, with the same seed: no leakage"
+        )
     return Diagnosis(
         task=first.task,
         title=first.title,
@@ -149,10 +154,10 @@ def _diagnosis(spot: Spot, bare: Spot | None) -> Diagnosis:
         rates=copied,
         majority_baseline=majority_baseline(spot) if copied else None,
         order_spread=_order_spread(spot),
-        leakage=None if bare is None else leakage(spot, bare),
+        leakage=leaked,
         verdict=said.claim,
         sentence=said.sentence,
-        notes=tuple(_notes(spot, copied)),
+        notes=tuple(notes),
     )
 
 

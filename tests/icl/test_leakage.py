@@ -88,6 +88,16 @@ def test_what_cannot_be_compared_is_said(
         report.taught(tmp_path / "model", language_model=tmp_path / "bare")
 
 
+def test_where_no_sample_is_shared_a_note_says_so(tmp_path: Path) -> None:
+    run("yes", tmp_path / "model")
+    evaluate(
+        Fake("no"), "vqav2", [0], seeds=[1], limit=2, data="demo", output=tmp_path / "bare",
+        progress=False,
+    )  # fmt: skip
+    text = report.taught(tmp_path / "model", language_model=tmp_path / "bare")
+    assert "no sample was asked of fake:no too" in text and "multi-modal leakage" not in text
+
+
 def test_a_query_without_its_pictures_leaves_the_shots(tmp_path: Path) -> None:
     shown: list[int] = []
 

@@ -29,8 +29,9 @@ CALL = 150
 
 
 class _Row(NamedTuple):
-    """Ids, how much each of them is to be learned, the pictures in order, and at which tokens it is
-    known whether what was said last is true: 1, else 0; -1 where it is not known."""
+    """The number of its kind, ids, how much each of them is to be learned, the pictures in order,
+    and at which tokens it is known whether what was said last is true: 1, else 0; -1 where it is
+    not known."""
 
     kind: int
     ids: list[int]
