@@ -43,7 +43,7 @@ def test_all_who_waited_for_one_pause_fail_as_one() -> None:
             clock.now += 0.001
             cooldown.failed(mine)
         low, high = about(seconds)
-        assert low <= cooldown.left() <= high
+        assert low - 0.007 <= cooldown.left() <= high  # since the first came back
         clock.now += seconds
 
 
