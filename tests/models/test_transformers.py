@@ -159,6 +159,7 @@ def test_memory_that_gives_out_halves_the_batch_and_is_recorded(tmp_path, monkey
 @pytest.mark.slow
 def test_the_first_of_the_batches_sized_by_memory_is_small_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(auto_batch_size, "free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(auto_batch_size, "most", lambda _: 16)
     model = load(saved(tmp_path, llava), sharing=False)
     assert rows_of_batches(model, few_shot(40), monkeypatch)[0] == [4, 16, 16, 4]
     assert model.statistics["probe_rows"] == 4
