@@ -59,7 +59,7 @@ class Diagnosis:
     order_spread: float | None
     """Standard deviation over random orders (``order=permuted:N``), mean over seeds."""
     leakage: Leakage | None
-    """``None`` where no run of the bare language model was named."""
+    """``None`` where no run of the bare language model was named, or none of its samples shared."""
     verdict: str
     sentence: str
     notes: tuple[str, ...] = ()

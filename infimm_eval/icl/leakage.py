@@ -2,7 +2,7 @@
 
 As MMStar defines it: ML = max(0, S_wv - S_t), where S_wv is the score without visual input and S_t
 that of the language model before it was trained on pictures (Chen et al. 2024, "Are We on the Right
-Way for Evaluating Large Vision-Language Models?", section 4.2).  Knows evidence; opens no log.
+Way for Evaluating Large Vision-Language Models?", arXiv 2403.20330).  Knows evidence; opens no log.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def query_blank(before: Shown, _: Chance) -> Shown:
 
 def query_none(before: Shown, _: Chance) -> Shown:
     """The query as text alone, the shots as they are: MMStar's score without visual input (Chen et
-    al. 2024, section 4.2)."""
+    al. 2024)."""
     if not slots(before.query):
         return before
     return replace(before, query=_without_slots(before.query), changed=1)
